@@ -1,0 +1,57 @@
+# Every target works on its own on a machine with Python 3.11+ and make: what it needs is made first.
+
+PYTHON ?= python3
+BIN := .venv/bin
+NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb) $(wildcard notebooks/solutions/*.ipynb))
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+export PYTHONHASHSEED ?= 0
+
+.DEFAULT_GOAL := help
+.PHONY: help figures test test-jax lab notebooks lint format lock clean
+
+help:  ## show this list
+	@echo "Colorizing grey images through a CNN. Targets:"
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14 | sed 's/^/  make /'
+	@echo "COLORLIB_SCALE=smoke (default) or full decides how large the notebooks' live runs are."
+
+.venv/installed: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; name one: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+	  { echo "Python's venv module is missing; on Debian: apt install python3-venv"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+figures: .venv/installed  ## run every notebook, write the report's figures into figures/
+	@mkdir -p build && touch build/started
+	$(BIN)/jupyter nbconvert --to notebook --execute --log-level WARN --output-dir build/notebooks $(NOTEBOOKS)
+	@echo "Figures:"; find figures -name '*.png' -newer build/started | sort | sed 's/^/  /'
+
+test: .venv/installed  ## unit tests and all notebooks, compared with their stored outputs
+	$(BIN)/python -m pytest --nbval tests notebooks
+
+test-jax: .venv/installed  ## the library's unit tests on the JAX backend
+	KERAS_BACKEND=jax $(BIN)/python -m pytest tests
+
+lab: .venv/installed  ## open JupyterLab on the first notebook
+	$(BIN)/jupyter lab $(firstword $(NOTEBOOKS))
+
+notebooks: .venv/installed  ## execute the notebooks in place, as they are committed
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --log-level WARN $(NOTEBOOKS)
+	$(BIN)/python tests/clean_notebooks.py $(NOTEBOOKS)
+
+lint: .venv/installed  ## ruff, as the tests and pre-commit run it
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: .venv/installed  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: .venv/installed  ## write what is installed into requirements.lock
+	$(BIN)/python -m pip freeze --all --exclude colorlib --exclude pip > requirements.lock
+
+clean:  ## remove the environment and everything that was built
+	rm -rf .venv build .pytest_cache .ruff_cache *.egg-info

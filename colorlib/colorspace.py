@@ -1,0 +1,212 @@
+"""sRGB <-> CIE Lab, with ranges and dtypes said at every door.
+
+Not here: the quantization of ab (`colorlib.quantizer`). The conversion is OpenCV's (D65, 2
+degrees); what is ours is the gamut, which OpenCV clips silently, changing L.
+Section 2 of Zhang et al. 2016: the network is given L and predicts (a, b).
+
+Three representations:
+
+========== ======= ============================= ==========================
+name       dtype   L                             a, b
+========== ======= ============================= ==========================
+float Lab  float32 0..100                        about -86..98, -108..94
+8-bit Lab  uint8   L * 255 / 100, rounded        a + 128, b + 128, rounded
+sRGB       uint8 or float32, 0..255 or 0..1
+========== ======= ============================= ==========================
+"""
+
+import cv2
+import numpy as np
+
+L_MAX = 100.0
+AB_OFFSET = 128
+"""What 8-bit Lab adds to a and b."""
+
+WHITE = np.array([0.950456, 1.0, 1.088754], np.float32)
+"""The D65 white point in XYZ (as OpenCV has it)."""
+
+XYZ_TO_LINEAR_RGB = np.array(
+    [
+        [3.240479, -1.53715, -0.498535],
+        [-0.969256, 1.875991, 0.041556],
+        [0.055648, -0.204043, 1.057311],
+    ],
+    np.float32,
+)
+"""ITU-R BT.709 primaries, D65."""
+
+
+def rgb_to_lab(rgb):
+    """Convert sRGB to float Lab.
+
+    Parameters
+    ----------
+    rgb : ndarray, shape (..., 3)
+        uint8 in 0..255 or floating point in 0..1.
+
+    Returns
+    -------
+    ndarray of float32, shape (..., 3)
+        L in 0..100, a and b about -108..98.
+
+    Raises
+    ------
+    ValueError
+        If the last axis does not have length 3.
+    TypeError
+        If the dtype is neither uint8 nor floating point.
+    """
+    return _convert(_unit_range(rgb), cv2.COLOR_RGB2Lab)
+
+
+def lab_to_rgb(lab):
+    """Convert float Lab to sRGB.
+
+    Parameters
+    ----------
+    lab : ndarray of floating point, shape (..., 3)
+        L in 0..100.
+
+    Returns
+    -------
+    ndarray of float32, shape (..., 3)
+        0..1. Colors outside of sRGB are clipped per channel, which changes their L:
+        call `clip_to_gamut` first where L has to stay.
+    """
+    lab = np.asarray(lab)
+    if not np.issubdtype(lab.dtype, np.floating):
+        raise TypeError(f"float Lab expected, not {lab.dtype}; use lab8_to_rgb for 8-bit Lab")
+    return np.clip(_convert(lab.astype(np.float32, copy=False), cv2.COLOR_Lab2RGB), 0, 1)
+
+
+def rgb_to_lab8(rgb):
+    """Convert 8-bit sRGB to 8-bit Lab: fast, good enough to train on.
+
+    Parameters
+    ----------
+    rgb : ndarray of uint8, shape (..., 3)
+        0..255.
+
+    Returns
+    -------
+    ndarray of uint8, shape (..., 3)
+        L * 255 / 100, a + 128, b + 128.
+    """
+    return _convert(_require_uint8(rgb), cv2.COLOR_RGB2Lab)
+
+
+def lab8_to_rgb(lab8):
+    """Convert 8-bit Lab to 8-bit sRGB.
+
+    Parameters
+    ----------
+    lab8 : ndarray of uint8, shape (..., 3)
+        L * 255 / 100, a + 128, b + 128.
+
+    Returns
+    -------
+    ndarray of uint8, shape (..., 3)
+        0..255; not what went into `rgb_to_lab8`, but up to 23 levels away from it.
+    """
+    return _convert(_require_uint8(lab8), cv2.COLOR_Lab2RGB)
+
+
+def to_uint8(rgb):
+    """Round sRGB in 0..1 to 8 bits.
+
+    Parameters
+    ----------
+    rgb : ndarray of floating point
+        0..1; what lies outside is clipped.
+
+    Returns
+    -------
+    ndarray of uint8, same shape
+    """
+    return np.clip(np.rint(np.asarray(rgb) * 255), 0, 255).astype(np.uint8)
+
+
+def in_gamut(lab, tolerance=1e-3):
+    """Say which colors sRGB can show.
+
+    Parameters
+    ----------
+    lab : ndarray of floating point, shape (..., 3)
+        Float Lab.
+    tolerance : float
+        How far linear RGB may lie outside of 0..1. At the default no color that an 8-bit
+        sRGB image holds is thrown out by rounding.
+
+    Returns
+    -------
+    ndarray of bool, shape (...)
+    """
+    linear = _linear_rgb(np.asarray(lab, np.float32))
+    return ((linear >= -tolerance) & (linear <= 1 + tolerance)).all(axis=-1)
+
+
+def clip_to_gamut(lab, steps=10):
+    """Pull colors that sRGB can't show towards grey until it can; L and the hue angle stay.
+
+    Parameters
+    ----------
+    lab : ndarray of floating point, shape (..., 3)
+        Float Lab, L in 0..100.
+    steps : int
+        Halvings of the interval in which the largest chroma is sought: 10 find it to 0.1%.
+
+    Returns
+    -------
+    ndarray of float32, shape (..., 3)
+    """
+    lab = np.array(lab, np.float32)
+    outside = ~in_gamut(lab)
+    colors = lab[outside]
+    low, high = np.zeros(len(colors), np.float32), np.ones(len(colors), np.float32)
+    for _ in range(steps):
+        middle = (low + high) / 2
+        fits = in_gamut(_scale_chroma(colors, middle))
+        low, high = np.where(fits, middle, low), np.where(fits, high, middle)
+    lab[outside] = _scale_chroma(colors, low)
+    return lab
+
+
+def _scale_chroma(lab, factor):
+    scaled = lab.copy()
+    scaled[..., 1:] *= factor[..., None]
+    return scaled
+
+
+def _linear_rgb(lab):
+    fy = (lab[..., 0] + 16) / 116
+    f = np.stack([fy + lab[..., 1] / 500, fy, fy - lab[..., 2] / 200], axis=-1)
+    linear_part = (f - 16 / 116) * np.float32(3 * (6 / 29) ** 2)
+    xyz = WHITE * np.where(f > 6 / 29, f**3, linear_part)
+    return xyz @ XYZ_TO_LINEAR_RGB.T
+
+
+def _convert(pixels, code):
+    if pixels.shape[-1:] != (3,):
+        raise ValueError(f"the last axis has to be the 3 channels, but the shape is {pixels.shape}")
+    if pixels.size == 0:
+        return pixels.copy()
+    width = pixels.shape[-2] if pixels.ndim > 1 else 1
+    # (..., w, 3) -> (rows, w, 3): OpenCV takes one image, so all leading axes become rows
+    rows = np.ascontiguousarray(pixels).reshape(-1, width, 3)
+    return cv2.cvtColor(rows, code).reshape(pixels.shape)
+
+
+def _unit_range(rgb):
+    rgb = np.asarray(rgb)
+    if rgb.dtype == np.uint8:
+        return rgb.astype(np.float32) / 255
+    if np.issubdtype(rgb.dtype, np.floating):
+        return rgb.astype(np.float32, copy=False)
+    raise TypeError(f"sRGB has to be uint8 (0..255) or floating point (0..1), not {rgb.dtype}")
+
+
+def _require_uint8(pixels):
+    pixels = np.asarray(pixels)
+    if pixels.dtype != np.uint8:
+        raise TypeError(f"8-bit conversion needs uint8, not {pixels.dtype}; use the float one")
+    return pixels

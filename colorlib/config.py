@@ -1,0 +1,123 @@
+"""What a training is: frozen dataclasses and named presets, and where things lie on disk.
+
+Not here: anything that acts on a configuration (`colorlib.training`) or reads data.
+The report's values are those of its chapters 4 and 5.
+"""
+
+import dataclasses
+import os
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+DATA = ROOT / "data"
+RUNS = DATA / "runs"
+FIGURES = ROOT / "figures"
+
+DEFAULT_RUN = "small-64"
+"""The recorded run whose weights color a photograph when no other is named."""
+
+SCALES = ("smoke", "full")
+
+
+def scale():
+    """Return how large the notebooks' live computations are.
+
+    Returns
+    -------
+    str
+        ``"smoke"`` (the default: seconds to minutes on two cores) or ``"full"`` (what the
+        report did), from the environment variable ``COLORLIB_SCALE``.
+
+    Raises
+    ------
+    ValueError
+        If the variable holds anything else.
+    """
+    value = os.environ.get("COLORLIB_SCALE", "smoke")
+    if value not in SCALES:
+        raise ValueError(f"COLORLIB_SCALE is {value!r}: set it to one of {', '.join(SCALES)}")
+    return value
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """Everything that decides how a training goes, except the photographs.
+
+    Attributes
+    ----------
+    image_size, crop : int
+        Side in pixels of the stored images and of the random crops the network sees.
+    width : float
+        Factor on every channel count of Table 1 but the 313 bins.
+    epochs, batch_size : int
+        Passes over the training images, and images per step.
+    optimizer : {"adam", "adamw"}
+        AdamW decays the weights by ``weight_decay`` apart from the gradient.
+    learning_rate : float
+        The highest rate of the schedule.
+    schedule : {"constant", "cosine"}
+        ``"cosine"`` warms up linearly over ``warmup`` of all steps, then falls to zero.
+    l2 : float
+        Factor of the sum of squares of every kernel, added to the *averaged* loss.
+    initializer : str
+        A Keras initializer for the kernels: ``"he_normal"``, ``"glorot_normal"``, ...
+    batch_norm_momentum : float
+        How slowly BatchNorm's running statistics follow the batches.
+    rebalance : float or None
+        Lambda of the class rebalancing of Zhang et al. 2016, section 2.2; None is off.
+    flip : bool
+        Mirror half of the training crops.
+    precision : str
+        A Keras dtype policy.
+    seed : int
+        Decides initial weights, order, crops and flips.
+    working_size : int
+        The side in pixels to which a photograph's shorter side is brought for the network
+        when this run's weights color it.
+    """
+
+    image_size: int = 64
+    crop: int = 56
+    width: float = 1.0
+    epochs: int = 300
+    batch_size: int = 128
+    optimizer: str = "adam"
+    learning_rate: float = 1e-4
+    beta_1: float = 0.9
+    beta_2: float = 0.99
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    warmup: float = 0.0
+    l2: float = 0.0
+    initializer: str = "he_normal"
+    batch_norm_momentum: float = 0.99
+    rebalance: float | None = None
+    flip: bool = False
+    precision: str = "float32"
+    seed: int = 0
+    working_size: int = 64
+
+    def replace(self, **changes):
+        """Return a copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self):
+        """Return the fields as a plain dict, ready for JSON."""
+        return dataclasses.asdict(self)
+
+
+SMALL_64 = TrainConfig(
+    width=0.25,
+    epochs=9,
+    optimizer="adamw",
+    learning_rate=2e-3,
+    weight_decay=1e-2,
+    schedule="cosine",
+    warmup=0.05,
+    flip=True,
+    precision="mixed_bfloat16",
+    working_size=96,
+)
+"""The quarter-width network that colors photographs until Model-64 is trained for real."""
+
+PRESETS = {"SMALL_64": SMALL_64}

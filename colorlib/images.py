@@ -1,0 +1,180 @@
+"""Image files: any file a camera or a browser wrote -> upright 8-bit RGB, and back to a file.
+
+Not here: color science (`colorlib.colorspace`) and many images at once (`colorlib.store`).
+Decoding is Pillow's.
+"""
+
+import contextlib
+import os
+import tempfile
+import warnings
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+
+GREY_TOLERANCE = 3
+"""Largest difference between channels, in 8-bit levels, that still counts as grey."""
+
+
+class ImageError(ValueError):
+    """A file that is not a usable image; the message names the file and the remedy."""
+
+
+def read(path):
+    """Decode an image file.
+
+    Parameters
+    ----------
+    path : path-like or binary file object
+        JPEG, PNG, WebP, TIFF, BMP or whatever else Pillow decodes.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width, 3)
+        sRGB, upright (EXIF orientation applied), 0..255. Transparency is laid over white,
+        CMYK and palettes are converted, 16-bit grey is reduced to 8 bits.
+
+    Raises
+    ------
+    ImageError
+        If there is no such file, it is a folder, it is no image, it is cut off, or its header
+        announces so many pixels that decoding it could exhaust the memory.
+    """
+    name = getattr(path, "name", path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path) as image:
+                image.load()
+                return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+    except FileNotFoundError:
+        raise ImageError(f"{name}: no such file; check the path") from None
+    except IsADirectoryError:
+        raise ImageError(f"{name}: is a folder; name the image files inside it") from None
+    except PermissionError:
+        raise ImageError(f"{name}: may not be read; check its permissions") from None
+    except UnidentifiedImageError:
+        reason = "is empty" if _is_empty(path) else "is not an image Pillow can read"
+        raise ImageError(f"{name}: {reason}; give a JPEG, PNG, WebP, TIFF or BMP") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        limit = Image.MAX_IMAGE_PIXELS // 10**6
+        raise ImageError(f"{name}: has over {limit} megapixels; make it smaller first") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ImageError(f"{name}: is damaged or cut off ({error}); get it anew") from None
+
+
+def write(path, rgb, quality=95):
+    """Write an image under a temporary name, then rename it: never half a file.
+
+    Parameters
+    ----------
+    path : path-like
+        The ending decides the format.
+    rgb : ndarray of uint8, shape (height, width, 3)
+        sRGB, 0..255.
+    quality : int, default 95
+        Of JPEG and WebP.
+
+    Raises
+    ------
+    ImageError
+        If the ending names no known format or the file can't be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() not in EXTENSIONS:
+        raise ImageError(f"{path}: unknown ending; use one of {' '.join(EXTENSIONS)}")
+    image_format = Image.registered_extensions()[path.suffix.lower()]
+    try:
+        with replacing(path) as temporary:
+            Image.fromarray(rgb).save(temporary, format=image_format, quality=quality)
+    except OSError as error:
+        reason = error.strerror or error
+        raise ImageError(f"{path}: can't be written ({reason}); choose another place") from None
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Hand out a temporary path that becomes `path` if the block ends well, else vanishes."""
+    path = Path(path)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def is_grey(rgb, tolerance=GREY_TOLERANCE):
+    """Say whether an image has no color worth learning from.
+
+    Parameters
+    ----------
+    rgb : ndarray of uint8, shape (height, width, 3)
+        sRGB.
+    tolerance : int
+        Largest difference between two channels of a pixel, in 8-bit levels, that counts as
+        grey. Nearly all (99%) of the pixels have to be grey, so that JPEG noise does not matter.
+
+    Returns
+    -------
+    bool
+    """
+    spread = rgb.max(axis=-1).astype(np.int16) - rgb.min(axis=-1)
+    return bool(np.mean(spread <= tolerance) >= 0.99)
+
+
+def square(rgb, size):
+    """Cut out the centre square and resize it.
+
+    Parameters
+    ----------
+    rgb : ndarray of uint8, shape (height, width, 3)
+        sRGB.
+    size : int
+        Side in pixels of the result.
+
+    Returns
+    -------
+    ndarray of uint8, shape (size, size, 3)
+        Averaged over areas when it shrinks, interpolated when it grows.
+    """
+    height, width = rgb.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    middle = rgb[top : top + side, left : left + side]
+    if side == size:
+        return middle.copy()
+    return cv2.resize(middle, (size, size), interpolation=_interpolation(side, size))
+
+
+def _interpolation(old, new):
+    return cv2.INTER_AREA if new < old else cv2.INTER_CUBIC
+
+
+def _to_rgb(image):
+    if image.mode.startswith(("I", "F")):
+        values = np.asarray(image, dtype=np.float64)
+        top = 255.0 if values.max(initial=0) <= 255 else 65535.0
+        image = Image.fromarray((np.clip(values / top, 0, 1) * 255).round().astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def _is_empty(path):
+    return isinstance(path, str | Path) and Path(path).stat().st_size == 0
+
+
+def _umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

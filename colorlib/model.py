@@ -1,0 +1,187 @@
+"""Table 1 of the report as data, and the Keras model it describes.
+
+Not here: the loss (`colorlib.losses`) and the training (`colorlib.training`).
+The network is that of Zhang et al. 2016, version 2 of the paper: eight blocks of convolutions
+that see lightness and give, at a quarter of the resolution, a distribution over 313 colors.
+"""
+
+from typing import NamedTuple
+
+import keras
+
+from colorlib import config
+
+BINS = 313
+"""Colors to choose from (`colorlib.quantizer` holds them)."""
+
+INPUT_MULTIPLE = 8
+"""Input sides have to be multiples of this: three layers halve the resolution."""
+
+LIGHTNESS_SCALE, LIGHTNESS_OFFSET = 1 / 50, -1.0
+"""What the first layer does to L in 0..100: it brings it to -1..1."""
+
+
+class ConvRow(NamedTuple):
+    """A row of Table 1.
+
+    Attributes
+    ----------
+    name : str
+        Of the layer.
+    channels : int
+        At width 1.
+    stride : float
+        0.5 is an upsampling by 2 before the convolution.
+    dilation : int
+    batch_norm : bool
+        Whether BatchNorm follows the layer.
+    kernel : int
+        Side of the convolution's kernel.
+    """
+
+    name: str
+    channels: int
+    stride: float = 1
+    dilation: int = 1
+    batch_norm: bool = False
+    kernel: int = 3
+
+
+TABLE_1 = (
+    ConvRow("conv1_1", 64),
+    ConvRow("conv1_2", 64, stride=2, batch_norm=True),
+    ConvRow("conv2_1", 128),
+    ConvRow("conv2_2", 128, stride=2, batch_norm=True),
+    ConvRow("conv3_1", 256),
+    ConvRow("conv3_2", 256),
+    ConvRow("conv3_3", 256, stride=2, batch_norm=True),
+    ConvRow("conv4_1", 512),
+    ConvRow("conv4_2", 512),
+    ConvRow("conv4_3", 512, batch_norm=True),
+    ConvRow("conv5_1", 512, dilation=2),
+    ConvRow("conv5_2", 512, dilation=2),
+    ConvRow("conv5_3", 512, dilation=2, batch_norm=True),
+    ConvRow("conv6_1", 512, dilation=2),
+    ConvRow("conv6_2", 512, dilation=2),
+    ConvRow("conv6_3", 512, dilation=2, batch_norm=True),
+    ConvRow("conv7_1", 256),
+    ConvRow("conv7_2", 256),
+    ConvRow("conv7_3", 256, batch_norm=True),
+    ConvRow("conv8_1", 128, stride=0.5),
+    ConvRow("conv8_2", 128),
+    ConvRow("conv8_3", 128, batch_norm=True),
+    ConvRow("conv_1x1", BINS, kernel=1),
+)
+"""The layers of the network, first to last; the last gives logits, so it has no ReLU."""
+
+
+def build_model(
+    width=1.0,
+    input_size=None,
+    initializer="he_normal",
+    l2=0.0,
+    batch_norm_momentum=0.99,
+    seed=0,
+    dtype=None,
+):
+    """Build the network.
+
+    Parameters
+    ----------
+    width : float
+        Factor on every channel count but the 313 bins; 1 is the paper's 24.79 million
+        parameters.
+    input_size : int, optional
+        Side of the input in pixels, a multiple of 8. None (the default) builds a network for
+        any such size, square or not.
+    initializer : str
+        Of the kernels: ``"he_normal"`` (the report's choice), ``"glorot_normal"`` (Xavier), or
+        any other Keras initializer.
+    l2 : float
+        Factor of the sum of squares of each kernel in the loss.
+    batch_norm_momentum : float
+        Share of the old value in each update of BatchNorm's running statistics.
+    seed : int
+        Of the initial weights.
+    dtype : str, optional
+        A Keras dtype policy such as ``"mixed_bfloat16"``; Keras' global policy by default.
+        The last layer computes in float32 all the same.
+
+    Returns
+    -------
+    keras.Model
+        From float32 (batch, height, width, 1), L in 0..100, to float32 logits
+        (batch, height / 4, width / 4, 313).
+
+    Raises
+    ------
+    ValueError
+        If `input_size` is no multiple of 8 or `width` leaves a layer without channels.
+    """
+    if input_size is not None and (input_size <= 0 or input_size % INPUT_MULTIPLE):
+        raise ValueError(f"input_size has to be a positive multiple of 8, not {input_size}")
+    if round(64 * width) < 1:
+        raise ValueError(f"width {width} leaves no channels; the smallest useful one is 1/64")
+    lightness = keras.Input((input_size, input_size, 1), name="lightness")
+    x = keras.layers.Rescaling(LIGHTNESS_SCALE, LIGHTNESS_OFFSET, name="to_unit_range")(lightness)
+    for number, row in enumerate(TABLE_1):
+        kernels = dict(
+            kernel_initializer=_initializer(initializer, seed * len(TABLE_1) + number),
+            kernel_regularizer=keras.regularizers.L2(l2) if l2 else None,
+        )
+        x = _block(x, row, width, batch_norm_momentum, dtype, kernels)
+    return keras.Model(lightness, x, name="colorizer")
+
+
+def model_for(settings):
+    """Build the network that a configuration describes.
+
+    Parameters
+    ----------
+    settings : colorlib.config.TrainConfig
+
+    Returns
+    -------
+    keras.Model
+        For inputs of any size that is a multiple of 8.
+    """
+    if not isinstance(settings, config.TrainConfig):
+        raise TypeError(f"a TrainConfig is needed, not {type(settings).__name__}")
+    return build_model(
+        width=settings.width,
+        initializer=settings.initializer,
+        l2=settings.l2,
+        batch_norm_momentum=settings.batch_norm_momentum,
+        seed=settings.seed,
+        dtype=settings.precision,
+    )
+
+
+def _block(x, row, width, batch_norm_momentum, dtype, kernels):
+    last = row is TABLE_1[-1]
+    if row.stride == 0.5:
+        x = keras.layers.UpSampling2D(2, name=f"{row.name}_upsample", dtype=dtype)(x)
+    x = keras.layers.Conv2D(
+        row.channels if last else round(row.channels * width),
+        row.kernel,
+        strides=max(1, int(row.stride)),
+        dilation_rate=row.dilation,
+        padding="same",
+        activation=None if last else "relu",
+        name=row.name,
+        dtype="float32" if last else dtype,
+        **kernels,
+    )(x)
+    if row.batch_norm:
+        x = keras.layers.BatchNormalization(
+            momentum=batch_norm_momentum, name=f"{row.name}_bn", dtype=dtype
+        )(x)
+    return x
+
+
+def _initializer(name, seed):
+    initializer = keras.initializers.get(name)
+    settings = initializer.get_config()
+    if "seed" in settings:
+        settings["seed"] = seed
+    return type(initializer).from_config(settings)

@@ -1,0 +1,255 @@
+"""A recorded run: what a training leaves behind, and how to get it back.
+
+Not here: the training itself (`colorlib.training`).
+
+A run is a folder:
+
+=================== ================================================================
+config.json         the `TrainConfig`, and what it was trained on
+history.csv         one row an epoch: losses, accuracies, rate, images/s
+environment.json    versions and machine
+weights.weights.h5  half-precision weights; plain arrays, nothing in them can be executed
+prior.json          how often each bin occurs in the training images
+=================== ================================================================
+"""
+
+import csv
+import dataclasses
+import json
+import os
+import platform
+import time
+from pathlib import Path
+
+import h5py
+import keras
+import numpy as np
+
+from colorlib import config, images, model
+
+WEIGHTS = "weights.weights.h5"
+
+
+class RunError(ValueError):
+    """A recorded run that can't be used; the message names the file and the remedy."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A recorded run, as `load_run` gives it.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        The run's folder.
+    settings : colorlib.config.TrainConfig
+        How it was trained.
+    data : dict
+        On what: number of images, names of the files.
+    history : dict of str to list of float
+        The columns of history.csv; ``history["loss"][0]`` is the first epoch's.
+    environment : dict
+        Versions, backend and machine.
+    prior : ndarray of float64, shape (313,)
+        Smoothed frequency of each bin in the training images.
+    """
+
+    path: Path
+    settings: config.TrainConfig
+    data: dict
+    history: dict
+    environment: dict
+    prior: np.ndarray
+
+    def model(self, dtype="float32"):
+        """Build the network and load its weights.
+
+        Parameters
+        ----------
+        dtype : str
+            The precision to compute in.
+
+        Returns
+        -------
+        keras.Model
+
+        Raises
+        ------
+        RunError
+            If the weights are missing, damaged or those of another network.
+        """
+        built = model.model_for(self.settings.replace(precision=dtype))
+        load_weights(built, self.path / WEIGHTS)
+        return built
+
+
+def load_run(path):
+    """Load a recorded run.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The run's folder, or the name of one in ``data/runs``.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    RunError
+        If there is no such run or one of its files is missing or damaged.
+    """
+    folder = Path(path) if Path(path).is_dir() else config.RUNS / path
+    if not folder.is_dir():
+        known = ", ".join(sorted(p.name for p in config.RUNS.glob("*") if p.is_dir())) or "none"
+        raise RunError(f"no recorded run {str(path)!r}; in data/runs there are: {known}")
+    try:
+        recorded = json.loads((folder / "config.json").read_text())
+        return Run(
+            path=folder,
+            settings=config.TrainConfig(**recorded["settings"]),
+            data=recorded["data"],
+            history=_read_history(folder / "history.csv"),
+            environment=json.loads((folder / "environment.json").read_text()),
+            prior=np.array(json.loads((folder / "prior.json").read_text())),
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{folder}: not a complete recorded run ({error}); train it again") from None
+
+
+def save_weights(network, path):
+    """Save a network's weights, without its optimizer's state, in half precision.
+
+    Parameters
+    ----------
+    network : keras.Model
+    path : path-like
+        Ending in ``.weights.h5``; written under a temporary name and renamed.
+
+    Raises
+    ------
+    ValueError
+        If a weight is too large for half precision or not a number.
+    """
+    path = Path(path)
+    full = path.with_name(f".{path.name.removesuffix('.weights.h5')}-full.weights.h5")
+    try:
+        network.save_weights(full)
+        with images.replacing(path) as half, h5py.File(full) as old, h5py.File(half, "w") as new:
+            old.visititems(lambda name, item: _copy_halved(name, item, new))
+    finally:
+        full.unlink(missing_ok=True)
+
+
+def load_weights(network, path):
+    """Load what `save_weights` wrote; nothing in the file is executed.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Of the same width; its precision does not matter.
+    path : path-like
+
+    Raises
+    ------
+    RunError
+        If the file is missing, damaged, or of another network.
+    """
+    if not Path(path).is_file():
+        raise RunError(f"{path}: no such weights file; train the run again or choose another")
+    try:
+        network.load_weights(path)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise RunError(f"{path}: damaged, or not this network's weights ({reason})") from None
+
+
+def begin(path, settings, data, prior):
+    """Make a run's folder and write what is known before the training.
+
+    Parameters
+    ----------
+    path : path-like
+        The folder.
+    settings : colorlib.config.TrainConfig
+    data : dict
+        What it will be trained on.
+    prior : ndarray, shape (313,)
+        Smoothed frequency of each bin in the training images.
+
+    Returns
+    -------
+    pathlib.Path
+        The folder.
+    """
+    path = Path(path)
+    path.mkdir(parents=True, exist_ok=True)
+    _write_json(path / "config.json", {"settings": settings.to_dict(), "data": data})
+    _write_json(path / "environment.json", environment())
+    _write_json(path / "prior.json", prior.tolist())
+    return path
+
+
+def record(path, network, rows):
+    """Write how far the training has come: first the weights, then the history.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The run's folder.
+    network : keras.Model
+    rows : list of dict
+        One for each epoch, all with the same keys.
+    """
+    save_weights(network, path / WEIGHTS)
+    with images.replacing(path / "history.csv") as temporary:
+        with temporary.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in rows)
+
+
+def environment():
+    """Describe what a run was made with.
+
+    Returns
+    -------
+    dict of str to str
+        Versions, backend, machine and date.
+    """
+    return {
+        "python": platform.python_version(),
+        "keras": keras.__version__,
+        "backend": keras.backend.backend(),
+        "numpy": np.__version__,
+        "cpus": os.cpu_count(),
+        "machine": platform.machine(),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _copy_halved(name, item, target):
+    if name.split("/")[0] == "optimizer":
+        return
+    if isinstance(item, h5py.Group):
+        target.require_group(name).attrs.update(item.attrs)
+        return
+    values = item[()]
+    if np.issubdtype(values.dtype, np.floating):
+        with np.errstate(over="ignore"):
+            values = values.astype(np.float16)
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name}: does not fit in half precision; the training diverged")
+    target.create_dataset(name, data=values).attrs.update(item.attrs)
+
+
+def _read_history(path):
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return {name: [float(row[name]) for row in rows] for name in rows[0]} if rows else {}
+
+
+def _write_json(path, value):
+    with images.replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n")

@@ -1,0 +1,305 @@
+"""Many image files <-> one HDF5 file of unprocessed 8-bit images.
+
+Not here: downloading (`colorlib.download`), color conversion and crops (`colorlib.generator`).
+Chapter 3 of the report: of the three ways it tried to feed the network, this is the one it kept.
+
+The images are stored contiguously and uncompressed, so that reading is a memory map at the
+dataset's offset: no HDF5 call, no global lock, any number of threads.
+"""
+
+import dataclasses
+import json
+import os
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import h5py
+import numpy as np
+from tqdm.auto import tqdm
+
+from colorlib import images
+
+FORMAT = "colorlib-images"
+VERSION = 1
+
+BLOCK = 256
+"""Images decoded at once while packing: what bounds the memory."""
+
+
+class StoreError(ValueError):
+    """A file that can't be used as a store; the message names it and the remedy."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """One image on its way into a store, or the reason why it stays outside."""
+
+    name: str
+    class_name: str
+    rgb: np.ndarray | None
+    reason: str = ""
+
+
+class Store:
+    """Images in one or several HDF5 files (shards), opened as one array.
+
+    Parameters
+    ----------
+    *paths : path-like
+        Files that `write` or `pack` made, all of the same image size.
+
+    Attributes
+    ----------
+    names : list of str
+        Where each image came from, relative to the packed folder.
+    class_ids : ndarray of int32, shape (n,)
+        Index into `classes`.
+    classes : list of str
+        Names of the classes, of all shards.
+    dropped : list of (str, str)
+        Name and reason of each image that was left out.
+    size : int
+        Side of the images in pixels.
+
+    Raises
+    ------
+    StoreError
+        If a file is missing, cut off, of another kind or another version.
+    """
+
+    def __init__(self, *paths):
+        if not paths:
+            raise StoreError("no store named: give at least one file made by `colorlib pack`")
+        shards = [_open_shard(Path(path)) for path in paths]
+        self.size = shards[0].pixels.shape[1]
+        if any(shard.pixels.shape[1] != self.size for shard in shards):
+            raise StoreError(f"{paths}: shards of different image sizes; pack them alike")
+        self._pixels = [shard.pixels for shard in shards]
+        self._starts = np.cumsum([0, *(len(pixels) for pixels in self._pixels)])
+        self.names = [name for shard in shards for name in shard.names]
+        self.classes = sorted({name for shard in shards for name in shard.classes})
+        self.class_ids = np.concatenate([_renumber(shard, self.classes) for shard in shards])
+        self.dropped = [item for shard in shards for item in shard.dropped]
+
+    def __len__(self):
+        return int(self._starts[-1])
+
+    def read(self, indices):
+        """Read images by number, in any order; safe from any number of threads.
+
+        Parameters
+        ----------
+        indices : array-like of int, shape (k,)
+            Each in 0..len-1.
+
+        Returns
+        -------
+        ndarray of uint8, shape (k, size, size, 3)
+            sRGB.
+
+        Raises
+        ------
+        IndexError
+            If an index is out of range.
+        """
+        indices = np.asarray(indices)
+        if indices.size and not (indices.min() >= 0 and indices.max() < len(self)):
+            raise IndexError(f"image numbers have to be in 0..{len(self) - 1}")
+        if len(self._pixels) == 1:
+            return self._pixels[0][indices]
+        out = np.empty((len(indices), self.size, self.size, 3), np.uint8)
+        shards = np.searchsorted(self._starts, indices, side="right") - 1
+        for shard in np.unique(shards):
+            chosen = shards == shard
+            out[chosen] = self._pixels[shard][indices[chosen] - self._starts[shard]]
+        return out
+
+
+def write(path, pixels, names=None, class_names=None, dropped=()):
+    """Write images that are already in memory (or in a memory map) to a store.
+
+    Parameters
+    ----------
+    path : path-like
+        The HDF5 file; written under a temporary name and renamed.
+    pixels : ndarray of uint8, shape (n, size, size, 3)
+        sRGB.
+    names : sequence of str, optional
+        Of each image; numbers by default.
+    class_names : sequence of str, optional
+        Of each image; all in one nameless class by default.
+    dropped : sequence of (str, str)
+        Name and reason of images that were left out.
+
+    Raises
+    ------
+    StoreError
+        If there are no images, or they are not square 8-bit RGB.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[2:] != (pixels.shape[1], 3):
+        raise StoreError(
+            f"{path}: need uint8 (n, size, size, 3), not {pixels.dtype} {pixels.shape}"
+        )
+    if len(pixels) == 0:
+        raise StoreError(f"{path}: no image is left to store; see why each was dropped: {dropped}")
+    names = [str(i) for i in range(len(pixels))] if names is None else list(names)
+    classes, class_ids = np.unique(class_names or [""] * len(pixels), return_inverse=True)
+    with images.replacing(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+        file.attrs["format"] = FORMAT
+        file.attrs["version"] = VERSION
+        file.attrs["classes"] = json.dumps(classes.tolist())
+        file.attrs["dropped"] = json.dumps([list(item) for item in dropped])
+        file.create_dataset("names", data=names, dtype=h5py.string_dtype())
+        file["class_ids"] = class_ids.astype(np.int32)
+        target = file.create_dataset("images", pixels.shape, np.uint8)
+        for start in range(0, len(pixels), BLOCK):
+            target[start : start + BLOCK] = pixels[start : start + BLOCK]
+
+
+def pack(folder, path, size, limit=None):
+    """Pack a folder of image files into a store, on all cores and in bounded memory.
+
+    Parameters
+    ----------
+    folder : path-like
+        Searched through all levels. An image's class is the first folder of its path below
+        it, or what Tiny ImageNet's ``val_annotations.txt`` says.
+    path : path-like
+        The HDF5 file to write. Beside it a temporary file takes up to its size.
+    size : int
+        Side in pixels: the centre square of each image, resized by area.
+    limit : int, optional
+        Take only so many files, spread evenly over the sorted list.
+
+    Returns
+    -------
+    Store
+        The new file, opened. Its `dropped` lists grey and broken images.
+
+    Raises
+    ------
+    StoreError
+        If the folder is missing or holds no usable image.
+    """
+    folder, path = Path(folder), Path(path)
+    files = find_images(folder)
+    if limit is not None and limit < len(files):
+        files = [files[i] for i in np.linspace(0, len(files) - 1, limit).astype(int)]
+    class_of = _class_names(folder)
+    kept, dropped = [], []
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial") as raw:
+        for record in _records(files, folder, class_of, size):
+            if record.rgb is None:
+                dropped.append((record.name, record.reason))
+            else:
+                raw.write(record.rgb.tobytes())
+                kept.append((record.name, record.class_name))
+        raw.flush()
+        if not kept:
+            raise StoreError(f"{folder}: no usable image; the first was dropped: {dropped[0]}")
+        pixels = np.memmap(raw.name, np.uint8, "r", shape=(len(kept), size, size, 3))
+        write(path, pixels, *map(list, zip(*kept, strict=True)), dropped)
+    return Store(path)
+
+
+def find_images(folder):
+    """List the image files below a folder.
+
+    Parameters
+    ----------
+    folder : path-like
+
+    Returns
+    -------
+    list of pathlib.Path
+        Sorted; hidden files are left out.
+
+    Raises
+    ------
+    StoreError
+        If the folder does not exist or holds no image.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise StoreError(f"{folder}: no such folder; name one that holds image files")
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in images.EXTENSIONS and not path.name.startswith(".")
+    )
+    if not files:
+        raise StoreError(f"{folder}: holds no image ({' '.join(images.EXTENSIONS)})")
+    return files
+
+
+@dataclasses.dataclass(frozen=True)
+class _Shard:
+    pixels: np.ndarray
+    names: list
+    class_ids: np.ndarray
+    classes: list
+    dropped: list
+
+
+def _open_shard(path):
+    if not path.is_file():
+        raise StoreError(f"{path}: no such file; make it with `colorlib pack`")
+    try:
+        with h5py.File(path, "r") as file:
+            _check_version(path, file.attrs)
+            dataset = file["images"]
+            offset, shape = dataset.id.get_offset(), dataset.shape
+            parts = dict(
+                names=file["names"].asstr()[:].tolist(),
+                class_ids=file["class_ids"][:],
+                classes=json.loads(file.attrs["classes"]),
+                dropped=[tuple(item) for item in json.loads(file.attrs["dropped"])],
+            )
+    except (OSError, KeyError) as error:
+        raise StoreError(f"{path}: not a store, or cut off ({error}); pack it again") from None
+    if offset is None or path.stat().st_size < offset + np.prod(shape, dtype=np.int64):
+        raise StoreError(f"{path}: cut off; pack it again")
+    return _Shard(np.memmap(path, np.uint8, "r", offset, shape), **parts)
+
+
+def _check_version(path, attributes):
+    if attributes.get("format") != FORMAT:
+        raise StoreError(f"{path}: is HDF5, but no store; make one with `colorlib pack`")
+    if attributes["version"] != VERSION:
+        found = attributes["version"]
+        raise StoreError(f"{path}: version {found}, but this is for {VERSION}; pack it again")
+
+
+def _renumber(shard, classes):
+    numbers = np.array([classes.index(name) for name in shard.classes], np.int32)
+    return numbers[shard.class_ids]
+
+
+def _class_names(folder):
+    annotations = folder / "val_annotations.txt"
+    if annotations.is_file():
+        table = dict(line.split("\t")[:2] for line in annotations.read_text().splitlines())
+        return lambda path: table.get(path.name, "")
+    return lambda path: path.relative_to(folder).parts[0] if path.parent != folder else ""
+
+
+def _records(files, folder, class_of, size):
+    def load(file):
+        return _load(file, str(file.relative_to(folder)), class_of(file), size)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(files), unit=" images") as bar:
+        for start in range(0, len(files), BLOCK):
+            block = files[start : start + BLOCK]
+            yield from pool.map(load, block)
+            bar.update(len(block))
+
+
+def _load(file, name, class_name, size):
+    try:
+        rgb = images.square(images.read(file), size)
+    except images.ImageError as error:
+        return Record(name, class_name, None, str(error))
+    if images.is_grey(rgb):
+        return Record(name, class_name, None, "grey")
+    return Record(name, class_name, rgb)
