@@ -203,11 +203,9 @@ def record(path, network, rows):
         One for each epoch, all with the same keys.
     """
     save_weights(network, path / WEIGHTS)
+    lines = [",".join(rows[0]), *(",".join(f"{v:.6g}" for v in row.values()) for row in rows)]
     with images.replacing(path / "history.csv") as temporary:
-        with temporary.open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows({k: f"{v:.6g}" for k, v in row.items()} for row in rows)
+        temporary.write_text("\n".join(lines) + "\n")
 
 
 def environment():

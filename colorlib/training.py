@@ -1,7 +1,7 @@
 """Compile, fit, and record a run.
 
-Not here: the record itself (`colorlib.runs`), what is trained (`colorlib.model`), on what (`colorlib.generator`), and the settings
-(`colorlib.config`). Chapter 4 of the report.
+Not here: the record itself (`colorlib.runs`), what is trained (`colorlib.model`), on what
+(`colorlib.generator`), and the settings (`colorlib.config`). Chapter 4 of the report.
 """
 
 import time
