@@ -40,7 +40,7 @@ lab: .venv/installed  ## open JupyterLab on the first notebook
 
 notebooks: .venv/installed  ## execute the notebooks in place, as they are committed
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --log-level WARN $(NOTEBOOKS)
-	$(BIN)/python tests/clean_notebooks.py $(NOTEBOOKS)
+	$(BIN)/python tests/check_notebooks.py --clean $(NOTEBOOKS)
 
 lint: .venv/installed  ## ruff, as the tests and pre-commit run it
 	$(BIN)/ruff check .

@@ -6,12 +6,12 @@ The network sees a small copy of the photograph and says which (a, b) belongs wh
 photograph keeps its own lightness at its own resolution.
 """
 
-import functools
+from pathlib import Path
 
 import cv2
 import numpy as np
 
-from colorlib import colorspace, config, quantizer, runs
+from colorlib import colorspace, config, images, quantizer, runs
 from colorlib.model import INPUT_MULTIPLE
 
 MAX_ASPECT = 8
@@ -28,21 +28,24 @@ class Colorizer:
     ----------
     network : keras.Model
         From L, shape (1, height, width, 1), to logits at a quarter of that.
-    working_size : int
-        Side in pixels to which a photograph's shorter side is brought for the network.
-    temperature : float
-        Of the annealed mean: lower is more vivid, higher more timid.
+    decoding : colorlib.config.DecodeConfig
+        Working size, temperature and vividness.
+    weights : ndarray, shape (313,), optional
+        `quantizer.rebalancing_weights` of the training images; needed for a vividness other
+        than 0.
 
     Raises
     ------
     ValueError
-        If the working size is smaller than 8.
+        If the working size is smaller than 8, or weights are needed and missing.
     """
 
-    def __init__(self, network, working_size=64, temperature=quantizer.TEMPERATURE):
-        if working_size < INPUT_MULTIPLE:
+    def __init__(self, network, decoding, weights=None):
+        if decoding.working_size < INPUT_MULTIPLE:
             raise ValueError(f"the working size has to be at least {INPUT_MULTIPLE} pixels")
-        self.network, self.working_size, self.temperature = network, working_size, temperature
+        if decoding.vividness and weights is None:
+            raise ValueError("a vividness other than 0 needs the rebalancing weights")
+        self.network, self.decoding, self.weights = network, decoding, weights
 
     def __call__(self, rgb):
         """Color a photograph.
@@ -73,7 +76,24 @@ class Colorizer:
         ndarray of float32, shape (h, w, 2)
             (a, b), with h and w a quarter of the working resolution.
         """
-        return quantizer.annealed_mean(self.predict_logits(lightness), self.temperature)
+        return self.decode(self.predict_logits(lightness))
+
+    def decode(self, logits):
+        """Turn the network's answer into colors.
+
+        Parameters
+        ----------
+        logits : ndarray of float32, shape (h, w, 313)
+            From `predict_logits`.
+
+        Returns
+        -------
+        ndarray of float32, shape (h, w, 2)
+            (a, b).
+        """
+        if self.decoding.vividness:
+            logits = quantizer.rebalance(logits, self.weights, self.decoding.vividness)
+        return quantizer.annealed_mean(logits, self.decoding.temperature)
 
     def predict_logits(self, lightness):
         """Predict the distribution over the bins; `predict_ab` without the decoding.
@@ -88,7 +108,7 @@ class Colorizer:
         ndarray of float32, shape (h, w, 313)
             Logits.
         """
-        height, width = working_shape(*lightness.shape, self.working_size)
+        height, width = working_shape(*lightness.shape, self.decoding.working_size)
         small = _shrink(lightness, height, width)
         return np.asarray(self.network.predict_on_batch(small[None, ..., None])[0])
 
@@ -130,7 +150,7 @@ def apply_colors(lightness, ab):
         sRGB.
     """
     height, width = lightness.shape
-    full = cv2.resize(ab, (width, height), interpolation=cv2.INTER_CUBIC)
+    full = cv2.resize(ab, (width, height), interpolation=cv2.INTER_LINEAR)
     out = np.empty((height, width, 3), np.uint8)
     # a band of rows at a time, so that little memory goes into what clipping keeps in between
     rows = max(1, BAND // width)
@@ -141,29 +161,17 @@ def apply_colors(lightness, ab):
     return out
 
 
-@functools.cache
-def default_colorizer():
-    """Load the recorded run that ships with the course.
-
-    Returns
-    -------
-    Colorizer
-        Loaded once and kept.
-    """
-    return colorizer_for(config.DEFAULT_RUN)
-
-
-def colorizer_for(run, temperature=quantizer.TEMPERATURE, working_size=None):
+def colorizer_for(run=config.DEFAULT_RUN, **decoding):
     """Make a colorizer of a recorded run.
 
     Parameters
     ----------
-    run : str, path-like or colorlib.training.Run
-        The run, its name in ``data/runs``, or its folder.
-    temperature : float
-        Of the annealed mean.
-    working_size : int, optional
-        The run's own by default.
+    run : str, path-like or colorlib.runs.Run
+        The run, its name in ``data/runs``, or its folder; by default the one that ships with
+        the course.
+    **decoding
+        What to change in the run's `DecodeConfig`: ``working_size``, ``temperature``,
+        ``vividness``. None leaves the run's own value.
 
     Returns
     -------
@@ -175,7 +183,75 @@ def colorizer_for(run, temperature=quantizer.TEMPERATURE, working_size=None):
         If there is no such run, or it is damaged.
     """
     run = run if isinstance(run, runs.Run) else runs.load_run(run)
-    return Colorizer(run.model(), working_size or run.settings.working_size, temperature)
+    weights = quantizer.rebalancing_weights(run.prior)
+    return Colorizer(run.model(), run.decoding.replace(**decoding), weights)
+
+
+def plan_outputs(sources, output):
+    """Decide where each colored photograph goes, and see that it can go there.
+
+    Parameters
+    ----------
+    sources : sequence of path-like
+        Image files.
+    output : path-like
+        An image file's name for a single photograph, else a folder, which is made if missing.
+
+    Returns
+    -------
+    list of (pathlib.Path, pathlib.Path)
+        Source and target. Photographs of the same name get ``-2``, ``-3``, ... appended.
+
+    Raises
+    ------
+    colorlib.images.ImageError
+        If several photographs are to go into one file, or the folder can't be made.
+    """
+    output = Path(output)
+    sources = [Path(source) for source in sources]
+    if output.suffix.lower() in images.EXTENSIONS and not output.is_dir():
+        if len(sources) > 1:
+            raise images.ImageError(f"{output}: is one file for several photographs; name a folder")
+        return [(sources[0], output)]
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise images.ImageError(f"{output}: can't be made ({reason}); choose another") from None
+    taken, targets = set(), []
+    for source in sources:
+        target = _free_name(output, source, taken)
+        taken.add(target)
+        targets.append((source, target))
+    return targets
+
+
+def colorize_file(colorizer, source, target):
+    """Color one image file.
+
+    Parameters
+    ----------
+    colorizer : Colorizer
+    source, target : path-like
+        Read from and written to; the target's ending decides its format.
+
+    Raises
+    ------
+    colorlib.images.ImageError
+        If the source can't be read, or the target can't be written or is the source.
+    """
+    if Path(target).exists() and Path(target).samefile(source):
+        raise images.ImageError(f"{source}: would overwrite itself; choose another output")
+    images.write(target, colorizer(images.read(source)))
+
+
+def _free_name(folder, source, taken):
+    suffix = source.suffix if source.suffix.lower() in images.EXTENSIONS else ".png"
+    target, number = folder / f"{source.stem}{suffix}", 1
+    while target in taken:
+        number += 1
+        target = folder / f"{source.stem}-{number}{suffix}"
+    return target
 
 
 def _shrink(lightness, height, width):

@@ -126,7 +126,7 @@ def to_uint8(rgb):
     return np.clip(np.rint(np.asarray(rgb) * 255), 0, 255).astype(np.uint8)
 
 
-def in_gamut(lab, tolerance=1e-3):
+def in_gamut(lab, tolerance=5e-4):
     """Say which colors sRGB can show.
 
     Parameters

@@ -71,9 +71,6 @@ class TrainConfig:
         A Keras dtype policy.
     seed : int
         Decides initial weights, order, crops and flips.
-    working_size : int
-        The side in pixels to which a photograph's shorter side is brought for the network
-        when this run's weights color it.
     """
 
     image_size: int = 64
@@ -95,7 +92,6 @@ class TrainConfig:
     flip: bool = False
     precision: str = "float32"
     seed: int = 0
-    working_size: int = 64
 
     def replace(self, **changes):
         """Return a copy with some fields changed."""
@@ -106,9 +102,34 @@ class TrainConfig:
         return dataclasses.asdict(self)
 
 
+@dataclasses.dataclass(frozen=True)
+class DecodeConfig:
+    """How a network's answer becomes colors; chosen after the training, and cheap to change.
+
+    Attributes
+    ----------
+    working_size : int
+        Side in pixels to which a photograph's shorter side is brought for the network.
+    temperature : float
+        Of the annealed mean (Zhang et al. 2016, section 2.3): 1 is the mean, 0 the mode.
+    vividness : float
+        How far rare colors are favored: 0 as the network was trained, 1 as if all colors had
+        been rebalanced (`quantizer.rebalance`).
+    """
+
+    working_size: int = 64
+    temperature: float = 0.38
+    vividness: float = 0.0
+
+    def replace(self, **changes):
+        """Return a copy with some fields changed; None leaves a field as it is."""
+        given = {name: value for name, value in changes.items() if value is not None}
+        return dataclasses.replace(self, **given)
+
+
 SMALL_64 = TrainConfig(
     width=0.25,
-    epochs=9,
+    epochs=6,
     optimizer="adamw",
     learning_rate=2e-3,
     weight_decay=1e-2,
@@ -116,8 +137,16 @@ SMALL_64 = TrainConfig(
     warmup=0.05,
     flip=True,
     precision="mixed_bfloat16",
-    working_size=96,
 )
 """The quarter-width network that colors photographs until Model-64 is trained for real."""
 
-PRESETS = {"SMALL_64": SMALL_64}
+OVERFIT = TrainConfig(
+    crop=64,
+    epochs=300,
+    batch_size=1,
+    learning_rate=1e-3,
+    batch_norm_momentum=0.9,
+)
+"""One photograph, 300 iterations: does the network have the means to learn at all?"""
+
+PRESETS = {"SMALL_64": SMALL_64, "OVERFIT": OVERFIT}

@@ -44,7 +44,7 @@ def read(path):
         If there is no such file, it is a folder, it is no image, it is cut off, or its header
         announces so many pixels that decoding it could exhaust the memory.
     """
-    name = getattr(path, "name", path)
+    name = path if isinstance(path, str | Path) else getattr(path, "name", path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

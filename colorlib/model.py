@@ -157,6 +157,42 @@ def model_for(settings):
     )
 
 
+def describe(network):
+    """Read Table 1 back from a built network.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Built with a fixed `input_size`.
+
+    Returns
+    -------
+    list of dict
+        For each convolution: name, resolution, channels, stride, dilation, batch_norm, kernel.
+
+    Raises
+    ------
+    ValueError
+        If the network takes inputs of any size, so that no resolution can be told.
+    """
+    if network.input_shape[1] is None:
+        raise ValueError("build the network with a fixed input_size to read resolutions from it")
+    layers = [*network.layers, None]  # the last convolution has nothing after it
+    return [
+        {
+            "name": layer.name,
+            "resolution": layer.output.shape[1],
+            "channels": layer.filters,
+            "stride": 0.5 if isinstance(before, keras.layers.UpSampling2D) else layer.strides[0],
+            "dilation": layer.dilation_rate[0],
+            "batch_norm": isinstance(after, keras.layers.BatchNormalization),
+            "kernel": layer.kernel_size[0],
+        }
+        for before, layer, after in zip(layers, layers[1:], layers[2:], strict=False)
+        if isinstance(layer, keras.layers.Conv2D)
+    ]
+
+
 def _block(x, row, width, batch_norm_momentum, dtype, kernels):
     last = row is TABLE_1[-1]
     if row.stride == 0.5:

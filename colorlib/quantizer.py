@@ -285,6 +285,30 @@ def rebalancing_weights(prior, lam=LAMBDA):
     return (weights / (prior * weights).sum()).astype(np.float32)
 
 
+def rebalance(logits, weights, strength=1.0):
+    """Favor rare bins in what a network trained without rebalancing predicts.
+
+    By Bayes' rule, had bin q been `weights[q]` times as frequent in training, a calibrated
+    network would give it that much more probability. So rebalancing can be done, undone and
+    dosed after the training.
+
+    Parameters
+    ----------
+    logits : ndarray of floating point, shape (..., 313)
+        Predicted.
+    weights : ndarray, shape (313,)
+        From `rebalancing_weights`.
+    strength : float
+        0 changes nothing, 1 applies the weights in full.
+
+    Returns
+    -------
+    ndarray, shape (..., 313)
+        Logits.
+    """
+    return logits + strength * np.log(weights)
+
+
 def _squared_distances(left, right):
     # |l - r|^2 = |l|^2 - 2 l r + |r|^2, exact in float32 for the whole numbers of codes and bins
     return (left**2).sum(axis=1)[:, None] - 2 * left @ right.T + (right**2).sum(axis=1)

@@ -10,6 +10,7 @@ history.csv         one row an epoch: losses, accuracies, rate, images/s
 environment.json    versions and machine
 weights.weights.h5  half-precision weights; plain arrays, nothing in them can be executed
 prior.json          how often each bin occurs in the training images
+decoding.json       the `DecodeConfig` that suits the run; may be missing
 =================== ================================================================
 """
 
@@ -19,6 +20,7 @@ import json
 import os
 import platform
 import time
+import warnings
 from pathlib import Path
 
 import h5py
@@ -52,6 +54,8 @@ class Run:
         Versions, backend and machine.
     prior : ndarray of float64, shape (313,)
         Smoothed frequency of each bin in the training images.
+    decoding : colorlib.config.DecodeConfig
+        How its answers are best turned into colors.
     """
 
     path: Path
@@ -60,6 +64,7 @@ class Run:
     history: dict
     environment: dict
     prior: np.ndarray
+    decoding: config.DecodeConfig
 
     def model(self, dtype="float32"):
         """Build the network and load its weights.
@@ -105,14 +110,16 @@ def load_run(path):
         known = ", ".join(sorted(p.name for p in config.RUNS.glob("*") if p.is_dir())) or "none"
         raise RunError(f"no recorded run {str(path)!r}; in data/runs there are: {known}")
     try:
-        recorded = json.loads((folder / "config.json").read_text())
+        recorded = _read_json(folder / "config.json")
+        decoding = folder / "decoding.json"
         return Run(
             path=folder,
             settings=config.TrainConfig(**recorded["settings"]),
             data=recorded["data"],
             history=_read_history(folder / "history.csv"),
-            environment=json.loads((folder / "environment.json").read_text()),
-            prior=np.array(json.loads((folder / "prior.json").read_text())),
+            environment=_read_json(folder / "environment.json"),
+            prior=np.array(_read_json(folder / "prior.json")),
+            decoding=config.DecodeConfig(**_read_json(decoding) if decoding.exists() else {}),
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(f"{folder}: not a complete recorded run ({error}); train it again") from None
@@ -159,8 +166,11 @@ def load_weights(network, path):
     if not Path(path).is_file():
         raise RunError(f"{path}: no such weights file; train the run again or choose another")
     try:
-        network.load_weights(path)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        with warnings.catch_warnings():
+            # Keras only warns where layers find nothing in the file and keep random weights
+            warnings.simplefilter("error", UserWarning)
+            network.load_weights(path)
+    except (OSError, ValueError, KeyError, TypeError, UserWarning) as error:
         reason = str(error).splitlines()[0]
         raise RunError(f"{path}: damaged, or not this network's weights ({reason})") from None
 
@@ -246,6 +256,10 @@ def _read_history(path):
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     return {name: [float(row[name]) for row in rows] for name in rows[0]} if rows else {}
+
+
+def _read_json(path):
+    return json.loads(path.read_text())
 
 
 def _write_json(path, value):

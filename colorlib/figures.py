@@ -1,0 +1,240 @@
+"""Arrays -> the report's figures, as matplotlib figures.
+
+Not here: any computation of what is drawn. A function takes arrays and gives a figure; `save`
+puts it into ``figures/``.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from colorlib import colorspace, config, images, quantizer
+
+DPI = 150
+
+STYLE = {
+    "figure.constrained_layout.use": True,
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "0.9",
+    "axes.axisbelow": True,
+    "legend.frameon": False,
+}
+"""What `new` gives every figure."""
+
+LIGHTNESS = 50.0
+"""L at which colors of the ab plane are shown."""
+
+
+def new(rows=1, columns=1, size=(6.0, 4.0), **settings):
+    """Make a figure in the course's style.
+
+    Parameters
+    ----------
+    rows, columns : int
+        Of axes.
+    size : tuple of float
+        Width and height in inches.
+    **settings
+        For `matplotlib.pyplot.subplots`.
+
+    Returns
+    -------
+    figure : matplotlib.figure.Figure
+    axes : ndarray of matplotlib.axes.Axes, shape (rows, columns)
+    """
+    with plt.rc_context(STYLE):
+        return plt.subplots(rows, columns, figsize=size, squeeze=False, **settings)
+
+
+def save(figure, name):
+    """Write a figure into ``figures/``, under a temporary name first.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+    name : str
+        Without ending; ``local/`` before it for pictures that may not be published.
+
+    Returns
+    -------
+    str
+        Where it is, from the repository's root.
+    """
+    path = config.FIGURES / f"{name}.png"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with images.replacing(path) as temporary:
+        figure.savefig(temporary, dpi=DPI, format="png", metadata={"Software": None})
+    return f"{config.FIGURES.name}/{name}.png"
+
+
+def image_grid(rows, column_titles=(), row_titles=(), height=1.6):
+    """Show images in a grid.
+
+    Parameters
+    ----------
+    rows : sequence of sequences of ndarray
+        Images, shape (h, w, 3) in color or (h, w) in grey (L in 0..100).
+    column_titles, row_titles : sequence of str
+        Above the first row, left of the first column.
+    height : float
+        Of a row, in inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    shapes = [image.shape[1] / image.shape[0] for image in rows[0]]
+    size = (height * sum(shapes) + 0.1 * len(shapes) + 0.3, height * len(rows) + 0.3)
+    figure, axes = new(len(rows), len(rows[0]), size, width_ratios=shapes)
+    for line, row in zip(axes, rows, strict=True):
+        for axis, image in zip(line, row, strict=True):
+            show_image(axis, image)
+    for axis, title in zip(axes[0], column_titles, strict=False):
+        axis.set_title(title)
+    for axis, title in zip(axes[:, 0], row_titles, strict=False):
+        axis.set_ylabel(title)
+    return figure
+
+
+def show_image(axis, image, title=""):
+    """Show an image without ticks.
+
+    Parameters
+    ----------
+    axis : matplotlib.axes.Axes
+    image : ndarray
+        Shape (h, w, 3) in color or (h, w) in grey (L in 0..100).
+    title : str
+    """
+    if image.ndim == 2:
+        image = grey(image)
+    axis.imshow(image)
+    axis.set(xticks=[], yticks=[], title=title)
+    axis.grid(False)
+    axis.spines[:].set_visible(False)
+
+
+def grey(lightness):
+    """Turn lightness into the grey image that has it.
+
+    Parameters
+    ----------
+    lightness : ndarray of float32, shape (height, width)
+        L in 0..100.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width, 3)
+        sRGB.
+    """
+    lab = np.zeros((*lightness.shape, 3), np.float32)
+    lab[..., 0] = lightness
+    return colorspace.to_uint8(colorspace.lab_to_rgb(lab))
+
+
+def architecture(rows):
+    """Draw the network (figure 1 of the report).
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        `model.describe`'s: name, resolution, channels, stride, dilation of each layer.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure, ((axis,),) = new(size=(11, 3.4))
+    colors = {1: "#4c78a8", 2: "#72b7b2"}
+    x, starts, top = 0.0, {}, rows[0]["resolution"]
+    for row in rows:
+        block = row["name"].rpartition("_")[0]
+        x += 0.15 if block in starts else 1.0
+        start = starts.setdefault(block, x)
+        width, height = 0.12 + row["channels"] / 700, row["resolution"] / top
+        color = colors[row["dilation"]] if row is not rows[-1] else "#e45756"
+        axis.add_patch(plt.Rectangle((x, -height / 2), width, height, color=color))
+        x += width
+        if block != _next_block(rows, row):
+            name = block if row is not rows[-1] else "1x1"
+            text = f"{name}\n{row['channels']} channels\n{row['resolution']} x {row['resolution']}"
+            axis.text((start + x) / 2, -0.56, text, ha="center", va="top", fontsize=7.5)
+    for label, color in {
+        "convolution": colors[1],
+        "dilated by 2": colors[2],
+        "1x1": "#e45756",
+    }.items():
+        axis.add_patch(plt.Rectangle((0, 0), 0, 0, color=color, label=label))
+    axis.legend(loc="upper right", ncols=3)
+    axis.set(xlim=(0, x + 1.0), ylim=(-0.9, 0.62))
+    axis.axis("off")
+    return figure
+
+
+def _next_block(rows, row):
+    following = rows[rows.index(row) + 1 :]
+    return following[0]["name"].rpartition("_")[0] if following else None
+
+
+def ab_plane(axis, ab, values, title="", label="", marker_size=38, cmap="magma"):
+    """Draw colors or values at points of the ab plane (figure 2 of the report).
+
+    Parameters
+    ----------
+    axis : matplotlib.axes.Axes
+    ab : ndarray, shape (n, 2)
+        The points: the bins' centers, or many colors.
+    values : ndarray, shape (n,) or (n, 3)
+        Numbers, explained by a color bar, or sRGB colors in 0..1 to show as they are.
+    title, label : str
+        Of the axes, and of the color bar.
+    marker_size : float
+        Of each point's square, in points squared; 38 makes neighboring bins touch.
+    cmap : str
+        For numbers.
+    """
+    colors = {"c": values, "cmap": cmap} if np.ndim(values) == 1 else {"color": values}
+    drawn = axis.scatter(ab[:, 1], ab[:, 0], marker="s", s=marker_size, linewidths=0, **colors)
+    if np.ndim(values) == 1:
+        axis.figure.colorbar(drawn, ax=axis, label=label, shrink=0.8)
+    axis.set(xlim=(-120, 120), ylim=(-105, 115), xlabel="b", ylabel="a", title=title)
+    axis.set_aspect("equal")
+    axis.invert_yaxis()
+
+
+def bin_colors(lightness=LIGHTNESS):
+    """Return the bins' colors, as far as a screen can show them.
+
+    Parameters
+    ----------
+    lightness : float
+        L in 0..100.
+
+    Returns
+    -------
+    ndarray of float32, shape (313, 3)
+        sRGB in 0..1. A bin that sRGB can't show at this L is shown clipped.
+    """
+    centers = quantizer.bin_centers()
+    lab = np.column_stack([np.full(len(centers), lightness, np.float32), centers])
+    return colorspace.lab_to_rgb(lab)
+
+
+def curves(axis, series, xlabel, ylabel, title=""):
+    """Draw curves over 1, 2, 3, ...
+
+    Parameters
+    ----------
+    axis : matplotlib.axes.Axes
+    series : dict of str to sequence of float
+        Label and values of each curve.
+    xlabel, ylabel, title : str
+    """
+    for label, values in series.items():
+        axis.plot(np.arange(1, len(values) + 1), values, label=label, lw=1.4)
+    axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    if len(series) > 1:
+        axis.legend()

@@ -1,0 +1,36 @@
+"""Fixtures for all tests, and what nbval does not compare."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import pytest
+
+from colorlib import config, samples
+
+
+def pytest_collectstart(collector):
+    """Leave stderr out of the comparison: a backend's start-up lines differ between machines."""
+    if getattr(collector, "skip_compare", None):
+        collector.skip_compare += ("stderr",)
+
+
+@pytest.fixture(scope="session")
+def patches():
+    """Forty colored squares of 32 pixels, cut from the sample photographs."""
+    return samples.patches(40, 32)
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """Settings of a training that takes a moment."""
+    return config.TrainConfig(
+        image_size=32, crop=16, width=1 / 16, epochs=2, batch_size=8, learning_rate=3e-3
+    )
+
+
+@pytest.fixture
+def rng():
+    """A generator of random numbers, the same in each test."""
+    return np.random.default_rng(0)

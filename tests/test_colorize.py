@@ -1,0 +1,110 @@
+"""Any size in, the same lightness and size out."""
+
+import numpy as np
+import pytest
+
+from colorlib import colorize, colorspace, config, images, model, quantizer, samples
+
+
+@pytest.fixture(scope="module")
+def colorizer():
+    return colorize.Colorizer(model.build_model(1 / 16), config.DecodeConfig(working_size=32))
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 3), (3, 500), (64, 64), (97, 131), (480, 31)])
+def test_any_size_keeps_its_shape_and_lightness(colorizer, shape, rng):
+    rgb = rng.integers(0, 256, (*shape, 3)).astype(np.uint8)
+    colored = colorizer(rgb)
+    assert colored.shape == rgb.shape and colored.dtype == np.uint8
+    before, after = (colorspace.rgb_to_lab(x)[..., 0] for x in (rgb, colored))
+    assert np.abs(before - after).max() < 1.5
+
+
+def test_only_lightness_is_looked_at(colorizer):
+    color = samples.square("coffee", 64)
+    lab = colorspace.rgb_to_lab(color)
+    lab[..., 1:] = 0
+    grey = colorspace.to_uint8(colorspace.lab_to_rgb(lab))
+    difference = np.abs(colorizer(color).astype(int) - colorizer(grey))
+    assert difference.mean() < 1
+
+
+def test_bands_leave_no_seams(monkeypatch, rng):
+    lightness = rng.uniform(0, 100, (50, 20)).astype(np.float32)
+    ab = rng.uniform(-60, 60, (5, 3, 2)).astype(np.float32)
+    whole = colorize.apply_colors(lightness, ab)
+    monkeypatch.setattr(colorize, "BAND", 60)
+    np.testing.assert_array_equal(colorize.apply_colors(lightness, ab), whole)
+
+
+def test_predicted_colors_land_where_they_belong():
+    ab = np.zeros((2, 2, 2), np.float32)
+    ab[0, 0], ab[1, 1] = (40, 20), (-30, 30)
+    lightness = np.full((80, 80), 60, np.float32)
+    lab = colorspace.rgb_to_lab(colorize.apply_colors(lightness, ab))
+    np.testing.assert_allclose(lab[5, 5, 1:], (40, 20), atol=4)
+    np.testing.assert_allclose(lab[75, 75, 1:], (-30, 30), atol=4)
+
+
+@pytest.mark.parametrize(
+    ("shape", "expected"),
+    [((480, 640), (64, 88)), ((640, 480), (88, 64)), ((1, 1), (64, 64)), ((3, 4000), (64, 512))],
+)
+def test_working_shape(shape, expected):
+    assert colorize.working_shape(*shape, 64) == expected
+
+
+def test_vividness_moves_away_from_the_frequent_colors(patches):
+    prior = quantizer.prior(quantizer.code_histogram(patches))
+    weights = quantizer.rebalancing_weights(prior)
+    network = model.build_model(1 / 16)
+    logits = np.broadcast_to(np.log(prior), (2, 2, 313)).astype(np.float32)
+    chroma = [
+        np.linalg.norm(
+            colorize.Colorizer(network, config.DecodeConfig(vividness=v), weights).decode(logits)
+        )
+        for v in (0, 0.5, 1)
+    ]
+    assert chroma[0] != chroma[1] != chroma[2]
+    with pytest.raises(ValueError, match="weights"):
+        colorize.Colorizer(network, config.DecodeConfig(vividness=1))
+
+
+def test_a_working_size_without_pixels_is_refused():
+    with pytest.raises(ValueError, match="at least 8"):
+        colorize.Colorizer(None, config.DecodeConfig(working_size=4))
+
+
+def test_outputs_never_collide(tmp_path):
+    targets = colorize.plan_outputs(["a/x.jpg", "b/x.jpg", "c/x.png", "d/x.jpg"], tmp_path)
+    names = [target.name for _, target in targets]
+    assert names == ["x.jpg", "x-2.jpg", "x.png", "x-3.jpg"]
+
+
+def test_one_file_can_be_named_several_cannot(tmp_path):
+    one = tmp_path / "out.jpg"
+    assert colorize.plan_outputs(["x.png"], one)[0][1] == one
+    with pytest.raises(images.ImageError, match="name a folder"):
+        colorize.plan_outputs(["x.png", "y.png"], one)
+
+
+def test_the_source_is_not_overwritten(colorizer, tmp_path):
+    path = tmp_path / "x.png"
+    images.write(path, samples.square("coffee", 16))
+    with pytest.raises(images.ImageError, match="overwrite itself"):
+        colorize.colorize_file(colorizer, path, path)
+
+
+def test_the_default_run_colors_unseen_photographs():
+    colorizer = colorize.colorizer_for()
+    for name in ("chelsea", "astronaut", "china"):
+        colored = colorizer(samples.square(name, 128))
+        ab = colorspace.rgb_to_lab(colored)[..., 1:]
+        assert np.linalg.norm(ab, axis=-1).mean() > 3, f"{name} stayed grey"
+
+
+def test_the_sky_is_bluer_than_the_face():
+    lab = colorspace.rgb_to_lab(colorize.colorizer_for()(samples.square("grace_hopper", 192)))
+    background, face = lab[20:60, 10:30, 2].mean(), lab[70:95, 85:105, 1:].mean(axis=(0, 1))
+    assert face[0] > 2 and face[1] > 2, "skin is not reddish-yellow"
+    assert background < face[1]

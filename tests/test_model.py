@@ -1,0 +1,109 @@
+"""The built network against every row of Table 1."""
+
+import keras
+import numpy as np
+import pytest
+
+from colorlib import model
+
+# name, resolution at a 256-pixel input, channels, stride, dilation, BatchNorm after, kernel
+REPORT_TABLE_1 = """
+conv1_1 256 64 1 1 - 3
+conv1_2 128 64 2 1 BN 3
+conv2_1 128 128 1 1 - 3
+conv2_2 64 128 2 1 BN 3
+conv3_1 64 256 1 1 - 3
+conv3_2 64 256 1 1 - 3
+conv3_3 32 256 2 1 BN 3
+conv4_1 32 512 1 1 - 3
+conv4_2 32 512 1 1 - 3
+conv4_3 32 512 1 1 BN 3
+conv5_1 32 512 1 2 - 3
+conv5_2 32 512 1 2 - 3
+conv5_3 32 512 1 2 BN 3
+conv6_1 32 512 1 2 - 3
+conv6_2 32 512 1 2 - 3
+conv6_3 32 512 1 2 BN 3
+conv7_1 32 256 1 1 - 3
+conv7_2 32 256 1 1 - 3
+conv7_3 32 256 1 1 BN 3
+conv8_1 64 128 0.5 1 - 3
+conv8_2 64 128 1 1 - 3
+conv8_3 64 128 1 1 BN 3
+conv_1x1 64 313 1 1 - 1
+"""
+
+
+def test_every_row_of_table_1_is_in_the_built_model():
+    rows = [line.split() for line in REPORT_TABLE_1.split("\n") if line]
+    described = model.describe(model.build_model(input_size=256))
+    assert len(described) == len(rows)
+    for row, layer in zip(rows, described, strict=True):
+        name, resolution, channels, stride, dilation, batch_norm, kernel = row
+        expected = (name, int(resolution), int(channels), float(stride), int(dilation))
+        assert tuple(layer.values())[:5] == expected
+        assert layer["batch_norm"] == (batch_norm == "BN")
+        assert layer["kernel"] == int(kernel)
+
+
+def test_parameters_at_full_width():
+    assert model.build_model().count_params() == 24_792_569 + 4 * 128  # with conv8_3's BatchNorm
+
+
+def test_relu_everywhere_but_at_the_end():
+    layers = [x for x in model.build_model(1 / 16).layers if isinstance(x, keras.layers.Conv2D)]
+    assert [x.activation.__name__ for x in layers] == ["relu"] * 22 + ["linear"]
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (56, 56), (24, 40)])
+def test_any_multiple_of_8_goes_in_and_a_quarter_comes_out(shape):
+    network = model.build_model(1 / 16)
+    logits = network.predict_on_batch(np.full((2, *shape, 1), 50, np.float32))
+    assert logits.shape == (2, shape[0] // 4, shape[1] // 4, 313)
+
+
+def test_width_scales_every_channel_count_but_the_last():
+    for row, layer in zip(model.TABLE_1, model.describe(model.build_model(0.25, 32)), strict=True):
+        expected = row.channels if row.name == "conv_1x1" else row.channels // 4
+        assert layer["channels"] == expected
+
+
+def test_initializers_and_l2_are_arguments():
+    he, glorot = (model.build_model(0.25, initializer=n) for n in ("he_normal", "glorot_normal"))
+    kernels = [m.get_layer("conv4_1").kernel for m in (he, glorot)]
+    spread = [float(keras.ops.std(kernel)) for kernel in kernels]
+    fan_in, fan_out = 9 * 64, 9 * 128
+    assert spread[0] == pytest.approx((2 / fan_in) ** 0.5, rel=0.05)
+    assert spread[1] == pytest.approx((2 / (fan_in + fan_out)) ** 0.5, rel=0.05)
+    penalized = model.build_model(1 / 16, l2=0.5)
+    squares = [float(keras.ops.sum(w**2)) for w in penalized.weights if w.path.endswith("kernel")]
+    assert float(sum(penalized.losses)) == pytest.approx(0.5 * sum(squares), rel=1e-4)
+
+
+def test_the_seed_decides_the_weights():
+    first, same, other = (model.build_model(1 / 16, seed=seed) for seed in (3, 3, 4))
+    for a, b, c in zip(first.weights, same.weights, other.weights, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert not a.path.endswith("kernel") or not np.array_equal(a, c)
+
+
+def test_mixed_precision_ends_in_float32():
+    network = model.build_model(1 / 16, dtype="mixed_bfloat16")
+    assert network.get_layer("conv4_1").compute_dtype == "bfloat16"
+    assert network.predict_on_batch(np.zeros((1, 8, 8, 1), np.float32)).dtype == np.float32
+
+
+def test_lightness_is_brought_to_unit_range():
+    first = model.build_model(1 / 16).layers[1]
+    np.testing.assert_allclose(first(np.array([[0.0], [50.0], [100.0]])), [[-1], [0], [1]])
+
+
+@pytest.mark.parametrize("arguments", [{"input_size": 20}, {"input_size": 0}, {"width": 1e-3}])
+def test_impossible_networks_are_refused(arguments):
+    with pytest.raises(ValueError, match=r"multiple of 8|channels"):
+        model.build_model(**arguments)
+
+
+def test_describe_needs_a_fixed_size():
+    with pytest.raises(ValueError, match="input_size"):
+        model.describe(model.build_model(1 / 16))

@@ -1,0 +1,136 @@
+"""What goes into a store comes out, from any thread; what is no store is refused."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from colorlib import store
+
+
+@pytest.fixture
+def packed(tmp_path, patches):
+    names = [f"{i:02}.png" for i in range(len(patches))]
+    classes = ["cat" if i % 2 else "dog" for i in range(len(patches))]
+    store.write(tmp_path / "a.h5", patches, names, classes, [("x.jpg", "grey")])
+    return tmp_path / "a.h5"
+
+
+@pytest.fixture
+def folder(tmp_path, patches):
+    root = tmp_path / "photographs"
+    for i, patch in enumerate(patches[:12]):
+        path = root / ("cat" if i % 2 else "dog") / f"{i:02}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(patch).save(path)
+    grey = np.full((32, 32, 3), 99, np.uint8)
+    Image.fromarray(grey).save(root / "cat" / "grey.png")
+    (root / "dog" / "broken.jpg").write_bytes(b"no image")
+    (root / "dog" / "notes.txt").write_text("not looked at")
+    return root
+
+
+def test_round_trip(packed, patches):
+    opened = store.Store(packed)
+    assert len(opened) == 40 and opened.size == 32
+    np.testing.assert_array_equal(opened.read(range(40)), patches)
+    assert opened.names[3] == "03.png" and opened.dropped == [("x.jpg", "grey")]
+    assert [opened.classes[i] for i in opened.class_ids[:2]] == ["dog", "cat"]
+
+
+def test_any_order_and_repetition(packed, patches, rng):
+    indices = rng.integers(0, 40, 100)
+    np.testing.assert_array_equal(store.Store(packed).read(indices), patches[indices])
+
+
+def test_reading_from_many_threads(packed, patches, rng):
+    opened = store.Store(packed)
+    chosen = [rng.integers(0, 40, 16) for _ in range(200)]
+    with ThreadPoolExecutor(8) as pool:
+        for indices, rgb in zip(chosen, pool.map(opened.read, chosen), strict=True):
+            np.testing.assert_array_equal(rgb, patches[indices])
+
+
+def test_shards_open_as_one(tmp_path, packed, patches, rng):
+    store.write(tmp_path / "b.h5", patches[::-1].copy(), class_names=["bird"] * 40)
+    both = store.Store(packed, tmp_path / "b.h5")
+    joined = np.concatenate([patches, patches[::-1]])
+    indices = rng.permutation(80)
+    np.testing.assert_array_equal(both.read(indices), joined[indices])
+    assert both.classes == ["bird", "cat", "dog"]
+    assert both.classes[both.class_ids[40]] == "bird" and both.classes[both.class_ids[1]] == "cat"
+
+
+@pytest.mark.parametrize("index", [-1, 40])
+def test_numbers_out_of_range_are_refused(packed, index):
+    with pytest.raises(IndexError, match=r"0\.\.39"):
+        store.Store(packed).read([0, index])
+
+
+def test_pack_leaves_out_grey_and_broken_files_and_says_why(tmp_path, folder, patches):
+    opened = store.pack(folder, tmp_path / "out.h5", 32)
+    assert len(opened) == 12 and opened.classes == ["cat", "dog"]
+    reasons = dict(opened.dropped)
+    assert reasons.pop("cat/grey.png") == "grey"
+    assert "not an image" in reasons.pop("dog/broken.jpg") and not reasons
+    number = opened.names.index("cat/03.png")
+    np.testing.assert_array_equal(opened.read([number])[0], patches[3])
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.h5", "photographs"]
+
+
+def test_pack_resizes_and_limits(tmp_path, folder):
+    opened = store.pack(folder, tmp_path / "out.h5", 16, limit=5)
+    assert opened.size == 16 and len(opened) + len(opened.dropped) == 5
+
+
+def test_tiny_imagenet_validation_classes_come_from_its_list(tmp_path, patches):
+    (tmp_path / "val" / "images").mkdir(parents=True)
+    for i in range(2):
+        Image.fromarray(patches[i]).save(tmp_path / "val" / "images" / f"val_{i}.png")
+    (tmp_path / "val" / "val_annotations.txt").write_text("val_0.png\tn01\t0\nval_1.png\tn02\t0\n")
+    assert store.pack(tmp_path / "val", tmp_path / "val.h5", 32).classes == ["n01", "n02"]
+
+
+def test_a_failed_pack_leaves_nothing(tmp_path, folder, monkeypatch):
+    def fail(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, "write", fail)
+    with pytest.raises(KeyboardInterrupt):
+        store.pack(folder, tmp_path / "out.h5", 16)
+    assert [path.name for path in tmp_path.iterdir()] == ["photographs"]
+
+
+def damaged_stores(tmp_path, packed):
+    cut = tmp_path / "cut.h5"
+    cut.write_bytes(packed.read_bytes()[:-5000])
+    text = tmp_path / "text.h5"
+    text.write_text("no HDF5")
+    other = tmp_path / "other.h5"
+    with h5py.File(other, "w") as file:
+        file["images"] = np.zeros(3)
+    newer = tmp_path / "newer.h5"
+    newer.write_bytes(packed.read_bytes())
+    with h5py.File(newer, "a") as file:
+        file.attrs["version"] = 99
+    return [cut, text, other, newer, tmp_path / "missing.h5"]
+
+
+def test_what_is_no_store_is_refused_by_name(tmp_path, packed):
+    for path in damaged_stores(tmp_path, packed):
+        with pytest.raises(store.StoreError, match=re.escape(str(path))):
+            store.Store(path)
+
+
+def test_empty_folders_and_odd_arrays_are_refused(tmp_path):
+    with pytest.raises(store.StoreError, match="no such folder"):
+        store.find_images(tmp_path / "nowhere")
+    with pytest.raises(store.StoreError, match="holds no image"):
+        store.find_images(tmp_path)
+    with pytest.raises(store.StoreError, match="float64"):
+        store.write(tmp_path / "x.h5", np.zeros((2, 8, 8, 3)))
+    with pytest.raises(store.StoreError, match="no image is left"):
+        store.write(tmp_path / "x.h5", np.zeros((0, 8, 8, 3), np.uint8))

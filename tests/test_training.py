@@ -1,0 +1,160 @@
+"""A tiny network learns, and its run comes back as it was."""
+
+import json
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from colorlib import config, generator, quantizer, runs, training
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory, patches, tiny):
+    path = tmp_path_factory.mktemp("runs") / "tiny"
+    settings = tiny.replace(epochs=3, batch_norm_momentum=0.8, flip=True)
+    return training.train(settings, patches[:32], patches[32:], path, progress=False)
+
+
+def test_the_loss_goes_down(run):
+    loss = run.history["loss"]
+    assert len(loss) == 3 and loss[-1] < loss[0]
+    assert np.isfinite(run.history["val_loss"]).all()
+
+
+def test_the_run_is_recorded(run, patches):
+    again = runs.load_run(run.path)
+    assert again.settings == run.settings
+    assert again.data == {"train_images": 32, "validation_images": 8}
+    assert again.environment["backend"] == keras.backend.backend()
+    expected = quantizer.prior(quantizer.code_histogram(patches[:32]))
+    np.testing.assert_allclose(again.prior, expected)
+    assert {"epoch", "loss", "val_loss", "accuracy", "learning_rate"} <= run.history.keys()
+    assert again.decoding == config.DecodeConfig()
+
+
+def test_half_precision_weights_color_alike(run, patches, tmp_path):
+    network = run.model()
+    halved, exact = tmp_path / "half.weights.h5", tmp_path / "full.weights.h5"
+    for weight in network.weights:
+        noise = np.random.default_rng(0).normal(0, 1e-3, weight.shape)
+        weight.assign(np.asarray(weight) * (1 + noise))
+    network.save_weights(exact)
+    runs.save_weights(network, halved)
+    assert halved.stat().st_size < 0.75 * exact.stat().st_size
+    lightness, _ = generator.encode(patches[:4])
+    before = quantizer.annealed_mean(network.predict_on_batch(lightness), 1)
+    other = run.model()
+    runs.load_weights(other, halved)
+    after = quantizer.annealed_mean(other.predict_on_batch(lightness), 1)
+    assert np.abs(after - before).mean() < 0.1
+    assert other.weights[0].dtype == "float32"
+
+
+def test_weights_hold_arrays_only_and_no_optimizer(run):
+    kinds = set()
+    with h5py.File(run.path / runs.WEIGHTS) as file:
+        assert "optimizer" not in file
+        file.visititems(lambda _, item: kinds.add(getattr(item, "dtype", np.dtype("f2"))))
+    assert kinds == {np.dtype("f2")}
+
+
+def test_training_is_repeatable(tmp_path, patches, tiny):
+    histories = [
+        training.train(tiny, patches[:16], patches[16:20], tmp_path / name, progress=False).history
+        for name in "ab"
+    ]
+    np.testing.assert_allclose(histories[0]["loss"], histories[1]["loss"], rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"optimizer": "adamw", "schedule": "cosine", "warmup": 0.5, "weight_decay": 0.01},
+        {"rebalance": 0.5, "l2": 1e-4},
+        {"precision": "mixed_bfloat16", "initializer": "glorot_normal"},
+    ],
+)
+def test_settings_that_change_the_training(tmp_path, patches, tiny, changes):
+    settings = tiny.replace(epochs=1, **changes)
+    run = training.train(settings, patches[:16], patches[16:24], tmp_path, progress=False)
+    assert np.isfinite(run.history["loss"][0])
+    if settings.schedule == "cosine":
+        assert run.history["learning_rate"][-1] == pytest.approx(0, abs=1e-9)
+
+
+def test_biases_and_batch_norm_are_not_decayed(tiny):
+    network = keras.Sequential([keras.layers.Conv2D(2, 1), keras.layers.BatchNormalization()])
+    network.build((None, 4, 4, 1))
+    training.compile_model(network, tiny.replace(optimizer="adamw", weight_decay=0.1), 1)
+    network.optimizer.build(network.trainable_variables)
+    decayed = [
+        v.name for v in network.trainable_variables if network.optimizer._use_weight_decay(v)
+    ]
+    assert decayed == ["kernel"]
+
+
+@pytest.mark.parametrize("changes", [{"optimizer": "sgd"}, {"schedule": "linear"}])
+def test_unknown_settings_are_refused(tmp_path, patches, tiny, changes):
+    with pytest.raises(ValueError, match="unknown"):
+        training.train(tiny.replace(**changes), patches[:8], patches[:8], tmp_path)
+
+
+def test_ctrl_c_keeps_the_finished_epochs(tmp_path, patches, tiny):
+    class Interrupt(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            if epoch == 2:
+                raise KeyboardInterrupt
+
+    arguments = (tiny.replace(epochs=5), patches[:16], patches[16:20], tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        training.train(*arguments, callbacks=[Interrupt()], progress=False)
+    assert len(runs.load_run(tmp_path).history["loss"]) == 2
+
+
+def test_missing_and_damaged_runs_are_named(tmp_path, run):
+    with pytest.raises(runs.RunError, match="nowhere"):
+        runs.load_run("nowhere")
+    with pytest.raises(runs.RunError, match=str(tmp_path)):
+        runs.load_run(tmp_path)
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for file in run.path.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    recorded = json.loads((copy / "config.json").read_text())
+    recorded["settings"]["width"] = 1 / 8
+    (copy / "config.json").write_text(json.dumps(recorded))
+    with pytest.raises(runs.RunError, match="not this network"):
+        runs.load_run(copy).model()
+    weights = copy / runs.WEIGHTS
+    weights.write_bytes(weights.read_bytes()[:4000])
+    with pytest.raises(runs.RunError, match="damaged"):
+        runs.load_run(copy).model()
+    weights.unlink()
+    with pytest.raises(runs.RunError, match="no such weights"):
+        runs.load_run(copy).model()
+
+
+def test_weights_that_diverged_are_not_saved(run, tmp_path):
+    network = run.model()
+    network.weights[0].assign(np.full(network.weights[0].shape, 1e6, np.float32))
+    with pytest.raises(ValueError, match="half precision"):
+        runs.save_weights(network, tmp_path / "x.weights.h5")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_batches_follow_the_epoch(patches, tiny, tmp_path):
+    seen = []
+
+    class Spy(generator.ColorBatches):
+        def batch(self, epoch, index):
+            seen.append((epoch, index))
+            return super().batch(epoch, index)
+
+    batches = Spy(patches[:16], 8, 16, workers=0)
+    network = training.model.model_for(tiny)
+    training.compile_model(network, tiny, len(batches))
+    callbacks = [training.SetEpoch(batches)]
+    network.fit(batches, epochs=3, shuffle=False, verbose=0, callbacks=callbacks)
+    assert {(epoch, index) for epoch in range(3) for index in range(2)} <= set(seen)
