@@ -20,7 +20,6 @@ STYLE = {
     "axes.grid": True,
     "grid.color": "0.9",
     "axes.axisbelow": True,
-    "legend.frameon": False,
 }
 """What `new` gives every figure."""
 
@@ -93,9 +92,9 @@ def image_grid(rows, column_titles=(), row_titles=(), height=1.6):
         for axis, image in zip(line, row, strict=True):
             show_image(axis, image)
     for axis, title in zip(axes[0], column_titles, strict=False):
-        axis.set_title(title)
+        axis.set_title(title, fontsize=9)
     for axis, title in zip(axes[:, 0], row_titles, strict=False):
-        axis.set_ylabel(title)
+        axis.set_ylabel(title, fontsize=9)
     return figure
 
 
@@ -112,7 +111,8 @@ def show_image(axis, image, title=""):
     if image.ndim == 2:
         image = grey(image)
     axis.imshow(image)
-    axis.set(xticks=[], yticks=[], title=title)
+    axis.set(xticks=[], yticks=[])
+    axis.set_title(title, fontsize=9)
     axis.grid(False)
     axis.spines[:].set_visible(False)
 
@@ -168,7 +168,7 @@ def architecture(rows):
         "1x1": "#e45756",
     }.items():
         axis.add_patch(plt.Rectangle((0, 0), 0, 0, color=color, label=label))
-    axis.legend(loc="upper right", ncols=3)
+    axis.legend(loc="upper right", ncols=3, frameon=False)
     axis.set(xlim=(0, x + 1.0), ylim=(-0.9, 0.62))
     axis.axis("off")
     return figure
@@ -192,7 +192,7 @@ def ab_plane(axis, ab, values, title="", label="", marker_size=38, cmap="magma")
     title, label : str
         Of the axes, and of the color bar.
     marker_size : float
-        Of each point's square, in points squared; 38 makes neighboring bins touch.
+        Of each point's square, in points squared.
     cmap : str
         For numbers.
     """
@@ -200,9 +200,34 @@ def ab_plane(axis, ab, values, title="", label="", marker_size=38, cmap="magma")
     drawn = axis.scatter(ab[:, 1], ab[:, 0], marker="s", s=marker_size, linewidths=0, **colors)
     if np.ndim(values) == 1:
         axis.figure.colorbar(drawn, ax=axis, label=label, shrink=0.8)
-    axis.set(xlim=(-120, 120), ylim=(-105, 115), xlabel="b", ylabel="a", title=title)
+    _label_ab(axis, title)
+
+
+def code_plane(axis, codes, values, title="", label="", cmap="magma"):
+    """Draw a value for each of many ab codes, a pixel for each.
+
+    Parameters
+    ----------
+    axis : matplotlib.axes.Axes
+    codes : ndarray of int, shape (n,)
+        ab codes.
+    values : ndarray, shape (n,)
+    title, label : str
+        Of the axes, and of the color bar.
+    cmap : str
+    """
+    plane = np.full(quantizer.CODES, np.nan)
+    plane[codes] = values
+    edges = (-128.5, 127.5, 127.5, -128.5)
+    drawn = axis.imshow(plane.reshape(256, 256), extent=edges, cmap=cmap, interpolation="none")
+    axis.figure.colorbar(drawn, ax=axis, label=label, shrink=0.8)
+    _label_ab(axis, title)
+
+
+def _label_ab(axis, title):
+    axis.set(xlim=(-120, 120), ylim=(115, -105), xlabel="b", ylabel="a")
+    axis.set_title(title, fontsize=10)
     axis.set_aspect("equal")
-    axis.invert_yaxis()
 
 
 def bin_colors(lightness=LIGHTNESS):
@@ -235,6 +260,7 @@ def curves(axis, series, xlabel, ylabel, title=""):
     """
     for label, values in series.items():
         axis.plot(np.arange(1, len(values) + 1), values, label=label, lw=1.4)
-    axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    axis.set(xlabel=xlabel, ylabel=ylabel)
+    axis.set_title(title, fontsize=10)
     if len(series) > 1:
-        axis.legend()
+        axis.legend(frameon=False)

@@ -7,6 +7,7 @@ A notebook is committed executed, top to bottom, without errors: nbval compares 
 that has no output and no execution count.
 """
 
+import itertools
 import sys
 from pathlib import Path
 
@@ -31,10 +32,21 @@ def problems(path):
         lines = len(cell.source.splitlines())
         if lines > LONGEST_CELL:
             found.append(f"cell {cell.execution_count} has {lines} lines; at most {LONGEST_CELL}")
-    for before, cell in zip([None, *notebook.cells], notebook.cells, strict=False):
-        if cell.cell_type == "code" and before is None:
-            found.append("opens with code; open with a title and what the reader will do")
+    found += prose_problems(notebook.cells)
     return [f"{path}: {line}" for line in found]
+
+
+def prose_problems(cells):
+    """List what is wrong with the text between the code."""
+    found = []
+    opening = cells[0].source if cells[0].cell_type == "markdown" else ""
+    if not opening.startswith("# ") or "What you will do" not in opening:
+        found.append("opens without a title and what the reader will do")
+    if any(a.cell_type == b.cell_type == "code" for a, b in itertools.pairwise(cells)):
+        found.append("a code cell has no prose before it")
+    if "## Summary" not in "".join(cell.source for cell in cells):
+        found.append("has no summary")
+    return found
 
 
 def clean(path):

@@ -101,8 +101,8 @@ def test_encode_then_decode_stays_close():
     with np.errstate(divide="ignore"):
         decoded = quantizer.annealed_mean(np.log(quantizer.encode_dense(codes)))
     error = np.linalg.norm(decoded - quantizer.code_colors()[codes], axis=-1)
-    assert error.mean() < 3
-    assert error.max() < 14
+    assert error.mean() < 1.7
+    assert error.max() < 2.75
 
 
 def test_prior_counts_pixels():

@@ -1,0 +1,117 @@
+"""The rules of the house, read off the files: imports, sizes, dependencies, notebooks."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import check_notebooks
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = [*sorted((ROOT / "colorlib").glob("[!_]*.py")), ROOT / "colorlib" / "__main__.py"]
+NOTEBOOKS = sorted((ROOT / "notebooks").rglob("[0-9]*.ipynb"))
+CONDA_NAMES = {"matplotlib": "matplotlib-base", "opencv-python-headless": "py-opencv"}
+
+
+def module_table():
+    """Read the README's table: module -> what it may import."""
+    rows = re.findall(r"^\| `(\w+)` \|[^|]*\| ([^|]*) \|$", (ROOT / "README.md").read_text(), re.M)
+    return {name: set() if may == "–" else set(may.split(", ")) for name, may in rows}
+
+
+def imported(path):
+    """Return what a module imports: names of colorlib's modules, and top-level packages."""
+    own, others = set(), set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "colorlib":
+            own |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module.startswith("colorlib."):
+            own.add(node.module.split(".")[1])
+        elif isinstance(node, ast.ImportFrom):
+            others.add(node.module.split(".")[0])
+        elif isinstance(node, ast.Import):
+            others |= {alias.name.split(".")[0] for alias in node.names}
+    return own, others
+
+
+def test_every_module_has_its_row():
+    assert set(module_table()) == {path.stem for path in MODULES}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_imports_hold_the_table(path):
+    own, others = imported(path)
+    may = module_table()[path.stem]
+    assert may == {"all"} or own == may, "imports and the README's table differ"
+    assert not others & {"tensorflow", "jax", "torch"}, "colorlib is written on keras.ops"
+
+
+def test_no_arrow_runs_back_up():
+    table = module_table()
+    order = list(table)
+    for name, may in table.items():
+        assert may == {"all"} or all(order.index(other) < order.index(name) for other in may)
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_modules_and_functions_are_small_and_documented(path):
+    source = path.read_text()
+    tree = ast.parse(source)
+    assert len(source.splitlines()) <= 350, "two modules?"
+    docstring = ast.get_docstring(tree)
+    assert path.stem == "__main__" or "Not here" in docstring, "say what the module is not"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            body = node.end_lineno - node.lineno - len((ast.get_docstring(node) or "").splitlines())
+            assert body <= 60, f"{node.name} is too long"
+
+
+def test_importing_the_package_imports_nothing_else():
+    code = "import sys, colorlib; print(sorted({'numpy', 'keras', 'cv2'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def declared():
+    """Return pyproject's requirements: name -> specifier."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = project["dependencies"] + project["optional-dependencies"]["test"]
+    return {canonicalize_name(r.name): r.specifier for r in map(Requirement, lines)}
+
+
+def test_the_lock_satisfies_pyproject_and_names_no_place():
+    text = (ROOT / "requirements.lock").read_text()
+    lines = text.splitlines()
+    assert all(re.fullmatch(r"[\w.-]+==[\w.+!]+", line) for line in lines)
+    locked = {canonicalize_name(name): version for name, version in (x.split("==") for x in lines)}
+    for name, specifier in declared().items():
+        assert name in locked, f"{name} is not locked; run `make lock`"
+        assert specifier.contains(locked[name]), f"{name}=={locked[name]} is not {specifier}"
+
+
+def test_environment_yml_is_in_step_with_pyproject():
+    text = (ROOT / "environment.yml").read_text()
+    conda = dict(re.findall(r"^  - ([\w.-]+)(>=[\d.]+)$", text, re.M))
+    expected = {CONDA_NAMES.get(name, name): str(spec) for name, spec in declared().items()}
+    assert conda == {**expected, "python": ">=3.11"}
+
+
+def test_ci_calls_make_test():
+    assert re.search(r"^make test$", (ROOT / ".ci" / "run").read_text(), re.M)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebooks_keep_their_rules(path):
+    assert check_notebooks.problems(path) == []
+
+
+def test_notebooks_are_in_the_readme_and_have_solutions():
+    readme = (ROOT / "README.md").read_text()
+    for path in (ROOT / "notebooks").glob("*.ipynb"):
+        assert f"notebooks/{path.name}" in readme
+        assert (path.parent / "solutions" / path.name).exists()
