@@ -1,6 +1,6 @@
 """How fast the network can be fed: the report's three ways, ours, and the physical floor.
 
-    python benchmarks/input_pipeline.py [--seconds 4] [--store TRAIN.h5]
+    python benchmarks/input_pipeline.py [--seconds 4] [--store TRAIN.h5] [--json RESULTS.json]
 
 One table from one run, for 64x64 images with 56x56 crops and for 256x256 with 176x176. The images
 are patches of the sample photographs, or those of a store (for 56). Chapter 3 of the report.
@@ -16,6 +16,7 @@ The rows:
 """
 
 import argparse
+import json
 import os
 import tempfile
 import time
@@ -33,6 +34,7 @@ from sklearn.neighbors import BallTree
 
 from colorlib import colorspace, generator, images, quantizer, samples, store
 
+COLUMNS = ("way", "bytes_per_image", "images_per_second", "cpu_seconds_per_1000")
 BATCH = 64
 SETTINGS = ((64, 56, 1024), (256, 176, 256))  # image size, crop, images
 
@@ -197,13 +199,21 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=4, help="for each row (default: 4)")
     parser.add_argument("--store", type=Path, help="take the 64x64 images from this store")
+    parser.add_argument("--json", type=Path, help="write the numbers into this file as well")
     arguments = parser.parse_args()
+    results = []
     for size, crop, count in SETTINGS:
         if arguments.store and size == 64:
             rgb = store.Store(arguments.store).read(np.arange(count))
         else:
             rgb = samples.patches(count, size)
-        print_table(size, crop, compare(rgb, crop, arguments.seconds))
+        rows = compare(rgb, crop, arguments.seconds)
+        print_table(size, crop, rows)
+        named = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
+        results.append({"size": size, "crop": crop, "rows": named})
+    if arguments.json:
+        with images.replacing(arguments.json) as temporary:
+            temporary.write_text(json.dumps(results, indent=1) + "\n")
 
 
 if __name__ == "__main__":

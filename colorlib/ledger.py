@@ -1,0 +1,256 @@
+"""The book kept over all images that were asked for: each one's fate, and why.
+
+Not here: where the images come from (`colorlib.download`, `colorlib.crawl`) and which of them
+count (`colorlib.verdict`). Chapter 3 of the report.
+
+A destination holds, beside the images, `journal.jsonl`, which grows by one line per image and
+lets a run that was killed go on, and `report.csv`, which is written when a run ends.
+"""
+
+import collections
+import csv
+import dataclasses
+import json
+import re
+from pathlib import Path
+
+from colorlib import images
+from colorlib.verdict import Fate, FetchError, Outcome
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None
+
+JOURNAL, REPORT = "journal.jsonl", "report.csv"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry:
+    """One image that is asked for: its line in the list, its id there, and where it is."""
+
+    line: int
+    id: str
+    url: str
+
+
+NOT_TRIED = Outcome(Fate.NOT_TRIED, "the run was stopped before its turn")
+
+COLUMNS = [field.name for kind in (Entry, Outcome) for field in dataclasses.fields(kind)]
+
+
+class Ledger:
+    """The outcomes of one destination, kept on disk as they come.
+
+    Parameters
+    ----------
+    folder : path-like
+        The destination; made if missing. What a killed run left half done is cleared away.
+
+    Attributes
+    ----------
+    outcomes : dict of str to Outcome
+        By address, from this run and the earlier ones. A good one whose file is gone or of
+        another size is left out, so that it is fetched again.
+
+    Raises
+    ------
+    FetchError
+        If the folder can't be made, or another process is writing to it.
+    """
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._journal = (self.folder / JOURNAL).open("a+", encoding="utf-8", buffering=1)
+        except OSError as error:
+            reason = error.strerror
+            raise FetchError(f"{folder}: can't be used ({reason}); choose another folder") from None
+        self._lock()
+        for leftover in self.folder.rglob(".*.partial"):
+            leftover.unlink(missing_ok=True)
+        self.outcomes = self._replay()
+        self._first = {}
+        for url, outcome in self.outcomes.items():
+            if outcome.sha256:
+                self._first.setdefault(outcome.sha256, url)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._journal.close()
+
+    def record(self, url, outcome):
+        """Write down what became of an address, at once.
+
+        Parameters
+        ----------
+        url : str
+        outcome : Outcome
+        """
+        self.outcomes[url] = outcome
+        row = {"url": url, **dataclasses.asdict(outcome)}
+        self._journal.write(json.dumps(row) + "\n")
+
+    def admit(self, url, file, verdict, source=None, keep_first=False):
+        """Take an image in, unless the same bytes came from another address before.
+
+        Parameters
+        ----------
+        url : str
+        file : str
+            Where to keep it, relative to the destination.
+        verdict : colorlib.verdict.Verdict
+            What `colorlib.verdict.judge` said.
+        source : pathlib.Path, optional
+            A file with these bytes, to make a hard link to if possible.
+        keep_first : bool
+            Keep the first of several identical images. By default all of them are dropped,
+            the earlier ones too: on the web such an image stands for one that is gone.
+
+        Returns
+        -------
+        str or None
+            The address of the earlier image, if that was dropped.
+
+        Raises
+        ------
+        FetchError
+            If the image can't be written.
+        """
+        outcome, dropped = verdict.outcome, None
+        if self._unlink(url):
+            self._first.pop(self.outcomes[url].sha256, None)
+        if outcome.fate is not Fate.GOOD:
+            self.record(url, outcome)
+            return None
+        first = self._first.setdefault(outcome.sha256, url)
+        if first == url:
+            self._keep(url, file, verdict, source)
+            return None
+        if not keep_first:
+            dropped = self._drop(first, f"the same image as {url}")
+        why = f"the same image as {first}"
+        self.record(url, dataclasses.replace(outcome, fate=Fate.IDENTICAL, why=why))
+        return dropped
+
+    def write_report(self, entries, missing=lambda entry: NOT_TRIED):
+        """Write `report.csv`: one row per entry.
+
+        Parameters
+        ----------
+        entries : iterable of Entry
+        missing : callable
+            Gives the outcome of an entry that none was recorded for.
+
+        Returns
+        -------
+        collections.Counter
+            Number of entries per `Fate`; the sum is the number of entries.
+        """
+        counts, seen = collections.Counter(), {}
+        with (
+            images.replacing(self.folder / REPORT) as temporary,
+            temporary.open("w", encoding="utf-8", newline="") as file,
+        ):
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            for entry in entries:
+                outcome = self.outcomes.get(entry.url) or missing(entry)
+                first = seen.setdefault(entry.url, entry.line)
+                if first != entry.line:
+                    outcome = Outcome(Fate.REPEATED, f"the same address as line {first}")
+                writer.writerow(dataclasses.asdict(entry) | dataclasses.asdict(outcome))
+                counts[outcome.fate] += 1
+        return counts
+
+    # The row comes before the file: a row without its file is fetched again, a file without
+    # its row would never be accounted for.
+    def _keep(self, url, file, verdict, source):
+        path = self.folder / file
+        self.record(url, dataclasses.replace(verdict.outcome, file=file))
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not (source and _link(source, path, verdict.outcome.bytes)):
+                with images.replacing(path) as temporary:
+                    temporary.write_bytes(verdict.data)
+        except OSError as error:
+            del self.outcomes[url]
+            reason = error.strerror or error
+            raise FetchError(
+                f"{path}: can't be written ({reason}); make room, then call again: it goes on"
+            ) from None
+
+    # The file goes before its row, for the same reason.
+    def _drop(self, url, why):
+        if not self._unlink(url):
+            return None
+        old = self.outcomes[url]
+        self.record(url, dataclasses.replace(old, fate=Fate.IDENTICAL, why=why, file=""))
+        return url
+
+    def _unlink(self, url):
+        old = self.outcomes.get(url)
+        if old is None or old.fate is not Fate.GOOD:
+            return False
+        (self.folder / old.file).unlink(missing_ok=True)
+        return True
+
+    def _lock(self):
+        if fcntl is None:
+            return
+        try:
+            fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._journal.close()
+            raise FetchError(
+                f"{self.folder}: another fetch is writing there; let it end, or choose another"
+            ) from None
+
+    def _replay(self):
+        self._journal.seek(0)
+        outcomes, end = {}, "\n"
+        for line in self._journal:
+            end = line[-1]
+            try:
+                row = json.loads(line)
+                url, fate = row.pop("url"), Fate(row.pop("fate"))
+            except ValueError:
+                continue  # the line that a killed run was writing
+            outcomes[url] = Outcome(fate, **row)
+        if end != "\n":
+            self._journal.write("\n")
+        return {url: outcome for url, outcome in outcomes.items() if self._is_there(outcome)}
+
+    def _is_there(self, outcome):
+        path = self.folder / outcome.file
+        return outcome.fate is not Fate.GOOD or (
+            path.is_file() and path.stat().st_size == outcome.bytes
+        )
+
+
+def _link(source, path, size):
+    try:
+        if source.stat().st_size == size:
+            path.hardlink_to(source.resolve())
+            return True
+    except OSError:
+        pass  # another file system, or one without links: copy
+    return False
+
+
+def safe_name(text):
+    """Turn an id from a list into a file name that stays in its folder.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+        Letters, digits, ``-``, ``_`` and ``.`` only, not hidden, at most 100 characters.
+    """
+    return re.sub(r"[^A-Za-z0-9._-]", "_", text).lstrip(".")[:100]

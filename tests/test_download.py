@@ -1,0 +1,411 @@
+"""Tiny ImageNet from a server or an archive, unsafe archives, and anyone's folder."""
+
+import contextlib
+import hashlib
+import io
+import os
+import stat
+import tarfile
+import zipfile
+
+import misbehaving_server
+import pytest
+from misbehaving_server import Server, encode, photograph, pixels
+from PIL import Image
+from test_crawl import kept, report
+
+from colorlib import archives, download, images, store
+from colorlib.verdict import Fate, FetchError
+
+CLASSES = ("n01", "n02", "n03")
+
+
+@pytest.fixture
+def server():
+    with Server() as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
+    monkeypatch.setattr(download.time, "sleep", lambda _: None)
+
+
+def layout(root="tiny-imagenet-200/"):
+    """Return the files of a Tiny ImageNet of three classes: name -> bytes."""
+    files = {"wnids.txt": "\n".join(CLASSES), "words.txt": "n01\tcat"}
+    for name in CLASSES:
+        own = [f"{name}_{i}.JPEG" for i in range(4)]
+        files[f"train/{name}/{name}_boxes.txt"] = "".join(f"{file}\t0\t0\t9\t9\n" for file in own)
+        files |= {f"train/{name}/images/{file}": photograph(i) for i, file in enumerate(own)}
+    files["val/val_annotations.txt"] = "val_0.JPEG\tn01\t0\t0\t9\t9\nval_1.JPEG\tn02\t0\t0\t9\t9\n"
+    files |= {f"val/images/val_{i}.JPEG": photograph(10 + i) for i in range(2)}
+    files["test/images/test_0.JPEG"] = photograph(20)
+    return {root + name: as_bytes(data) for name, data in files.items()}
+
+
+def as_bytes(data):
+    return data.encode() if isinstance(data, str) else data
+
+
+def zipped(files):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+    return buffer.getvalue()
+
+
+def tarred(files, mode="w:gz", **attributes):
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode=mode) as archive:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(data)
+            for key, value in attributes.items():
+                setattr(member, key, value)
+            archive.addfile(member, io.BytesIO(data))
+    return buffer.getvalue()
+
+
+def written(path, data):
+    path.write_bytes(data)
+    return path
+
+
+def folder_of(tmp_path, files):
+    for name, data in files.items():
+        path = tmp_path / "copy" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return tmp_path / "copy"
+
+
+def fetch(server, tmp_path, path, data, **options):
+    options.setdefault("md5", hashlib.md5(data).hexdigest())
+    server.files["tiny.zip"] = data
+    return download.fetch_tiny_imagenet(
+        tmp_path / "data" / "tiny", url=server.url(path), timeout=0.3, **options
+    )
+
+
+def assert_complete(folder):
+    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert found == set(layout(root=""))
+    for name, data in layout(root="").items():
+        assert (folder / name).read_bytes() == data
+
+
+def test_download_unpack_and_nothing_the_second_time(server, tmp_path, capsys):
+    data = zipped(layout())
+    folder = fetch(server, tmp_path, "/files/tiny.zip", data)
+    assert_complete(folder)
+    assert "100%" in capsys.readouterr().err
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["tiny", "tiny.zip"]
+    server.hits.clear()
+    before = folder.stat().st_mtime_ns
+    assert fetch(server, tmp_path, "/files/tiny.zip", data) == folder
+    assert not server.hits
+    assert folder.stat().st_mtime_ns == before
+
+
+def test_what_was_fetched_can_be_packed(server, tmp_path):
+    folder = fetch(server, tmp_path, "/files/tiny.zip", zipped(layout()))
+    packed = store.pack(folder / "train", tmp_path / "train.h5", size=64)
+    assert (len(packed), packed.classes) == (12, list(CLASSES))
+
+
+def test_a_cut_download_is_continued(server, tmp_path):
+    data = zipped(layout())
+    assert_complete(fetch(server, tmp_path, "/cut/tiny.zip", data))
+    assert server.ranges == ["", f"bytes={len(data) // 2}-"]
+
+
+def test_a_cut_download_is_continued_by_the_next_call(server, tmp_path):
+    data = zipped(layout())
+    with pytest.raises(FetchError, match=f"{len(data) // 2} bytes are kept"):
+        fetch(server, tmp_path, "/cut/tiny.zip", data, patience=1)
+    assert (tmp_path / "data" / "tiny.zip.partial").stat().st_size == len(data) // 2
+    assert_complete(fetch(server, tmp_path, "/files/tiny.zip", data))
+    assert server.ranges[-1] == f"bytes={len(data) // 2}-"
+    assert not (tmp_path / "data" / "tiny.zip.partial").exists()
+
+
+def test_a_server_without_ranges_sends_it_all_again(server, tmp_path):
+    assert_complete(fetch(server, tmp_path, "/no-ranges/tiny.zip", zipped(layout())))
+    assert server.hits["/no-ranges/tiny.zip"] == 2
+
+
+def test_a_partial_file_that_is_complete_is_not_fetched_again(server, tmp_path):
+    data = zipped(layout())
+    (tmp_path / "data").mkdir()
+    written(tmp_path / "data" / "tiny.zip.partial", data)
+    assert_complete(fetch(server, tmp_path, "/files/tiny.zip", data))
+    assert server.ranges == [f"bytes={len(data)}-"]
+
+
+def test_a_partial_file_that_is_too_long_starts_anew(server, tmp_path):
+    data = zipped(layout())
+    (tmp_path / "data").mkdir()
+    written(tmp_path / "data" / "tiny.zip.partial", data + b"more")
+    assert_complete(fetch(server, tmp_path, "/files/tiny.zip", data))
+
+
+def test_a_wrong_hash_is_refused_and_the_next_call_starts_anew(server, tmp_path):
+    data = zipped(layout())
+    with pytest.raises(FetchError, match=r"another hash than 0+ and was deleted.*--archive"):
+        fetch(server, tmp_path, "/files/tiny.zip", data, md5="0" * 32)
+    assert list((tmp_path / "data").iterdir()) == []
+    assert_complete(fetch(server, tmp_path, "/files/tiny.zip", data))
+
+
+@pytest.mark.parametrize(
+    ("path", "requests", "message"),
+    [
+        ("/status/404", 1, "404"),
+        ("/status/503", 3, "503"),
+        ("/hang", 3, "timed out"),
+        ("/reset", 3, "--archive"),
+        ("/loop", 21, "redirects"),
+        ("/to/file:///etc/hostname", 1, "check the address"),
+    ],
+)
+def test_a_server_that_fails(server, tmp_path, path, requests, message):
+    with pytest.raises(FetchError, match=message):
+        fetch(server, tmp_path, path, b"", patience=3)
+    assert server.hits[path] == requests
+    assert not (tmp_path / "data" / "tiny").exists()
+
+
+@pytest.mark.parametrize("root", ["tiny-imagenet-200/", ""])
+@pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz", "folder"])
+def test_archives_that_are_already_there(tmp_path, kind, root):
+    files = layout(root)
+    source = {
+        "zip": lambda: written(tmp_path / "a.zip", zipped(files)),
+        "tar": lambda: written(tmp_path / "a.tar", tarred(files, "w")),
+        "tar.gz": lambda: written(tmp_path / "a.tar.gz", tarred(files)),
+        "folder": lambda: folder_of(tmp_path, files),
+    }[kind]()
+    folder = download.fetch_tiny_imagenet(tmp_path / "data" / "tiny", archive=source)
+    assert_complete(folder)
+    assert source.exists()
+    assert [path.name for path in folder.parent.iterdir()] == ["tiny"]
+
+
+def zip_with(name, data=b"x", kind=stat.S_IFREG):
+    info = zipfile.ZipInfo(name)
+    info.filename = name
+    info.external_attr = (kind | 0o644) << 16
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(info, data)
+    return buffer.getvalue()
+
+
+UNSAFE = {
+    "zip: ..": (zip_with("a/../../evil"), "leads out"),
+    "zip: absolute": (zip_with("/evil"), "leads out"),
+    "zip: drive": (zip_with("C:evil"), "leads out"),
+    "zip: link": (zip_with("a", b"/etc", stat.S_IFLNK), "link or a device"),
+    "tar: ..": (tarred({"../evil": b"x"}), "leads out"),
+    "tar: absolute": (tarred({"/evil": b"x"}), "leads out"),
+    "tar: backslash": (tarred({"..\\evil": b"x"}), "leads out"),
+    "tar: link": (tarred({"a": b""}, type=tarfile.SYMTYPE, linkname="/etc"), "link or a device"),
+    "tar: hard": (tarred({"a": b""}, type=tarfile.LNKTYPE, linkname="/etc/a"), "link or a dev"),
+    "tar: device": (tarred({"a": b""}, type=tarfile.CHRTYPE), "link or a device"),
+    "tar: pipe": (tarred({"a": b""}, type=tarfile.FIFOTYPE), "link or a device"),
+    "zip: bytes": (zipped({"a": b"0" * 10**7}), "unpacks to over"),
+    "tar: bytes": (tarred({"a": b"0" * 10**7}), "unpacks to over"),
+    "zip: files": (zipped({str(i): b"" for i in range(101)}), "unpacks to over"),
+    "tar: files": (tarred({str(i): b"" for i in range(101)}), "unpacks to over"),
+    "tar: twice": (tarred({"a": b"x", "./a": b"y"}), "twice"),
+}
+
+
+@pytest.mark.parametrize("name", UNSAFE)
+def test_unsafe_archives_are_refused(tmp_path, name):
+    data, message = UNSAFE[name]
+    target = tmp_path / "in" / "target"
+    target.mkdir(parents=True)
+    with pytest.raises(FetchError, match=message):
+        archives.unpack(written(tmp_path / "archive", data), target, max_files=100, max_bytes=10**6)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["archive", "in"]
+    assert [path.name for path in (tmp_path / "in").iterdir()] == ["target"]
+    assert not any(path.is_symlink() for path in target.rglob("*"))
+
+
+def test_a_zip_that_understates_its_size(tmp_path):
+    data = bytearray(zipped({"a": b"0" * 10**6}))
+    entry = data.rindex(b"PK\x01\x02")
+    data[entry + 24 : entry + 28] = (10).to_bytes(4, "little")
+    with pytest.raises(FetchError, match="damaged"):
+        archives.unpack(written(tmp_path / "a.zip", bytes(data)), new(tmp_path / "out"))
+    assert sum(path.stat().st_size for path in (tmp_path / "out").iterdir()) < 100
+
+
+def new(folder):
+    folder.mkdir()
+    return folder
+
+
+def test_links_in_a_folder_are_refused(tmp_path):
+    source = folder_of(tmp_path, layout())
+    (source / "link").symlink_to("/etc/hostname")
+    with pytest.raises(FetchError, match="link or a device"):
+        archives.unpack(source, new(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda files: zipped(files)[:-3000], "cut off"),
+        (lambda files: tarred(files)[:-3000], "damaged or cut off"),
+        (lambda files: tarred(files, "w")[:-20000], "damaged or cut off|missing"),
+        (lambda files: b"", "neither zip nor tar"),
+        (lambda files: photograph(1), "neither zip nor tar"),
+        (lambda files: zipped({"a.txt": b"x"}), "not Tiny ImageNet"),
+        (lambda files: zipped(without(files, "wnids.txt")), "not Tiny ImageNet"),
+        (lambda files: zipped(without(files, "n02/images")), "not Tiny ImageNet"),
+        (lambda files: zipped(without(files, "n02_3.JPEG")), "1 images of n02 are missing"),
+        (lambda files: zipped(without(files, "val_1.JPEG")), "1 images of val are missing"),
+    ],
+)
+def test_archives_that_are_no_use(tmp_path, make, message):
+    source = written(tmp_path / "archive", make(layout()))
+    with pytest.raises(FetchError, match=message):
+        download.fetch_tiny_imagenet(tmp_path / "data" / "tiny", archive=source)
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def without(files, part):
+    return {name: data for name, data in files.items() if part not in name}
+
+
+def test_a_damaged_member_is_found(tmp_path):
+    data = bytearray(zipped({"a": bytes(os.urandom(5000))}))
+    data[2000] ^= 1
+    with pytest.raises(FetchError, match="damaged"):
+        archives.unpack(written(tmp_path / "a.zip", bytes(data)), new(tmp_path / "out"))
+
+
+def test_a_destination_that_holds_something_else_is_left_alone(tmp_path):
+    (tmp_path / "tiny").mkdir()
+    written(tmp_path / "tiny" / "thesis.txt", b"three years of work")
+    source = written(tmp_path / "a.zip", zipped(layout()))
+    with pytest.raises(FetchError, match="something else"):
+        download.fetch_tiny_imagenet(tmp_path / "tiny", archive=source)
+    assert (tmp_path / "tiny" / "thesis.txt").exists()
+
+
+def test_what_a_killed_unpacking_left_is_cleared_away(tmp_path):
+    staging = new(tmp_path / ".tiny.partial")
+    written(staging / "wnids.txt", b"half")
+    source = written(tmp_path / "a.zip", zipped(layout()))
+    assert_complete(download.fetch_tiny_imagenet(tmp_path / "tiny", archive=source))
+    assert not staging.exists()
+
+
+def test_missing_archive(tmp_path):
+    with pytest.raises(FetchError, match="no such file or folder"):
+        download.fetch_tiny_imagenet(tmp_path / "tiny", archive=tmp_path / "none.zip")
+
+
+@pytest.fixture
+def photographs(tmp_path):
+    """A folder as people have them."""
+    files = {
+        "a.jpg": photograph(1),
+        "summer/b.JPEG": photograph(2),
+        "summer/b.jpg": photograph(3),
+        "summer/copy of a.jpg": photograph(1),
+        "c.gif": encode(Image.fromarray(pixels(4)), "GIF"),
+        "no ending": photograph(5),
+        "grey.png": encode(Image.fromarray(pixels(6)).convert("L"), "PNG"),
+        "icon.png": encode(Image.fromarray(pixels(7, 32, 32)), "PNG"),
+        "letter.txt": b"Dear all",
+        "cut.jpg": photograph(8)[:500],
+        "empty.jpg": b"",
+        ".hidden.jpg": photograph(9),
+        "fake.eps": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\nshowpage\n",
+    }
+    return folder_of(tmp_path, files)
+
+
+GOOD = ["a.jpg", "c.gif.png", "no ending.jpg", "summer/b.JPEG", "summer/b.jpg"]
+
+
+@pytest.mark.parametrize("link", [False, True])
+def test_a_folder_of_photographs(photographs, tmp_path, link):
+    out = tmp_path / "out"
+    counts = download.fetch_folder(photographs, out, link=link)
+    assert kept(out) == GOOD
+    rows = {row["url"]: row for row in report(out)}
+    assert len(rows) == sum(counts.values()) == 12
+    assert {name: row["fate"] for name, row in rows.items() if row["fate"] != "good"} == {
+        "summer/copy of a.jpg": "identical",
+        "grey.png": "grey",
+        "icon.png": "too small",
+        "letter.txt": "no image",
+        "cut.jpg": "no image",
+        "empty.jpg": "no image",
+        "fake.eps": "no image",
+    }
+    assert rows["fake.eps"]["why"].startswith("is not a JPEG")
+    assert all(row["why"] for row in rows.values() if row["fate"] != "good")
+    assert (photographs / "a.jpg").samefile(out / "a.jpg") == link
+    assert (out / "a.jpg").read_bytes() == photograph(1)
+    assert all(images.read(out / name).shape == (80, 100, 3) for name in GOOD)
+
+
+def test_a_folder_is_not_looked_at_twice(photographs, tmp_path, monkeypatch):
+    first = download.fetch_folder(photographs, tmp_path / "out")
+    looked = []
+    judge = download.judge
+    monkeypatch.setattr(download, "judge", lambda data, _: looked.append(1) or judge(data))
+    written(photographs / "new.jpg", photograph(30))
+    counts = download.fetch_folder(photographs, tmp_path / "out")
+    assert counts[Fate.GOOD] == first[Fate.GOOD] + 1
+    assert len(looked) == 12 + 1 - 4  # the GIF was re-encoded and is looked at again
+    assert kept(tmp_path / "out") == sorted([*GOOD, "new.jpg"])
+
+
+def test_a_photograph_that_was_replaced(photographs, tmp_path):
+    download.fetch_folder(photographs, tmp_path / "out")
+    written(photographs / "a.jpg", b"no longer an image")
+    counts = download.fetch_folder(photographs, tmp_path / "out")
+    assert kept(tmp_path / "out") == [*GOOD[1:4], "summer/b.jpg", "summer/copy of a.jpg"]
+    assert sum(counts.values()) == 12
+
+
+def test_ctrl_c_in_a_folder_leaves_a_report_that_adds_up(photographs, tmp_path, monkeypatch):
+    calls = iter(range(100))
+
+    def judge(data, _):
+        if next(calls) == 6:
+            raise KeyboardInterrupt
+        return download.Verdict(download.Outcome(Fate.GREY, "x"))
+
+    monkeypatch.setattr(download, "judge", judge)
+    with contextlib.suppress(KeyboardInterrupt):
+        download.fetch_folder(photographs, tmp_path / "out")
+    fates = [row["fate"] for row in report(tmp_path / "out")]
+    assert len(fates) == 12
+    assert Fate.NOT_TRIED in fates
+
+
+def test_folders_that_are_no_use(photographs, tmp_path):
+    with pytest.raises(FetchError, match="no such folder"):
+        download.fetch_folder(tmp_path / "none", tmp_path / "out")
+    with pytest.raises(FetchError, match="holds no files"):
+        download.fetch_folder(new(tmp_path / "empty"), tmp_path / "out")
+    for inside in (photographs, photographs / "out"):
+        with pytest.raises(FetchError, match="choose another place"):
+            download.fetch_folder(photographs, inside)
+
+
+def test_the_placeholder_of_a_known_service_does_not_count(tmp_path):
+    folder = folder_of(tmp_path, {"a.jpg": misbehaving_server.PLACEHOLDER})
+    md5 = hashlib.md5(misbehaving_server.PLACEHOLDER).hexdigest()
+    counts = download.fetch_folder(folder, tmp_path / "out", placeholders={md5})
+    assert counts == {Fate.PLACEHOLDER: 1}
