@@ -58,12 +58,12 @@ def bin_centers():
     return _read_only(centers.astype(np.float32))
 
 
-def ab_codes(ab8):
-    """Return the code of 8-bit ab values.
+def ab_codes(a8, b8):
+    """Return the code of 8-bit a and b.
 
     Parameters
     ----------
-    ab8 : ndarray of uint8, shape (..., 2)
+    a8, b8 : ndarray of uint8, shape (...)
         a + 128 and b + 128, as `colorspace.rgb_to_lab8` gives them.
 
     Returns
@@ -71,9 +71,9 @@ def ab_codes(ab8):
     ndarray of int32, shape (...)
         0..65535.
     """
-    if ab8.dtype != np.uint8:
-        raise TypeError(f"ab codes come from 8-bit ab (uint8), not {ab8.dtype}")
-    return ab8[..., 0].astype(np.int32) * 256 + ab8[..., 1]
+    if a8.dtype != np.uint8 or b8.dtype != np.uint8:
+        raise TypeError(f"ab codes come from uint8 a and b, not {a8.dtype} and {b8.dtype}")
+    return a8.astype(np.int32) * 256 + b8
 
 
 def nearest_codes(ab):
@@ -89,7 +89,8 @@ def nearest_codes(ab):
     ndarray of int32, shape (...)
     """
     shifted = np.rint(np.asarray(ab)) + colorspace.AB_OFFSET
-    return ab_codes(np.clip(shifted, 0, 255).astype(np.uint8))
+    ab8 = np.clip(shifted, 0, 255).astype(np.uint8)
+    return ab_codes(ab8[..., 0], ab8[..., 1])
 
 
 @functools.cache
@@ -221,7 +222,8 @@ def code_histogram(rgb):
     ndarray of int64, shape (65536,)
         Histograms of parts of a data set can simply be added.
     """
-    codes = ab_codes(colorspace.rgb_to_lab8(rgb)[..., 1:])
+    lab8 = colorspace.rgb_to_lab8(rgb)
+    codes = ab_codes(lab8[..., 1], lab8[..., 2])
     return np.bincount(codes.ravel(), minlength=CODES)
 
 

@@ -8,7 +8,7 @@ A run is a folder:
 config.json         the `TrainConfig`, and what it was trained on
 history.csv         one row an epoch: losses, accuracies, rate, images/s
 environment.json    versions and machine
-weights.weights.h5  half-precision weights; plain arrays, nothing in them can be executed
+weights.weights.h5  weights, kernels in half precision: plain arrays, nothing is executed
 prior.json          how often each bin occurs in the training images
 decoding.json       the `DecodeConfig` that suits the run; may be missing
 =================== ================================================================
@@ -126,7 +126,7 @@ def load_run(path):
 
 
 def save_weights(network, path):
-    """Save a network's weights, without its optimizer's state, in half precision.
+    """Save a network's weights, the kernels in half precision, without the optimizer's state.
 
     Parameters
     ----------
@@ -244,11 +244,11 @@ def _copy_halved(name, item, target):
         target.require_group(name).attrs.update(item.attrs)
         return
     values = item[()]
-    if np.issubdtype(values.dtype, np.floating):
+    if values.ndim > 1:  # kernels; biases and BatchNorm's statistics are few, and can be large
         with np.errstate(over="ignore"):
             values = values.astype(np.float16)
-        if not np.isfinite(values).all():
-            raise ValueError(f"{name}: does not fit in half precision; the training diverged")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name}: has values that no half-precision number can hold")
     target.create_dataset(name, data=values).attrs.update(item.attrs)
 
 

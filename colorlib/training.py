@@ -165,9 +165,8 @@ def _batches(settings, store, train):
 def _histogram(store, sample=10_000):
     # 10 000 images' 41 million pixels pin the prior down; more would only take time
     chosen = np.linspace(0, len(store) - 1, min(sample, len(store))).astype(int)
-    read = store.__getitem__ if isinstance(store, np.ndarray) else store.read
     parts = np.array_split(chosen, -(-len(chosen) // 500))
-    return sum(quantizer.code_histogram(read(part)) for part in parts)
+    return sum(quantizer.code_histogram(generator.read_images(store, part)) for part in parts)
 
 
 def _optimizer(settings, steps):

@@ -1,9 +1,10 @@
 """Batches are a pure function of (seed, epoch, index), complete, and right."""
 
 import numpy as np
+import psutil
 import pytest
 
-from colorlib import colorspace, generator, quantizer
+from colorlib import colorspace, generator, model, quantizer, training
 
 
 def epoch_of(batches):
@@ -91,3 +92,46 @@ def test_a_subset_by_indices(patches):
 def test_impossible_batches_are_refused(patches, crop, indices):
     with pytest.raises(ValueError, match=r"crop|no images"):
         generator.ColorBatches(patches, 8, crop, indices=indices)
+
+
+class Broken:
+    """A store whose image 17 can't be read."""
+
+    size, names = 32, [f"{i}.jpg" for i in range(40)]
+
+    def __init__(self, patches):
+        self.patches = patches
+
+    def __len__(self):
+        return len(self.patches)
+
+    def read(self, indices):
+        if 17 in indices:
+            raise OSError("bad sector")
+        return self.patches[indices]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_broken_record_is_named(patches, workers):
+    batches = generator.ColorBatches(Broken(patches), 8, 16, workers=workers)
+    with pytest.raises(generator.RecordError, match=r"image 17 \(17.jpg\).*bad sector"):
+        epoch_of(batches)
+
+
+def test_a_broken_record_ends_the_training_with_its_name(patches, tiny):
+    batches = generator.ColorBatches(Broken(patches), 8, 16)
+    network = model.model_for(tiny)
+    training.compile_model(network, tiny, len(batches))
+    with pytest.raises(Exception, match=r"image 17 \(17.jpg\)"):
+        network.fit(batches, shuffle=False, verbose=0)
+
+
+def test_memory_stays_flat(rng):
+    pixels = rng.integers(0, 256, (512, 64, 64, 3)).astype(np.uint8)
+    batches = generator.ColorBatches(pixels, 64, 56, flip=True)
+    process = psutil.Process()
+    used = []
+    for batches.epoch in range(6):
+        epoch_of(batches)
+        used.append(process.memory_info().rss / 2**20)
+    assert used[-1] - used[2] < 15, used

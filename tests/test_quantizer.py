@@ -65,7 +65,7 @@ def test_dense_encoding_holds_the_table_and_nothing_else():
 def test_codes_and_colors_are_inverse():
     np.testing.assert_array_equal(quantizer.nearest_codes(quantizer.code_colors()), CODES)
     with pytest.raises(TypeError, match="uint8"):
-        quantizer.ab_codes(np.zeros((2, 2), np.int32))
+        quantizer.ab_codes(np.zeros(2, np.uint8), np.zeros(2, np.int32))
 
 
 def test_temperature_zero_is_the_mode_and_one_the_mean(rng):
