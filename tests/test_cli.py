@@ -84,3 +84,29 @@ def test_an_unknown_run_is_answered_with_the_known_ones(tmp_path):
     result = colorlib("colorize", tmp_path / "x.png", "-o", tmp_path, "--run", "nosuch")
     assert result.returncode == 2 and "nosuch" in result.stderr and "small-64" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_pack_says_what_it_left_out(tmp_path):
+    (tmp_path / "in" / "cat").mkdir(parents=True)
+    for i, patch in enumerate(samples.patches(3, 32)):
+        images.write(tmp_path / "in" / "cat" / f"{i}.png", patch)
+    images.write(tmp_path / "in" / "cat" / "grey.png", np.full((32, 32, 3), 7, np.uint8))
+    (tmp_path / "in" / "cat" / "bad.jpg").touch()
+    result = colorlib("pack", tmp_path / "in", tmp_path / "out.h5", "--size", 32)
+    assert result.returncode == 0, result.stderr
+    assert "3 images; left out: 1 grey, 1 broken" in result.stdout
+    result = colorlib("pack", tmp_path / "nowhere", tmp_path / "out.h5")
+    assert result.returncode == 2 and "nowhere" in result.stderr
+
+
+def test_fetch_folder_and_urls_report(tmp_path):
+    (tmp_path / "mine").mkdir()
+    images.write(tmp_path / "mine" / "a.jpg", samples.square("coffee", 80))
+    result = colorlib("fetch", "folder", tmp_path / "mine", tmp_path / "kept")
+    assert result.returncode == 0 and "1 good" in result.stdout
+    assert (tmp_path / "kept" / "report.csv").is_file()
+    (tmp_path / "list.txt").write_text("http://127.0.0.1:1/dead.jpg\n")
+    result = colorlib("fetch", "urls", tmp_path / "list.txt", tmp_path / "web")
+    assert result.returncode == 0 and "1 unreachable" in result.stdout
+    result = colorlib("fetch", "tiny-imagenet", tmp_path / "t", "--archive", tmp_path / "none.zip")
+    assert result.returncode == 2 and "none.zip" in result.stderr
