@@ -158,6 +158,51 @@ def pack(
     typer.echo(f"{output}: {len(packed):,} images; left out: {grey:,} grey, {broken:,} broken")
 
 
+@app.command()
+def train(
+    preset: Annotated[str, typer.Argument(help="REPORT_64, REPORT_256, SMALL_64 or OVERFIT.")],
+    data: Annotated[list[Path], typer.Option(help="A store to train on; repeat for shards.")],
+    val: Annotated[list[Path], typer.Option(help="A store to validate on; repeat for shards.")],
+    run: Annotated[str, typer.Option(help="The run's name in data/runs, or its folder.")],
+    precision: Annotated[str | None, typer.Option(help="float32 or mixed_bfloat16.")] = None,
+    width: Annotated[float | None, typer.Option(help="Factor on the channel counts.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1)] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1)] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Threads that prepare batches.")] = 2,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for it.")] = False,
+    save_every: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
+):
+    """Train a preset, changed by the options, and record the run.
+
+    Stop it with Ctrl-C, or kill it: the same command goes on, and ends with the same weights.
+
+    Example: colorlib train SMALL_64 --data train.h5 --val val.h5 --run my-first
+    """
+    _load_backend()
+    import keras
+
+    from colorlib import config, runs, store, training
+
+    if preset not in config.PRESETS:
+        _stop(f"no preset {preset!r}; choose from {', '.join(config.PRESETS)}")
+    changes = dict(precision=precision, width=width, epochs=epochs, batch_size=batch_size)
+    given = {name: value for name, value in changes.items() if value is not None}
+    path = Path(run) if "/" in run else config.RUNS / run
+    with _explained(store.StoreError, runs.RunError, ValueError):
+        images = store.Store(*data)
+        callbacks = [training.EpochLines(len(images))]
+        if tensorboard:
+            callbacks.append(keras.callbacks.TensorBoard(path / "tensorboard"))
+        settings = config.PRESETS[preset].replace(**given)
+        try:
+            training.train(
+                settings, images, store.Store(*val), path, callbacks, True, workers, save_every
+            )
+        except KeyboardInterrupt:
+            _stop(f"stopped; what was done is in {path}, and the same command goes on")
+    typer.echo(f"the run is in {path}")
+
+
 @contextlib.contextmanager
 def _explained(*errors):
     try:

@@ -55,6 +55,11 @@ class TrainConfig:
         AdamW decays the weights by ``weight_decay`` apart from the gradient.
     learning_rate : float
         The highest rate of the schedule.
+    decay : float
+        Of the rate with time, as old Keras meant it: rate / (1 + decay * iterations). Adam's.
+    plateau_patience : int
+        Epochs without a better validation loss after which the rate is multiplied by
+        ``plateau_factor``; 0 is off.
     schedule : {"constant", "cosine"}
         ``"cosine"`` warms up linearly over ``warmup`` of all steps, then falls to zero.
     l2 : float
@@ -83,6 +88,9 @@ class TrainConfig:
     beta_1: float = 0.9
     beta_2: float = 0.99
     weight_decay: float = 0.0
+    decay: float = 0.0
+    plateau_patience: int = 0
+    plateau_factor: float = 0.2
     schedule: str = "constant"
     warmup: float = 0.0
     l2: float = 0.0
@@ -127,6 +135,12 @@ class DecodeConfig:
         return dataclasses.replace(self, **given)
 
 
+REPORT_64 = TrainConfig(decay=1e-3, plateau_patience=10, l2=1e-4)
+"""Model-64 as the report trained it (its batch size is not known; 128 is ours)."""
+
+REPORT_256 = REPORT_64.replace(image_size=256, crop=176, epochs=90, batch_size=32)
+"""Model-256 as the report trained it (its batch size is not known; 32 is ours)."""
+
 SMALL_64 = TrainConfig(
     width=0.25,
     epochs=6,
@@ -149,4 +163,9 @@ OVERFIT = TrainConfig(
 )
 """One photograph, 300 iterations: does the network have the means to learn at all?"""
 
-PRESETS = {"SMALL_64": SMALL_64, "OVERFIT": OVERFIT}
+PRESETS = {
+    "REPORT_64": REPORT_64,
+    "REPORT_256": REPORT_256,
+    "SMALL_64": SMALL_64,
+    "OVERFIT": OVERFIT,
+}

@@ -192,10 +192,18 @@ def begin(path, settings, data, prior):
     -------
     pathlib.Path
         The folder.
+
+    Raises
+    ------
+    RunError
+        If the folder holds a run with other settings or other data.
     """
     path = Path(path)
     path.mkdir(parents=True, exist_ok=True)
-    _write_json(path / "config.json", {"settings": settings.to_dict(), "data": data})
+    wanted = {"settings": settings.to_dict(), "data": data}
+    if (path / "config.json").exists():
+        _refuse_others(path, _read_json(path / "config.json"), wanted)
+    _write_json(path / "config.json", wanted)
     _write_json(path / "environment.json", environment())
     _write_json(path / "prior.json", prior.tolist())
     return path
@@ -235,6 +243,19 @@ def environment():
         "machine": platform.machine(),
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def _refuse_others(path, found, wanted):
+    known = config.TrainConfig(**found["settings"]).to_dict()  # with fields added since
+    found, wanted = {**known, **found["data"]}, {**wanted["settings"], **wanted["data"]}
+    differences = [
+        f"{name} is {found.get(name)} there and {wanted.get(name)} here"
+        for name in sorted(found.keys() | wanted.keys())
+        if found.get(name) != wanted.get(name)
+    ]
+    if differences:
+        shown = ", ".join(differences)
+        raise RunError(f"{path}: holds another run ({shown}); choose another name or its settings")
 
 
 def _copy_halved(name, item, target):

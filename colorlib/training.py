@@ -1,20 +1,39 @@
-"""Compile, fit, and record a run.
+"""Compile, fit, resume, and record a run.
 
-Not here: the record itself (`colorlib.runs`), what is trained (`colorlib.model`), on what
-(`colorlib.generator`), and the settings (`colorlib.config`). Chapter 4 of the report.
+Not here: the record itself (`colorlib.runs`), what a checkpoint holds (`colorlib.checkpoints`),
+what is trained (`colorlib.model`), on what (`colorlib.generator`), and the settings
+(`colorlib.config`). Chapter 4 of the report.
+
+A training that was stopped, killed even, goes on when `train` is called again with the same
+arguments, and ends with the same weights, bit for bit on the same machine and backend, as one
+that was never stopped: batches depend on the epoch alone, and everything else is in the checkpoint.
 """
 
 import time
+import warnings
 
 import keras
 import numpy as np
 from tqdm.auto import tqdm
 
-from colorlib import generator, losses, model, quantizer, runs
+from colorlib import checkpoints, generator, losses, model, optimizers, quantizer, runs
+
+CHECKPOINTS = "checkpoints"
+
+SHOWN = ("accuracy", "loss", "val_accuracy", "val_loss")
 
 
-def train(settings, images_train, images_val, run_path, callbacks=(), progress=True):
-    """Train the network and record the run.
+def train(
+    settings,
+    images_train,
+    images_val,
+    run_path,
+    callbacks=(),
+    progress=True,
+    workers=2,
+    save_every=60.0,
+):
+    """Train the network and record the run; go on where an earlier call was stopped.
 
     Parameters
     ----------
@@ -23,12 +42,16 @@ def train(settings, images_train, images_val, run_path, callbacks=(), progress=T
     images_train, images_val : Store or ndarray of uint8, shape (n, size, size, 3)
         On what, and what to measure on after each epoch (centre crops).
     run_path : path-like
-        The run's folder; made if missing. It is complete after each epoch, so Ctrl-C loses
-        nothing but the epoch it interrupts.
+        The run's folder; made if missing.
     callbacks : sequence of keras.callbacks.Callback
         To go with the run's own.
     progress : bool
         Whether to show a progress bar.
+    workers : int
+        Threads that prepare batches.
+    save_every : float
+        Seconds between checkpoints, which are written at the end of an epoch. Ctrl-C saves the
+        epochs that are done; a kill loses at most this and the epoch it interrupts.
 
     Returns
     -------
@@ -39,29 +62,56 @@ def train(settings, images_train, images_val, run_path, callbacks=(), progress=T
     ------
     ValueError
         If the settings don't fit the images.
+    colorlib.runs.RunError
+        If the folder holds a run with other settings or other data.
     """
-    keras.utils.set_random_seed(settings.seed)
-    batches = _batches(settings, images_train, train=True)
-    validation = _batches(settings, images_val, train=False)
+    make_deterministic(settings.seed)
+    batches = _batches(settings, images_train, True, workers)
+    validation = _batches(settings, images_val, False, workers)
     prior = quantizer.prior(_histogram(images_train))
     network = model.model_for(settings)
     compile_model(network, settings, len(batches), prior)
     data = {"train_images": len(images_train), "validation_images": len(images_val)}
     path = runs.begin(run_path, settings, data, prior)
-    record = Record(path, len(images_train))
-    own = [SetEpoch(batches), record, *([ProgressBar(settings.epochs)] if progress else [])]
+    plateau = _plateau(settings)
+    record = Record(path, len(images_train), plateau, save_every)
+    state = checkpoints.restore(path / CHECKPOINTS, network)
+    done = record.go_on_from(state)
+    if done >= settings.epochs:
+        return runs.load_run(path)
+    bar = [ProgressBar(settings.epochs, done)] if progress else []
+    rule = [plateau] if plateau else []
     try:
         network.fit(
             batches,
             validation_data=validation,
             epochs=settings.epochs,
-            callbacks=[*own, *callbacks],
+            initial_epoch=done,
+            callbacks=[SetEpoch(batches), *rule, *bar, *callbacks, record],
             shuffle=False,  # Keras would shuffle with a global random state
             verbose=0,
         )
-    finally:
+    except KeyboardInterrupt:
+        record.go_back()
         record.flush()
+        raise
+    record.flush()
     return runs.load_run(path)
+
+
+def make_deterministic(seed):
+    """Make the backend compute the same each time it is asked.
+
+    Parameters
+    ----------
+    seed : int
+        Of all the random states there are.
+    """
+    keras.utils.set_random_seed(seed)
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow
+
+        tensorflow.config.experimental.enable_op_determinism()
 
 
 def compile_model(network, settings, steps_per_epoch, prior=None):
@@ -81,7 +131,7 @@ def compile_model(network, settings, steps_per_epoch, prior=None):
     if settings.rebalance is not None:
         weights = quantizer.rebalancing_weights(prior, settings.rebalance)
     network.compile(
-        optimizer=_optimizer(settings, steps_per_epoch * settings.epochs),
+        optimizer=optimizers.build_optimizer(settings, steps_per_epoch * settings.epochs),
         loss=losses.SoftCrossEntropy(weights),
         metrics=[losses.Accuracy()],
     )
@@ -100,14 +150,38 @@ class SetEpoch(keras.callbacks.Callback):
 
 
 class Record(keras.callbacks.Callback):
-    """Write history and weights into the run's folder: after an epoch, once a minute at most."""
+    """Write the run and a checkpoint after epochs; has to be the last callback.
 
-    SECONDS = 60
+    Parameters
+    ----------
+    path : pathlib.Path
+        The run's folder.
+    image_count : int
+        In an epoch.
+    plateau : keras.callbacks.ReduceLROnPlateau or None
+        Whose counters belong to a checkpoint, since Keras resets them.
+    seconds : float
+        Between two writings.
+    """
 
-    def __init__(self, path, image_count):
+    COUNTERS = ("best", "wait", "cooldown_counter")
+
+    def __init__(self, path, image_count, plateau=None, seconds=60.0):
         super().__init__()
         self.path, self.image_count = path, image_count
-        self.rows, self.unsaved, self.saved_at = [], False, time.perf_counter()
+        self.plateau, self.seconds, self.counters = plateau, seconds, {}
+        self.rows, self.unsaved, self.saved_at = [], None, time.perf_counter()
+
+    def go_on_from(self, state):
+        """Take over what a checkpoint holds, and return how many epochs are done."""
+        if state is not None:
+            self.rows, self.counters = state["rows"], state["plateau"]
+        return len(self.rows)
+
+    def on_train_begin(self, logs=None):
+        """Give the plateau rule its counters back: its own `on_train_begin` came before."""
+        for name, value in self.counters.items():
+            setattr(self.plateau, name, value)
 
     def on_epoch_begin(self, epoch, logs=None):
         """Start the clock."""
@@ -116,31 +190,48 @@ class Record(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Add a row; save if the last time was a while ago."""
         seconds = time.perf_counter() - self.start
-        rate = float(self.model.optimizer.learning_rate)
-        speed = {"learning_rate": rate, "images_per_second": self.image_count / seconds}
-        self.rows.append({"epoch": epoch + 1, **(logs or {}), **speed})
-        self.unsaved = True
-        if time.perf_counter() - self.saved_at > self.SECONDS:
+        logs = {name: float(value) for name, value in (logs or {}).items()}
+        logs["learning_rate"] = optimizers.current_rate(self.model.optimizer)
+        speed = {"images_per_second": self.image_count / seconds}
+        self.rows.append({"epoch": epoch + 1, **logs, **speed})
+        if self.plateau:
+            self.counters = {name: getattr(self.plateau, name) for name in self.COUNTERS}
+        self.unsaved = checkpoints.capture(self.model)
+        if time.perf_counter() - self.saved_at >= self.seconds:
             self.flush()
+
+    def go_back(self):
+        """Undo the epoch that was interrupted."""
+        if self.unsaved is not None:
+            checkpoints.put_back(self.model, self.unsaved)
 
     def flush(self):
         """Save what is not saved yet."""
-        if not self.unsaved:
+        if self.unsaved is None:
             return
-        runs.record(self.path, self.model, self.rows)
-        self.unsaved, self.saved_at = False, time.perf_counter()
+        state = {"rows": self.rows, "plateau": self.counters}
+        self.saved_at = time.perf_counter()
+        try:
+            checkpoints.save(self.path / CHECKPOINTS, len(self.rows), self.unsaved, state)
+            runs.record(self.path, self.model, self.rows)
+        except OSError as error:
+            message = f"{self.path}: can't be written ({error}); the last checkpoint is kept"
+            warnings.warn(f"{message}, make room there", stacklevel=2)
+            return
+        self.unsaved = None
 
 
 class ProgressBar(keras.callbacks.Callback):
     """One bar over all steps, with the losses of the epoch before and the time left."""
 
-    def __init__(self, epochs):
+    def __init__(self, epochs, done=0):
         super().__init__()
-        self.epochs = epochs
+        self.epochs, self.done = epochs, done
 
     def on_train_begin(self, logs=None):
         """Open the bar."""
-        self.bar = tqdm(total=self.epochs * self.params["steps"], unit=" steps")
+        steps = self.params["steps"]
+        self.bar = tqdm(total=self.epochs * steps, initial=self.done * steps, unit=" steps")
 
     def on_train_batch_end(self, batch, logs=None):
         """Move it."""
@@ -156,9 +247,46 @@ class ProgressBar(keras.callbacks.Callback):
         self.bar.close()
 
 
-def _batches(settings, store, train):
+class EpochLines(keras.callbacks.Callback):
+    """Print a line for each epoch, above the progress bar."""
+
+    def __init__(self, image_count):
+        super().__init__()
+        self.image_count = image_count
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Start the clock."""
+        self.start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Print it."""
+        logs, seconds = logs or {}, time.perf_counter() - self.start
+        shown = "  ".join(f"{name} {logs[name]:.4f}" for name in sorted(logs) if name in SHOWN)
+        rate = optimizers.current_rate(self.model.optimizer)
+        left = (self.params["epochs"] - epoch - 1) * seconds / 60
+        tqdm.write(
+            f"epoch {epoch + 1}/{self.params['epochs']}  {shown}  rate {rate:.2e}  "
+            f"{self.image_count / seconds:.0f} images/s  {left:.0f} min left"
+        )
+
+
+def _batches(settings, store, train, workers):
     return generator.ColorBatches(
-        store, settings.batch_size, settings.crop, train, settings.flip, settings.seed
+        store,
+        settings.batch_size,
+        settings.crop,
+        train,
+        settings.flip,
+        settings.seed,
+        workers=workers,
+    )
+
+
+def _plateau(settings):
+    if not settings.plateau_patience:
+        return None
+    return keras.callbacks.ReduceLROnPlateau(
+        factor=settings.plateau_factor, patience=settings.plateau_patience, min_delta=0.0
     )
 
 
@@ -167,22 +295,3 @@ def _histogram(store, sample=10_000):
     chosen = np.linspace(0, len(store) - 1, min(sample, len(store))).astype(int)
     parts = np.array_split(chosen, -(-len(chosen) // 500))
     return sum(quantizer.code_histogram(generator.read_images(store, part)) for part in parts)
-
-
-def _optimizer(settings, steps):
-    rate = settings.learning_rate
-    if settings.schedule == "cosine":
-        warmup = round(settings.warmup * steps)
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0 if warmup else rate, steps - warmup, warmup_target=rate, warmup_steps=warmup
-        )
-    elif settings.schedule != "constant":
-        raise ValueError(f"unknown schedule {settings.schedule!r}; use 'constant' or 'cosine'")
-    common = dict(learning_rate=rate, beta_1=settings.beta_1, beta_2=settings.beta_2)
-    if settings.optimizer == "adam":
-        return keras.optimizers.Adam(**common)
-    if settings.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(weight_decay=settings.weight_decay, **common)
-        optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-        return optimizer
-    raise ValueError(f"unknown optimizer {settings.optimizer!r}; use 'adam' or 'adamw'")

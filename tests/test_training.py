@@ -1,13 +1,14 @@
 """A tiny network learns, and its run comes back as it was."""
 
 import json
+import shutil
 
 import h5py
 import keras
 import numpy as np
 import pytest
 
-from colorlib import config, generator, quantizer, runs, training
+from colorlib import config, generator, optimizers, quantizer, runs, training
 
 
 @pytest.fixture(scope="module")
@@ -101,6 +102,35 @@ def test_biases_and_batch_norm_are_not_decayed(tiny):
     assert decayed == ["kernel"]
 
 
+def test_time_decay_is_old_keras_formula(tiny):
+    rate, decay, beta = 0.1, 0.5, 0.0
+    optimizer = optimizers.DecayedAdam(decay, learning_rate=rate, beta_1=beta, beta_2=beta)
+    variable = keras.Variable(np.zeros(1, np.float32))
+    optimizer.build([variable])
+    position = 0.0
+    for iteration in range(5):
+        # without momentum Adam's step is the rate, whatever the size of the gradient
+        expected = rate / (1 + decay * iteration)
+        assert optimizers.current_rate(optimizer) == pytest.approx(expected, rel=1e-5)
+        optimizer.apply([np.ones(1, np.float32)], [variable])
+        assert position - float(variable[0]) == pytest.approx(expected, rel=1e-4)
+        position = float(variable[0])
+    assert float(optimizer.learning_rate) == pytest.approx(rate)
+    again = optimizers.DecayedAdam.from_config(optimizer.get_config())
+    assert again.decay == decay
+
+
+def test_the_plateau_rule_reduces_the_base_rate(tmp_path, patches, tiny):
+    settings = tiny.replace(epochs=5, learning_rate=1e-30, plateau_patience=2, decay=0.1)
+    settings = settings.replace(batch_norm_momentum=1.0)  # so that nothing changes at all
+    run = training.train(settings, patches[:8], patches[8:12], tmp_path, progress=False)
+    steps = np.arange(1, 6)
+    # the first epoch is the best there is: after two more without a better one, x 0.2
+    base = 1e-30 * np.array([1, 1, 0.2, 0.2, 0.04])
+    rates = run.history["learning_rate"]
+    np.testing.assert_allclose(np.array(rates) * (1 + 0.1 * steps), base, rtol=1e-3)
+
+
 @pytest.mark.parametrize("changes", [{"optimizer": "sgd"}, {"schedule": "linear"}])
 def test_unknown_settings_are_refused(tmp_path, patches, tiny, changes):
     with pytest.raises(ValueError, match="unknown"):
@@ -125,9 +155,7 @@ def test_missing_and_damaged_runs_are_named(tmp_path, run):
     with pytest.raises(runs.RunError, match=str(tmp_path)):
         runs.load_run(tmp_path)
     copy = tmp_path / "copy"
-    copy.mkdir()
-    for file in run.path.iterdir():
-        (copy / file.name).write_bytes(file.read_bytes())
+    shutil.copytree(run.path, copy)
     recorded = json.loads((copy / "config.json").read_text())
     recorded["settings"]["width"] = 1 / 8
     (copy / "config.json").write_text(json.dumps(recorded))
