@@ -12,7 +12,6 @@ from colorlib import colorspace, config, images, quantizer
 DPI = 150
 
 STYLE = {
-    "figure.constrained_layout.use": True,
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.spines.top": False,
@@ -37,15 +36,17 @@ def new(rows=1, columns=1, size=(6.0, 4.0), **settings):
     size : tuple of float
         Width and height in inches.
     **settings
-        For `matplotlib.pyplot.subplots`.
+        For `matplotlib.figure.Figure.subplots`.
 
     Returns
     -------
     figure : matplotlib.figure.Figure
     axes : ndarray of matplotlib.axes.Axes, shape (rows, columns)
     """
+    # outside of the context: the first figure starts matplotlib's backend, which sets options
+    figure = plt.figure(figsize=size, layout="constrained")
     with plt.rc_context(STYLE):
-        return plt.subplots(rows, columns, figsize=size, squeeze=False, **settings)
+        return figure, figure.subplots(rows, columns, squeeze=False, **settings)
 
 
 def save(figure, name):
@@ -86,7 +87,7 @@ def image_grid(rows, column_titles=(), row_titles=(), height=1.6):
     matplotlib.figure.Figure
     """
     shapes = [image.shape[1] / image.shape[0] for image in rows[0]]
-    size = (height * sum(shapes) + 0.1 * len(shapes) + 0.3, height * len(rows) + 0.3)
+    size = (height * sum(shapes) + 0.1 * len(shapes) + 0.3, height * len(rows) + 0.4)
     figure, axes = new(len(rows), len(rows[0]), size, width_ratios=shapes)
     for line, row in zip(axes, rows, strict=True):
         for axis, image in zip(line, row, strict=True):
@@ -222,6 +223,7 @@ def code_plane(axis, codes, values, title="", label="", cmap="magma"):
     drawn = axis.imshow(plane.reshape(256, 256), extent=edges, cmap=cmap, interpolation="none")
     axis.figure.colorbar(drawn, ax=axis, label=label, shrink=0.8)
     _label_ab(axis, title)
+    axis.grid(False)
 
 
 def _label_ab(axis, title):

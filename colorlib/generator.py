@@ -20,6 +20,9 @@ from colorlib import colorspace, quantizer
 STRIDE = 4
 """Input pixels a side for each pixel of the network's output."""
 
+CHUNK = 2**17
+"""Pixels that are encoded at once."""
+
 
 class ColorBatches(keras.utils.PyDataset):
     """Batches of lightness and the ab codes to predict from it.
@@ -105,29 +108,30 @@ class ColorBatches(keras.utils.PyDataset):
         """
         count = len(self.indices)
         first, last = (k * count // self.batches for k in (index, index + 1))
-        rgb = read_images(self.store, self.indices[self._order(epoch)[first:last]])
-        rng = np.random.default_rng((self.seed, 1, epoch, index))
-        return encode(self._crops(rgb, rng))
+        chosen = self.indices[self._order(epoch)[first:last]]
+        cuts = self._cuts(len(chosen), np.random.default_rng((self.seed, 1, epoch, index)))
+        lightness = np.empty((len(chosen), self.crop, self.crop, 1), np.float32)
+        codes = np.empty((len(chosen), self.crop // STRIDE, self.crop // STRIDE), np.int32)
+        # as many images at a time as stay in a core's cache from one step to the next
+        step = max(1, CHUNK // self.crop**2)
+        for start in range(0, len(chosen), step):
+            part = slice(start, start + step)
+            crops = cut(read_images(self.store, chosen[part]), self.crop, cuts[part])
+            _encode_into(lightness[part], codes[part], crops)
+        return lightness, codes
 
     def _order(self, epoch):
         if not self.train:
             return np.arange(len(self.indices))
         return _permutation(self.seed, epoch, len(self.indices))
 
-    def _crops(self, rgb, rng):
+    def _cuts(self, count, rng):
         room = self.size - self.crop
         if not self.train:
-            return centre_crop(rgb, self.crop)
-        corners = rng.integers(0, room + 1, (len(rgb), 2)).tolist()
-        mirrored = (self.flip & (rng.random(len(rgb)) < 0.5)).tolist()
-        out = np.empty((len(rgb), self.crop, self.crop, 3), np.uint8)
-        for image, (top, left), mirror, target in zip(rgb, corners, mirrored, out, strict=True):
-            part = image[top : top + self.crop, left : left + self.crop]
-            if mirror:
-                cv2.flip(part, 1, target)  # many times faster than part[:, ::-1]
-            else:
-                target[:] = part
-        return out
+            return [(room // 2, room // 2, False)] * count
+        tops, lefts = rng.integers(0, room + 1, (2, count)).tolist()
+        mirrored = (self.flip & (rng.random(count) < 0.5)).tolist()
+        return list(zip(tops, lefts, mirrored, strict=True))
 
 
 class RecordError(RuntimeError):
@@ -135,7 +139,7 @@ class RecordError(RuntimeError):
 
 
 def read_images(store, indices):
-    """Read images by number; of a failure say which image it was.
+    """Look at images by number; of a failure say which image it was.
 
     Parameters
     ----------
@@ -144,7 +148,7 @@ def read_images(store, indices):
 
     Returns
     -------
-    ndarray of uint8, shape (k, size, size, 3)
+    sequence of ndarray of uint8, shape (size, size, 3)
         sRGB.
 
     Raises
@@ -153,18 +157,18 @@ def read_images(store, indices):
         If one of the images can't be read.
     """
     if isinstance(store, np.ndarray):
-        return store[indices]
+        return [store[index] for index in indices]
     try:
-        return store.read(indices)
+        return store.views(indices)
     except Exception:
         for index in indices:  # one of them alone fails again, and gives its number away
-            _read_one(store, index)
+            _view_one(store, index)
         raise
 
 
-def _read_one(store, index):
+def _view_one(store, index):
     try:
-        store.read([index])
+        store.views([index])
     except Exception as error:
         name = f" ({store.names[index]})" if index < len(store.names) else ""
         raise RecordError(f"image {index}{name} can't be read: {error}; pack it again") from error
@@ -175,21 +179,30 @@ def _permutation(seed, epoch, count):
     return np.random.default_rng((seed, 0, epoch)).permutation(count)
 
 
-def centre_crop(rgb, crop):
-    """Cut out the middle of each image.
+def cut(rgb, crop, cuts):
+    """Cut a square out of each image, and mirror it if wished.
 
     Parameters
     ----------
-    rgb : ndarray, shape (n, size, size, 3)
+    rgb : sequence of n ndarray of uint8, shape (size, size, 3)
+        sRGB.
     crop : int
-        Side in pixels.
+        Side of the squares in pixels.
+    cuts : sequence of (int, int, bool)
+        Top, left, and whether to mirror, for each image.
 
     Returns
     -------
-    ndarray, shape (n, crop, crop, 3)
+    ndarray of uint8, shape (n, crop, crop, 3)
     """
-    start = (rgb.shape[1] - crop) // 2
-    return rgb[:, start : start + crop, start : start + crop]
+    out = np.empty((len(rgb), crop, crop, 3), np.uint8)
+    for image, (top, left, mirror), target in zip(rgb, cuts, out, strict=True):
+        part = image[top : top + crop, left : left + crop]
+        if mirror:
+            cv2.flip(part, 1, target)  # many times faster than part[:, ::-1]
+        else:
+            target[:] = part
+    return out
 
 
 def encode(rgb):
@@ -208,13 +221,21 @@ def encode(rgb):
         ab codes of the mean (a, b) over 4x4 pixels.
     """
     count, size = rgb.shape[:2]
-    # (n, s, s, 3) -> (n * s, s, 3): one tall image, so OpenCV is called once for the batch
+    lightness = np.empty((count, size, size, 1), np.float32)
+    codes = np.empty((count, size // STRIDE, size // STRIDE), np.int32)
+    _encode_into(lightness, codes, rgb)
+    return lightness, codes
+
+
+def _encode_into(lightness, codes, rgb):
+    count, size = rgb.shape[:2]
+    # (n, s, s, 3) -> (n * s, s, 3): one tall image, so OpenCV is called once for all
     lab = colorspace.rgb_to_lab8(rgb.reshape(count * size, size, 3))
-    lightness = np.multiply(cv2.extractChannel(lab, 0), colorspace.L_MAX / 255, dtype=np.float32)
+    tall = lightness.reshape(count * size, size)
+    np.multiply(cv2.extractChannel(lab, 0), np.float32(colorspace.L_MAX / 255), out=tall)
     # the mean over 4x4 as twice the mean over 2x2, for which OpenCV has a much faster path
     _, a, b = cv2.split(_halve(_halve(lab)))
-    codes = quantizer.ab_codes(a, b).reshape(count, size // STRIDE, size // STRIDE)
-    return lightness.reshape(count, size, size, 1), codes
+    codes[:] = quantizer.ab_codes(a, b).reshape(codes.shape)
 
 
 def _halve(image):

@@ -85,8 +85,34 @@ class Store:
     def __len__(self):
         return int(self._starts[-1])
 
+    def views(self, indices):
+        """Look at images by number, in any order, without copying; safe from any thread.
+
+        Parameters
+        ----------
+        indices : array-like of int, shape (k,)
+            Each in 0..len-1.
+
+        Returns
+        -------
+        list of ndarray of uint8, shape (size, size, 3)
+            sRGB, read-only: the bytes come from the disk when they are looked at.
+
+        Raises
+        ------
+        IndexError
+            If an index is out of range.
+        """
+        indices = np.asarray(indices, np.int64)
+        if indices.size and not (indices.min() >= 0 and indices.max() < len(self)):
+            raise IndexError(f"image numbers have to be in 0..{len(self) - 1}")
+        shards = np.searchsorted(self._starts, indices, side="right") - 1
+        rows = indices - self._starts[shards]
+        pairs = zip(shards.tolist(), rows.tolist(), strict=True)
+        return [self._pixels[shard][row] for shard, row in pairs]
+
     def read(self, indices):
-        """Read images by number, in any order; safe from any number of threads.
+        """Read images by number, in any order; safe from any thread.
 
         Parameters
         ----------
@@ -103,17 +129,7 @@ class Store:
         IndexError
             If an index is out of range.
         """
-        indices = np.asarray(indices)
-        if indices.size and not (indices.min() >= 0 and indices.max() < len(self)):
-            raise IndexError(f"image numbers have to be in 0..{len(self) - 1}")
-        if len(self._pixels) == 1:
-            return self._pixels[0][indices]
-        out = np.empty((len(indices), self.size, self.size, 3), np.uint8)
-        shards = np.searchsorted(self._starts, indices, side="right") - 1
-        for shard in np.unique(shards):
-            chosen = shards == shard
-            out[chosen] = self._pixels[shard][indices[chosen] - self._starts[shard]]
-        return out
+        return np.stack(self.views(indices))
 
 
 def write(path, pixels, names=None, class_names=None, dropped=()):
@@ -260,7 +276,8 @@ def _open_shard(path):
         raise StoreError(f"{path}: not a store, or cut off ({error}); pack it again") from None
     if offset is None or path.stat().st_size < offset + np.prod(shape, dtype=np.int64):
         raise StoreError(f"{path}: cut off; pack it again")
-    return _Shard(np.memmap(path, np.uint8, "r", offset, shape), **parts)
+    # a plain view of the map: np.memmap itself is slow at making the many small ones we need
+    return _Shard(np.asarray(np.memmap(path, np.uint8, "r", offset, shape)), **parts)
 
 
 def _check_version(path, attributes):

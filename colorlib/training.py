@@ -294,4 +294,5 @@ def _histogram(store, sample=10_000):
     # 10 000 images' 41 million pixels pin the prior down; more would only take time
     chosen = np.linspace(0, len(store) - 1, min(sample, len(store))).astype(int)
     parts = np.array_split(chosen, -(-len(chosen) // 500))
-    return sum(quantizer.code_histogram(generator.read_images(store, part)) for part in parts)
+    read = generator.read_images
+    return sum(quantizer.code_histogram(np.stack(read(store, part))) for part in parts)
