@@ -101,7 +101,7 @@ def test_encode_then_decode_stays_close():
     with np.errstate(divide="ignore"):
         decoded = quantizer.annealed_mean(np.log(quantizer.encode_dense(codes)))
     error = np.linalg.norm(decoded - quantizer.code_colors()[codes], axis=-1)
-    assert error.mean() < 1.7
+    assert error.mean() < 1.85
     assert error.max() < 2.75
 
 

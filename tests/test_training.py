@@ -183,7 +183,7 @@ def test_large_batch_norm_statistics_are_kept(run, tmp_path):
 def test_weights_that_diverged_are_not_saved(run, tmp_path):
     network = run.model()
     network.weights[0].assign(np.full(network.weights[0].shape, 1e6, np.float32))
-    with pytest.raises(ValueError, match="half precision"):
+    with pytest.raises(ValueError, match="half-precision"):
         runs.save_weights(network, tmp_path / "x.weights.h5")
     assert not list(tmp_path.iterdir())
 
