@@ -160,7 +160,7 @@ def pack(
 
 @app.command()
 def train(
-    preset: Annotated[str, typer.Argument(help="REPORT_64, REPORT_256, SMALL_64 or OVERFIT.")],
+    preset: Annotated[str, typer.Argument(help="MODEL_64, REPORT_64, REPORT_256 or OVERFIT.")],
     data: Annotated[list[Path], typer.Option(help="A store to train on; repeat for shards.")],
     val: Annotated[list[Path], typer.Option(help="A store to validate on; repeat for shards.")],
     run: Annotated[str, typer.Option(help="The run's name in data/runs, or its folder.")],
@@ -176,7 +176,7 @@ def train(
 
     Stop it with Ctrl-C, or kill it: the same command goes on, and ends with the same weights.
 
-    Example: colorlib train SMALL_64 --data train.h5 --val val.h5 --run my-first
+    Example: colorlib train MODEL_64 --data train.h5 --val val.h5 --run my-first
     """
     _load_backend()
     import keras

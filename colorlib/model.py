@@ -8,6 +8,7 @@ that see lightness and give, at a quarter of the resolution, a distribution over
 from typing import NamedTuple
 
 import keras
+import numpy as np
 
 from colorlib import config
 
@@ -19,6 +20,10 @@ INPUT_MULTIPLE = 8
 
 LIGHTNESS_SCALE, LIGHTNESS_OFFSET = 1 / 50, -1.0
 """What the first layer does to L in 0..100: it brings it to -1..1."""
+
+
+PRIOR_FLOOR = 1e-6
+"""Smallest probability that a color starts with: some never occur in small sets."""
 
 
 class ConvRow(NamedTuple):
@@ -155,6 +160,25 @@ def model_for(settings):
         seed=settings.seed,
         dtype=settings.precision,
     )
+
+
+def start_from_prior(network, prior):
+    """Make a network predict the same for every pixel: how often each color occurs.
+
+    With other initial weights, the first thousands of steps go into learning that most colors are
+    rare: Adam moves a bias by at most its rate a step, and some have to fall by 10. Lin et al. 2017,
+    "Focal Loss for Dense Object Detection", section 3.3, start a classifier in the same way.
+
+    Parameters
+    ----------
+    network : keras.Model
+        From `build_model`.
+    prior : ndarray, shape (313,)
+        Probabilities.
+    """
+    last = network.get_layer(TABLE_1[-1].name)
+    last.kernel.assign(np.zeros(last.kernel.shape))
+    last.bias.assign(np.log(np.maximum(prior, PRIOR_FLOOR)))
 
 
 def describe(network):

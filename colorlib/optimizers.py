@@ -59,6 +59,8 @@ def build_optimizer(settings, steps):
         If the optimizer or the schedule is unknown.
     """
     common = dict(beta_1=settings.beta_1, beta_2=settings.beta_2)
+    if settings.ema:
+        common |= dict(use_ema=True, ema_momentum=settings.ema)
     rate = _rate(settings, steps)
     if settings.optimizer == "adam":
         return DecayedAdam(settings.decay, learning_rate=rate, **common)

@@ -70,6 +70,8 @@ def train(
     validation = _batches(settings, images_val, False, workers)
     prior = quantizer.prior(_histogram(images_train))
     network = model.model_for(settings)
+    if settings.start_from_prior:
+        model.start_from_prior(network, prior)
     compile_model(network, settings, len(batches), prior)
     data = {"train_images": len(images_train), "validation_images": len(images_val)}
     path = runs.begin(run_path, settings, data, prior)
@@ -77,8 +79,6 @@ def train(
     record = Record(path, len(images_train), plateau, save_every)
     state = checkpoints.restore(path / CHECKPOINTS, network)
     done = record.go_on_from(state)
-    if done >= settings.epochs:
-        return runs.load_run(path)
     bar = [ProgressBar(settings.epochs, done)] if progress else []
     rule = [plateau] if plateau else []
     try:
@@ -96,6 +96,9 @@ def train(
         record.flush()
         raise
     record.flush()
+    if settings.ema:
+        network.optimizer.finalize_variable_values(network.trainable_variables)
+        runs.save_weights(network, path / runs.WEIGHTS)
     return runs.load_run(path)
 
 
