@@ -173,7 +173,7 @@ def write(path, pixels, names=None, class_names=None, dropped=()):
             target[start : start + BLOCK] = pixels[start : start + BLOCK]
 
 
-def pack(folder, path, size, limit=None):
+def pack(folder, path, size, limit=None, keep_grey=False):
     """Pack a folder of image files into a store, on all cores and in bounded memory.
 
     Parameters
@@ -187,11 +187,13 @@ def pack(folder, path, size, limit=None):
         Side in pixels: the centre square of each image, resized by area.
     limit : int, optional
         Take only so many files, spread evenly over the sorted list.
+    keep_grey : bool
+        Whether to take grey images as well: to measure on all images, not to train.
 
     Returns
     -------
     Store
-        The new file, opened. Its `dropped` lists grey and broken images.
+        The new file, opened. Its `dropped` lists the images left out: broken and grey ones.
 
     Raises
     ------
@@ -205,7 +207,7 @@ def pack(folder, path, size, limit=None):
     class_of = _class_names(folder)
     kept, dropped = [], []
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial") as raw:
-        for record in _records(files, folder, class_of, size):
+        for record in _records(files, folder, class_of, size, keep_grey):
             if record.rgb is None:
                 dropped.append((record.name, record.reason))
             else:
@@ -301,9 +303,9 @@ def _class_names(folder):
     return lambda path: path.relative_to(folder).parts[0] if path.parent != folder else ""
 
 
-def _records(files, folder, class_of, size):
+def _records(files, folder, class_of, size, keep_grey):
     def load(file):
-        return _load(file, str(file.relative_to(folder)), class_of(file), size)
+        return _load(file, str(file.relative_to(folder)), class_of(file), size, keep_grey)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(files), unit=" images") as bar:
         for start in range(0, len(files), BLOCK):
@@ -312,11 +314,11 @@ def _records(files, folder, class_of, size):
             bar.update(len(block))
 
 
-def _load(file, name, class_name, size):
+def _load(file, name, class_name, size, keep_grey):
     try:
         rgb = images.square(images.read(file), size)
     except images.ImageError as error:
         return Record(name, class_name, None, str(error))
-    if images.is_grey(rgb):
+    if not keep_grey and images.is_grey(rgb):
         return Record(name, class_name, None, "grey")
     return Record(name, class_name, rgb)

@@ -134,3 +134,9 @@ def test_empty_folders_and_odd_arrays_are_refused(tmp_path):
         store.write(tmp_path / "x.h5", np.zeros((2, 8, 8, 3)))
     with pytest.raises(store.StoreError, match="no image is left"):
         store.write(tmp_path / "x.h5", np.zeros((0, 8, 8, 3), np.uint8))
+
+
+def test_grey_images_are_kept_if_wished(folder, tmp_path):
+    kept = store.pack(folder, tmp_path / "all.h5", 32, keep_grey=True)
+    assert len(kept) == 13 and "cat/grey.png" in kept.names
+    assert [name for name, _ in kept.dropped] == ["dog/broken.jpg"]
