@@ -180,8 +180,9 @@ def train(
     """
     _load_backend()
     import keras
+    import numpy as np
 
-    from colorlib import config, runs, store, training
+    from colorlib import config, runs, samples, store, training, watching
 
     if preset not in config.PRESETS:
         _stop(f"no preset {preset!r}; choose from {', '.join(config.PRESETS)}")
@@ -190,17 +191,65 @@ def train(
     path = Path(run) if "/" in run else config.RUNS / run
     with _explained(store.StoreError, runs.RunError, ValueError):
         images = store.Store(*data)
-        callbacks = [training.EpochLines(len(images))]
+        callbacks = [watching.EpochLines(len(images))]
         if tensorboard:
             callbacks.append(keras.callbacks.TensorBoard(path / "tensorboard"))
         settings = config.PRESETS[preset].replace(**given)
         try:
+            watched = np.stack([samples.square(name, settings.image_size) for name in samples.NAMES])
             training.train(
-                settings, images, store.Store(*val), path, callbacks, True, workers, save_every
+                settings,
+                images,
+                store.Store(*val),
+                path,
+                callbacks,
+                workers=workers,
+                save_every=save_every,
+                watched=watched,
             )
         except KeyboardInterrupt:
             _stop(f"stopped; what was done is in {path}, and the same command goes on")
     typer.echo(f"the run is in {path}")
+
+
+@app.command()
+def evaluate(
+    run: Annotated[
+        str, typer.Argument(help="A recorded run: its name in data/runs, or its folder.")
+    ],
+    images: Annotated[
+        Path, typer.Option(help="A folder of image files, or a file that `colorlib pack` wrote.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=2, help="Measure only so many images, spread evenly.")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(min=0.0, help="0 takes the likeliest color, 1 the mean.")
+    ] = None,
+    vividness: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.5, help="How far rare colors are favored: 0 not at all."),
+    ] = None,
+):
+    """Measure how good a run's colors are, next to those of chance.
+
+    Cross-entropy and accuracy of the predicted distributions; AuC, rebalanced AuC (Zhang et al.
+    2016, section 3.1), PSNR and colorfulness of the colors, beside those of grey, of the training
+    images' mean color, of another image's colors and of the truth. The network sees each image's
+    centre crop, of the size it was trained on. Grey images in a folder are measured as well.
+    Temperature and vividness are the run's own if they are not given.
+
+    Example: colorlib evaluate small-64 --images photographs/ --limit 500
+    """
+    _load_backend()
+    import json
+
+    from colorlib import evaluate, runs, store
+
+    with _explained(store.StoreError, runs.RunError):
+        result = evaluate.evaluate(run, images, limit, temperature, vividness)
+    typer.echo(json.dumps(result, indent=1) if as_json else evaluate.table(result))
 
 
 @contextlib.contextmanager

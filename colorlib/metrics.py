@@ -46,6 +46,24 @@ def cross_entropy(logits, codes):
     return log_sum - (weights[codes] * chosen).sum(axis=-1, dtype=np.float64)
 
 
+def target_entropy(codes):
+    """Return the entropy of soft-encoded colors, below which no cross-entropy can go.
+
+    Parameters
+    ----------
+    codes : ndarray of int, shape (...)
+        True ab codes, 0..65535.
+
+    Returns
+    -------
+    ndarray of float32, shape (...)
+        Of each pixel, in nats.
+    """
+    _, weights = quantizer.soft_encoding()
+    logs = np.log(weights, out=np.zeros_like(weights), where=weights > 0)
+    return -(weights * logs).sum(axis=-1)[codes]
+
+
 def accuracy(logits, codes):
     """Say where the likeliest bin is the true color's nearest.
 

@@ -102,6 +102,14 @@ def test_one_distribution_for_all_pixels(rng):
     assert metrics.accuracy(np.log(prior), four).mean() == 0.75
 
 
+def test_the_target_itself_is_the_best_prediction(rng):
+    codes = rng.integers(0, quantizer.CODES, (4, 5))
+    perfect = np.log(quantizer.encode_dense(codes).clip(1e-30))
+    np.testing.assert_allclose(
+        metrics.cross_entropy(perfect, codes), metrics.target_entropy(codes), rtol=1e-4, atol=1e-6
+    )
+
+
 def test_parts_give_what_the_whole_gives(rng):
     true_rgb = samples.patches(7, 16)
     rgb = np.clip(true_rgb.astype(int) + rng.integers(-20, 20, true_rgb.shape), 0, 255)
