@@ -240,7 +240,7 @@ def evaluate(
     centre crop, of the size it was trained on. Grey images in a folder are measured as well.
     Temperature and vividness are the run's own if they are not given.
 
-    Example: colorlib evaluate small-64 --images photographs/ --limit 500
+    Example: colorlib evaluate my-first --images photographs/ --limit 500
     """
     _load_backend()
     import json

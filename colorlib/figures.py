@@ -99,6 +99,44 @@ def image_grid(rows, column_titles=(), row_titles=(), height=1.6):
     return figure
 
 
+def contact_sheet(sets, titles, across=4, height=0.8):
+    """Show many images of one size, of each the same few versions next to each other.
+
+    Parameters
+    ----------
+    sets : ndarray of uint8, shape (n, versions, side, side, 3)
+        sRGB; filled in row by row.
+    titles : sequence of str
+        Of the versions, above each column.
+    across : int
+        Sets in a row.
+    height : float
+        Of a row, in inches.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    count, versions, side = sets.shape[:3]
+    gap = max(2, side // 16)
+    pitch, width = side + gap, versions * (side + gap) + 2 * gap
+    rows = -(-count // across)
+    sheet = np.full((rows * pitch - gap, across * width - 3 * gap, 3), 255, np.uint8)
+    lefts = [
+        column * width + version * pitch for column in range(across) for version in range(versions)
+    ]
+    for number, image in enumerate(sets.reshape(-1, side, side, 3)):
+        row, column = divmod(number, across * versions)
+        top, left = row * pitch, lefts[column]
+        sheet[top : top + side, left : left + side] = image
+    scale = height / pitch
+    figure, ((axis,),) = new(size=(sheet.shape[1] * scale, sheet.shape[0] * scale + 0.4))
+    show_image(axis, sheet)
+    for left, title in zip(lefts, list(titles) * across, strict=True):
+        axis.text(left + side / 2, -gap, title, ha="center", va="bottom", fontsize=8)
+    return figure
+
+
 def show_image(axis, image, title=""):
     """Show an image without ticks.
 
