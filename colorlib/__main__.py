@@ -196,7 +196,7 @@ def train(
             callbacks.append(keras.callbacks.TensorBoard(path / "tensorboard"))
         settings = config.PRESETS[preset].replace(**given)
         try:
-            watched = np.stack([samples.square(name, settings.image_size) for name in samples.NAMES])
+            squares = [samples.square(name, settings.image_size) for name in samples.NAMES]
             training.train(
                 settings,
                 images,
@@ -205,7 +205,7 @@ def train(
                 callbacks,
                 workers=workers,
                 save_every=save_every,
-                watched=watched,
+                watched=np.stack(squares),
             )
         except KeyboardInterrupt:
             _stop(f"stopped; what was done is in {path}, and the same command goes on")

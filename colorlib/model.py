@@ -165,9 +165,9 @@ def model_for(settings):
 def start_from_prior(network, prior):
     """Make a network predict the same for every pixel: how often each color occurs.
 
-    With other initial weights, the first thousands of steps go into learning that most colors are
-    rare: Adam moves a bias by at most its rate a step, and some have to fall by 10. Lin et al. 2017,
-    "Focal Loss for Dense Object Detection", section 3.3, start a classifier in the same way.
+    With other initial weights, the first thousands of steps go into learning that most colors
+    are rare: Adam moves a bias by about its rate a step, and some have to fall by 10. Lin et al.
+    2017, "Focal Loss for Dense Object Detection", section 3.3, start a classifier in the same way.
 
     Parameters
     ----------

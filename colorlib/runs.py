@@ -8,9 +8,11 @@ A run is a folder:
 config.json         the `TrainConfig`, and what it was trained on
 history.csv         one row an epoch: losses, accuracies, rate, images/s
 environment.json    versions and machine
-weights.weights.h5  weights, kernels in half precision: plain arrays, nothing is executed
+weights.weights.h5  weights of the epoch with the lowest validation loss, kernels in half
+                    precision: plain arrays, nothing is executed
 prior.json          how often each bin occurs in the training images
 decoding.json       the `DecodeConfig` that suits the run; may be missing
+predictions.npz     colors of the sample photographs after each epoch; may be missing
 =================== ================================================================
 """
 
@@ -30,6 +32,8 @@ import numpy as np
 from colorlib import config, images, model
 
 WEIGHTS = "weights.weights.h5"
+
+PREDICTIONS = "predictions.npz"
 
 
 class RunError(ValueError):
@@ -209,21 +213,35 @@ def begin(path, settings, data, prior):
     return path
 
 
-def record(path, network, rows):
-    """Write how far the training has come: first the weights, then the history.
+def record(path, rows):
+    """Write how the training has gone so far.
 
     Parameters
     ----------
     path : pathlib.Path
         The run's folder.
-    network : keras.Model
     rows : list of dict
         One for each epoch, all with the same keys.
     """
-    save_weights(network, path / WEIGHTS)
     lines = [",".join(rows[0]), *(",".join(f"{v:.6g}" for v in row.values()) for row in rows)]
     with images.replacing(path / "history.csv") as temporary:
         temporary.write_text("\n".join(lines) + "\n")
+
+
+def best_epoch(rows):
+    """Find the epoch whose weights a run keeps.
+
+    Parameters
+    ----------
+    rows : list of dict
+        One for each epoch, with ``val_loss``.
+
+    Returns
+    -------
+    int
+        The first of those with the lowest validation loss, counted from 1.
+    """
+    return 1 + min(range(len(rows)), key=lambda i: rows[i]["val_loss"])
 
 
 def environment():

@@ -14,13 +14,19 @@ import warnings
 
 import keras
 import numpy as np
-from tqdm.auto import tqdm
 
-from colorlib import checkpoints, generator, losses, model, optimizers, quantizer, runs
+from colorlib import (
+    checkpoints,
+    generator,
+    losses,
+    model,
+    optimizers,
+    quantizer,
+    runs,
+    watching,
+)
 
 CHECKPOINTS = "checkpoints"
-
-SHOWN = ("accuracy", "loss", "val_accuracy", "val_loss")
 
 
 def train(
@@ -32,6 +38,7 @@ def train(
     progress=True,
     workers=2,
     save_every=60.0,
+    watched=None,
 ):
     """Train the network and record the run; go on where an earlier call was stopped.
 
@@ -52,6 +59,8 @@ def train(
     save_every : float
         Seconds between checkpoints, which are written at the end of an epoch. Ctrl-C saves the
         epochs that are done; a kill loses at most this and the epoch it interrupts.
+    watched : ndarray of uint8, shape (n, size, size, 3), optional
+        Photographs to color after each epoch (`watching.Predictions`).
 
     Returns
     -------
@@ -79,7 +88,10 @@ def train(
     record = Record(path, len(images_train), plateau, save_every)
     state = checkpoints.restore(path / CHECKPOINTS, network)
     done = record.go_on_from(state)
-    bar = [ProgressBar(settings.epochs, done)] if progress else []
+    seen = [watching.ProgressBar(settings.epochs, done)] if progress else []
+    if watched is not None:
+        weights = quantizer.rebalancing_weights(prior)
+        seen.append(watching.Predictions(path / runs.PREDICTIONS, watched, weights))
     rule = [plateau] if plateau else []
     try:
         network.fit(
@@ -87,7 +99,7 @@ def train(
             validation_data=validation,
             epochs=settings.epochs,
             initial_epoch=done,
-            callbacks=[SetEpoch(batches), *rule, *bar, *callbacks, record],
+            callbacks=[SetEpoch(batches), *rule, *seen, *callbacks, record],
             shuffle=False,  # Keras would shuffle with a global random state
             verbose=0,
         )
@@ -173,7 +185,8 @@ class Record(keras.callbacks.Callback):
         super().__init__()
         self.path, self.image_count = path, image_count
         self.plateau, self.seconds, self.counters = plateau, seconds, {}
-        self.rows, self.unsaved, self.saved_at = [], None, time.perf_counter()
+        self.rows, self.unsaved, self.unsaved_best = [], None, None
+        self.saved_at = time.perf_counter()
 
     def go_on_from(self, state):
         """Take over what a checkpoint holds, and return how many epochs are done."""
@@ -200,6 +213,8 @@ class Record(keras.callbacks.Callback):
         if self.plateau:
             self.counters = {name: getattr(self.plateau, name) for name in self.COUNTERS}
         self.unsaved = checkpoints.capture(self.model)
+        if runs.best_epoch(self.rows) == epoch + 1:
+            self.unsaved_best = self.unsaved
         if time.perf_counter() - self.saved_at >= self.seconds:
             self.flush()
 
@@ -215,62 +230,25 @@ class Record(keras.callbacks.Callback):
         state = {"rows": self.rows, "plateau": self.counters}
         self.saved_at = time.perf_counter()
         try:
+            self._save_best()
             checkpoints.save(self.path / CHECKPOINTS, len(self.rows), self.unsaved, state)
-            runs.record(self.path, self.model, self.rows)
+            runs.record(self.path, self.rows)
         except OSError as error:
             message = f"{self.path}: can't be written ({error}); the last checkpoint is kept"
             warnings.warn(f"{message}, make room there", stacklevel=2)
             return
         self.unsaved = None
 
-
-class ProgressBar(keras.callbacks.Callback):
-    """One bar over all steps, with the losses of the epoch before and the time left."""
-
-    def __init__(self, epochs, done=0):
-        super().__init__()
-        self.epochs, self.done = epochs, done
-
-    def on_train_begin(self, logs=None):
-        """Open the bar."""
-        steps = self.params["steps"]
-        self.bar = tqdm(total=self.epochs * steps, initial=self.done * steps, unit=" steps")
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Move it."""
-        self.bar.update()
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Show how it goes."""
-        shown = {name: f"{value:.3f}" for name, value in (logs or {}).items()}
-        self.bar.set_postfix(epoch=epoch + 1, **shown)
-
-    def on_train_end(self, logs=None):
-        """Close it."""
-        self.bar.close()
-
-
-class EpochLines(keras.callbacks.Callback):
-    """Print a line for each epoch, above the progress bar."""
-
-    def __init__(self, image_count):
-        super().__init__()
-        self.image_count = image_count
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """Start the clock."""
-        self.start = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Print it."""
-        logs, seconds = logs or {}, time.perf_counter() - self.start
-        shown = "  ".join(f"{name} {logs[name]:.4f}" for name in sorted(logs) if name in SHOWN)
-        rate = optimizers.current_rate(self.model.optimizer)
-        left = (self.params["epochs"] - epoch - 1) * seconds / 60
-        tqdm.write(
-            f"epoch {epoch + 1}/{self.params['epochs']}  {shown}  rate {rate:.2e}  "
-            f"{self.image_count / seconds:.0f} images/s  {left:.0f} min left"
-        )
+    def _save_best(self):
+        # before the checkpoint: a kill in between repeats the same epochs and ends the same
+        if self.unsaved_best is None:
+            return
+        checkpoints.put_back(self.model, self.unsaved_best)
+        try:
+            runs.save_weights(self.model, self.path / runs.WEIGHTS)
+        finally:
+            checkpoints.put_back(self.model, self.unsaved)
+        self.unsaved_best = None
 
 
 def _batches(settings, store, train, workers):

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from colorlib import checkpoints, runs, samples, store, training
+from colorlib import checkpoints, generator, runs, samples, store, training
 
 EPOCHS = 6
 
@@ -62,6 +62,27 @@ def test_ctrl_c_in_mid_epoch_changes_nothing(tmp_path, patches, settings):
         assert len(runs.load_run(tmp_path / "cut").history["loss"]) == epoch
     training.train(settings, *data, tmp_path / "cut", progress=False)
     assert_same_end(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_the_best_weights_so_far_are_kept(tmp_path, patches, settings):
+    # so high a rate that the validation loss goes up and down
+    settings = settings.replace(learning_rate=0.3, decay=0.0, plateau_patience=0)
+    data = patches[:24], patches[24:32]
+    whole = training.train(settings, *data, tmp_path / "whole", progress=False)
+    best = int(np.argmin(whole.history["val_loss"]))
+    assert best < EPOCHS - 1, "the last epoch is no test of it"
+    for epoch in (best, best + 1):
+        with pytest.raises(KeyboardInterrupt):
+            training.train(settings, *data, tmp_path / "cut", [StopAt(epoch)], progress=False)
+    cut = training.train(settings, *data, tmp_path / "cut", progress=False)
+    for one, other in zip(whole.model().weights, cut.model().weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
+    training.compile_model(network := whole.model(), settings, 1)
+    crop = settings.crop
+    edge = (patches.shape[1] - crop) // 2
+    lightness, codes = generator.encode(patches[24:32, edge : edge + crop, edge : edge + crop])
+    loss = network.evaluate(lightness, codes, verbose=0, return_dict=True)["loss"]
+    np.testing.assert_allclose(loss, whole.history["val_loss"][best], rtol=0.02)
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path, patches, settings):

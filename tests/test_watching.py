@@ -1,0 +1,41 @@
+"""What a training shows on the way."""
+
+import numpy as np
+
+from colorlib import quantizer, runs, training, watching
+
+
+def test_predictions_follow_the_network(tmp_path, patches, tiny):
+    watched = patches[:2, :16, :16]
+    run = training.train(tiny, patches[:16], patches[16:24], tmp_path, (), False, watched=watched)
+    with np.load(tmp_path / runs.PREDICTIONS) as file:
+        plain, vivid = file["plain"], file["vivid"]
+    assert plain.shape == vivid.shape == (tiny.epochs, 2, 4, 4, 2) and plain.dtype == np.int8
+    # the recorded weights are those of one of the epochs, and color as it was seen then
+    callback = watching.Predictions(tmp_path / "again.npz", watched, np.ones(quantizer.BINS))
+    callback.set_model(run.model())
+    callback.on_epoch_end(0)
+    with np.load(tmp_path / "again.npz") as file:
+        nearest = min(np.abs(file["plain"][0] - ab.astype(int)).max() for ab in plain)
+        assert nearest <= 1
+        np.testing.assert_array_equal(file["plain"], file["vivid"])  # all weights are 1
+
+
+def test_predictions_of_repeated_epochs_are_replaced(tmp_path, patches, tiny):
+    watched = patches[:1, :16, :16]
+    path = tmp_path / "seen.npz"
+    run = training.train(tiny, patches[:8], patches[8:16], tmp_path / "run", (), False)
+    callback = watching.Predictions(path, watched, np.ones(quantizer.BINS))
+    callback.set_model(run.model())
+    for epoch in (0, 1, 2, 1):  # killed after the third, and gone on from the first
+        callback.on_epoch_end(epoch)
+    with np.load(path) as file:
+        assert file["plain"].shape[0] == 2
+
+
+def test_a_line_for_each_epoch(tmp_path, patches, tiny, capsys):
+    lines = watching.EpochLines(8)
+    training.train(tiny, patches[:8], patches[8:16], tmp_path, [lines])
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in shown] == ["1/2", "2/2"]
+    assert all("val_loss" in line and "images/s" in line for line in shown)
