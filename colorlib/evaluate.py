@@ -189,13 +189,13 @@ def crops_and_strangers(opened, indices, size, crop, seed=0):
         sRGB. Over all batches both hold every image once, and no image meets itself.
     """
     order = np.random.default_rng(seed).permutation(indices)
-    corner = (size - crop) // 2
+    middle = slice((size - crop) // 2, (size - crop) // 2 + crop)
     step = max(1, PIXELS // crop**2)
     for start in range(0, len(order), step):
         # each image's stranger is the one before it in the random order; the first one's, the last
         numbers = order[np.arange(start - 1, min(start + step, len(order)))]
         squares = [images.square(rgb, size) for rgb in generator.read_images(opened, numbers)]
-        crops = generator.cut(squares, crop, [(corner, corner, False)] * len(squares))
+        crops = np.stack(squares)[:, middle, middle]
         yield crops[1:], crops[:-1]
 
 
