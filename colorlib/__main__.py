@@ -59,7 +59,6 @@ def colorize(
 
     Example: colorlib colorize grandmother.jpg street.png -o colored/
     """
-    _load_backend()
     from colorlib import colorize, config, images, runs
 
     with _explained(images.ImageError, runs.RunError):
@@ -252,6 +251,55 @@ def evaluate(
     typer.echo(json.dumps(result, indent=1) if as_json else evaluate.table(result))
 
 
+@app.command()
+def search(
+    data: Annotated[
+        list[Path], typer.Option(help="A store to take images from; repeat for shards.")
+    ],
+    study: Annotated[str, typer.Option(help="A file, made if missing, or a database's URL.")],
+    stage: Annotated[str, typer.Option(help="coarse: 1e-7 to 1. fine: where coarse was best.")],
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Of the stage, by all processes together; 20 or 12.")
+    ] = None,
+    images: Annotated[int, typer.Option(min=1, help="To train on; as many more validate.")] = 256,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Of each trial.")] = None,
+    width: Annotated[float | None, typer.Option(help="Factor on the channel counts.")] = None,
+    silence: Annotated[
+        int, typer.Option(min=2, help="Seconds after which a silent process counts as dead.")
+    ] = 60,
+    record: Annotated[
+        str | None, typer.Option(help="Write the trials as text: a name in data/runs, or a folder.")
+    ] = None,
+):
+    """Search the L2 constant at random, coarse to fine, as the report did.
+
+    Call it in several terminals at once, or, with the URL of a database, on several machines: they
+    share the trials. Stop it with Ctrl-C, or kill it: the same command goes on. Hopeless trials are
+    ended early; what is compared is the validation loss without the penalty.
+
+    Example: colorlib search --data train.h5 --study l2.db --stage coarse
+    """
+    _load_backend()
+    from colorlib import config, generator, search, store, studies
+
+    changes = {"epochs": epochs, "width": width}
+    given = {name: value for name, value in changes.items() if value is not None}
+    settings = config.SEARCH.replace(**given)
+    with _explained(store.StoreError, generator.RecordError, studies.StudyError):
+        small = search.small_set(store.Store(*data), images, settings.image_size)
+        budget = trials or (20 if stage == "coarse" else 12)
+        try:
+            search.search(settings, small, study, stage, budget, True, _show_trial, silence)
+        except KeyboardInterrupt:
+            _stop(f"stopped; the trial in hand is put back into {study}, the same command goes on")
+        best = studies.best(study, stage)
+        typer.echo(f"{stage}: l2 = {best['l2']:.1e} is best, {best['loss']:.3f} nats per pixel")
+        if record:
+            path = Path(record) if "/" in record else config.RUNS / record
+            studies.record(study, path)
+            typer.echo(f"the trials are in {path}")
+
+
 @contextlib.contextmanager
 def _explained(*errors):
     try:
@@ -264,6 +312,12 @@ def _show_fates(counts, destination):
     for fate, count in counts.most_common():
         typer.echo(f"{count:9,} {fate}")
     typer.echo(f"{destination / 'report.csv'} says why")
+
+
+def _show_trial(trial):
+    end = "complete" if trial.state.name == "COMPLETE" else f"ended early, {trial.last_step} epochs"
+    loss = float("nan") if trial.value is None else trial.value
+    typer.echo(f"trial {trial.number:3}  l2 {trial.params['l2']:.1e}  {loss:.3f} nats  {end}")
 
 
 def _stop(error):

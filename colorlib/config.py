@@ -172,9 +172,24 @@ OVERFIT = TrainConfig(
 )
 """One photograph, 300 iterations: does the network have the means to learn at all?"""
 
+SEARCH = TrainConfig(
+    image_size=32,
+    crop=32,
+    width=0.125,
+    epochs=10,
+    batch_size=16,
+    learning_rate=3e-3,
+    schedule="cosine",
+    warmup=0.1,
+    start_from_prior=True,
+    batch_norm_momentum=0.9,
+)
+"""A trial of the search for the L2 constant: small and short, yet long enough to overfit."""
+
 PRESETS = {
     "REPORT_64": REPORT_64,
     "REPORT_256": REPORT_256,
     "MODEL_64": MODEL_64,
     "OVERFIT": OVERFIT,
+    "SEARCH": SEARCH,
 }

@@ -1,0 +1,227 @@
+"""A search is shared by processes, survives their death, and does exactly what it was asked for."""
+
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from colorlib import config, losses, model, search, store, studies, training
+
+TINY = config.TrainConfig(
+    image_size=16, crop=16, width=1 / 32, epochs=3, batch_size=8, start_from_prior=True
+)
+
+
+@pytest.fixture
+def small(patches):
+    return search.small_set(patches, 8, 16)
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Instead of training, report a loss that follows from the constant, lowest at 1e-3."""
+
+    def pretend(settings, small, trial):
+        loss = 3 + 0.1 * abs(np.log10(settings.l2 / 1e-3))
+        for step in range(settings.epochs):
+            trial.report(loss, step + 1)
+            if trial.should_prune():
+                raise optuna.TrialPruned
+        return loss
+
+    monkeypatch.setattr(search, "_train", pretend)
+
+
+def study_of(place, stage="coarse"):
+    return optuna.load_study(study_name=stage, storage=studies.open_studies(place))
+
+
+def count(place, *states):
+    if not place.exists():
+        return 0
+    with contextlib.suppress(KeyError):
+        return sum(row["state"] in states for row in studies.table(place))
+    return 0
+
+
+def fill(place, small, constants, values, epochs=3):
+    """Write coarse trials that are done, without training anything."""
+    study = optuna.create_study(storage=studies.open_studies(place), study_name="coarse")
+    plan = {"settings": TINY.to_dict(), "data": small.described, "range": search.COARSE_RANGE}
+    study.set_user_attr(studies.PLAN, plan)
+    spread = {"l2": optuna.distributions.FloatDistribution(*search.COARSE_RANGE, log=True)}
+    for number, (l2, value) in enumerate(zip(constants, values, strict=True)):
+        study.add_trial(
+            optuna.create_trial(
+                params={"l2": l2},
+                distributions=spread,
+                value=value,
+                user_attrs={"began": number, "process": "there:1"},
+                intermediate_values=dict.fromkeys(range(1, epochs + 1), value),
+            )
+        )
+
+
+def test_the_small_set_is_spread_out_and_its_halves_share_nothing(patches):
+    small = search.small_set(patches, 8, 32)
+    assert small.train.shape == small.validation.shape == (8, 32, 32, 3)
+    both = {image.tobytes() for image in np.concatenate(small[:2])}
+    assert len(both) == 16 and patches[0].tobytes() in both and patches[-1].tobytes() in both
+    with pytest.raises(studies.StudyError, match="100 images are needed and 40 there"):
+        search.small_set(patches, 50, 32)
+
+
+def test_the_fine_range_is_a_decade_around_the_best_quarter():
+    constants = [1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1e-8]
+    low, high = search.fine_range(constants, [5, 5, 2, 1, 5, 5, 5, 5])
+    assert low == pytest.approx(1e-5) and high == pytest.approx(1e-4)
+
+
+def test_the_penalty_is_taken_off_the_loss(small):
+    settings = TINY.replace(l2=0.01)
+    network = model.model_for(settings)
+    training.compile_model(network, settings, 1)
+    lightness, codes = np.full((2, 16, 16, 1), 50, "float32"), np.zeros((2, 4, 4), "int32")
+    total = network.evaluate(lightness, codes, verbose=0)[0]
+    plain = float(losses.SoftCrossEntropy()(codes, network.predict_on_batch(lightness)))
+    assert total > plain + 1
+    assert search.cross_entropy(network, total) == pytest.approx(plain, rel=1e-4)
+    assert search.cross_entropy(model.model_for(TINY), 3.0) == 3.0
+
+
+def test_coarse_then_fine(tmp_path, small, quick):
+    place = tmp_path / "l2.db"
+    seen = []
+    search.search(TINY, small, place, "coarse", 12, False, seen.append)
+    search.search(TINY, small, place, "coarse", 12, False, seen.append)  # nothing is left to do
+    assert len(seen) == 12 and count(place, "complete", "pruned") == 12
+    fine = search.search(TINY, small, place, "fine", 6, False)
+    coarse = study_of(place)
+    limits = search.fine_range(
+        [t.params["l2"] for t in coarse.trials], [t.value for t in coarse.trials]
+    )
+    assert limits[0] > 1e-4 and limits[1] < 1e-2
+    assert fine.user_attrs[studies.PLAN]["range"] == list(limits)
+    assert all(limits[0] <= trial.params["l2"] <= limits[1] for trial in fine.trials)
+    best = studies.best(place, "coarse")
+    assert best["loss"] == coarse.best_value and best["l2"] == coarse.best_params["l2"]
+
+    studies.record(place, tmp_path / "record")
+    rows, plan = studies.load_search(tmp_path / "record")
+    assert plan["ranges"]["fine"] == list(limits) and plan["settings"]["width"] == TINY.width
+    for row, live in zip(rows, studies.table(place), strict=True):
+        assert row["curve"] == pytest.approx(live["curve"], abs=1e-4)
+        assert row["l2"] == pytest.approx(live["l2"], rel=1e-3) and row["process"] == 1
+
+
+def test_what_is_tried_follows_from_the_seed(tmp_path, small, quick):
+    tried = []
+    for name in ("one", "two"):
+        study = search.search(TINY, small, tmp_path / name, "coarse", 3, False)
+        tried.append([trial.params["l2"] for trial in study.trials])
+    assert tried[0] == tried[1] and len(set(tried[0])) == 3
+    assert all(search.COARSE_RANGE[0] <= l2 <= search.COARSE_RANGE[1] for l2 in tried[0])
+
+
+def test_a_hopeless_trial_is_ended_early(tmp_path, small):
+    place = tmp_path / "l2.db"
+    fill(place, small, [1e-4] * 5, [0.1] * 5)  # nobody gets near those
+    search.search(TINY, small, place, "coarse", 6, False)
+    last = studies.table(place)[-1]
+    assert last["state"] == "pruned" and last["epochs"] < TINY.epochs
+    assert 1 < last["loss"] < 7 and last["curve"][-1] == last["loss"]
+    assert study_of(place).best_value == 0.1
+
+
+def test_a_trial_that_diverges_is_ended_and_counts(tmp_path, small):
+    place = tmp_path / "l2.db"
+    settings = TINY.replace(learning_rate=float("nan"))
+    search.search(settings, small, place, "coarse", 1, False)
+    assert count(place, "pruned") == 1 and np.isnan(studies.table(place)[0]["loss"])
+    with pytest.raises(studies.StudyError, match="no complete coarse trial"):
+        studies.best(place, "coarse")
+
+
+def test_ctrl_c_puts_the_trial_back(tmp_path, small, quick, monkeypatch):
+    place = tmp_path / "l2.db"
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(search, "_train", interrupted)
+        search.search(TINY, small, place, "coarse", 1, False)
+    study = search.search(TINY, small, place, "coarse", 1, False)
+    assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.COMPLETE]
+    assert study.trials[0].params == study.trials[1].params
+
+
+def test_errors_say_what_to_do(tmp_path, small):
+    place = tmp_path / "l2.db"
+    with pytest.raises(studies.StudyError, match="run the coarse stage first"):
+        search.search(TINY, small, place, "fine", 1, False)
+    with pytest.raises(studies.StudyError, match="no stage 'medium'; choose from coarse, fine"):
+        search.search(TINY, small, place, "medium", 1, False)
+    (tmp_path / "text.db").write_text("not a study, but long enough to have a header " * 9)
+    with pytest.raises(studies.StudyError, match=r"text\.db: not a study"):
+        search.search(TINY, small, tmp_path / "text.db", "coarse", 1, False)
+    with contextlib.closing(sqlite3.connect(tmp_path / "other.db")) as other:
+        other.execute("CREATE TABLE recipes (name)")
+    with pytest.raises(studies.StudyError, match="but not of studies"):
+        search.search(TINY, small, tmp_path / "other.db", "coarse", 1, False)
+    with pytest.raises(studies.StudyError, match="can't be opened"):
+        search.search(TINY, small, tmp_path / "nowhere" / "l2.db", "coarse", 1, False)
+    with pytest.raises(studies.StudyError, match="no such study"):
+        studies.table(tmp_path / "missing.db")
+    with pytest.raises(studies.StudyError, match="record it again"):
+        studies.load_search(tmp_path)
+    fill(place, small, [1e-4], [3.0])
+    with pytest.raises(studies.StudyError, match=r"width is 0\.03125 there and 0\.0625 here"):
+        search.search(TINY.replace(width=1 / 16), small, place, "coarse", 2, False)
+
+
+def start(folder, trials, epochs):
+    options = f"--data {folder}/data.h5 --study {folder}/l2.db --stage coarse --trials {trials}"
+    options += f" --images 8 --epochs {epochs} --width 0.03125 --silence 2"
+    return subprocess.Popen(
+        [sys.executable, "-m", "colorlib", "search", *options.split()],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def test_two_processes_share_a_study_and_a_kill_costs_nothing(tmp_path, patches):
+    store.write(tmp_path / "data.h5", patches)
+    place, budget = tmp_path / "l2.db", 7
+    survivor, victim = (start(tmp_path, budget, 6) for _ in range(2))
+    while len({row["process"] for row in _rows(place)}) < 2 and victim.poll() is None:
+        time.sleep(0.05)
+    running = [row for row in _rows(place) if row["state"] == "running"]
+    victim.send_signal(signal.SIGKILL)
+    assert victim.wait() == -signal.SIGKILL and running
+    output = survivor.communicate()[0]
+    assert survivor.returncode == 0 and "is best" in output, output
+
+    rows = studies.table(place)
+    done = [row for row in rows if row["state"] in ("complete", "pruned")]
+    assert len(done) == budget and all(row["state"] != "running" for row in rows)
+    assert len({row["l2"] for row in done}) == budget
+    assert {row["process"] for row in rows} == {1, 2}
+    killed = [row for row in rows if row["state"] == "fail"]
+    assert len(killed) <= 1 and all(row["l2"] in {r["l2"] for r in done} for row in killed)
+
+
+def _rows(place):
+    with contextlib.suppress(studies.StudyError, KeyError):
+        return studies.table(place)
+    return []
