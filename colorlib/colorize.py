@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from colorlib import colorspace, config, images, quantizer, runs
-from colorlib.model import INPUT_MULTIPLE
+from colorlib.table import INPUT_MULTIPLE
 
 MAX_ASPECT = 8
 """The longer side of what the network sees is at most this many times the shorter one."""
@@ -26,7 +26,7 @@ class Colorizer:
 
     Parameters
     ----------
-    network : keras.Model
+    network : colorlib.inference.Network or keras.Model
         From L, shape (1, height, width, 1), to logits at a quarter of that.
     decoding : colorlib.config.DecodeConfig
         Working size, temperature and vividness.
@@ -184,7 +184,7 @@ def colorizer_for(run=config.DEFAULT_RUN, **decoding):
     """
     run = run if isinstance(run, runs.Run) else runs.load_run(run)
     weights = quantizer.rebalancing_weights(run.prior)
-    return Colorizer(run.model(), run.decoding.replace(**decoding), weights)
+    return Colorizer(run.network(), run.decoding.replace(**decoding), weights)
 
 
 def plan_outputs(sources, output):

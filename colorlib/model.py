@@ -1,83 +1,18 @@
-"""Table 1 of the report as data, and the Keras model it describes.
+"""The Keras model that Table 1 of the report describes.
 
-Not here: the loss (`colorlib.losses`) and the training (`colorlib.training`).
+Not here: the table (`colorlib.table`), the loss (`colorlib.losses`) and the training
+(`colorlib.training`).
 The network is that of Zhang et al. 2016, version 2 of the paper: eight blocks of convolutions
 that see lightness and give, at a quarter of the resolution, a distribution over 313 colors.
 """
 
-from typing import NamedTuple
-
 import keras
 import numpy as np
 
-from colorlib import config
-
-BINS = 313
-"""Colors to choose from (`colorlib.quantizer` holds them)."""
-
-INPUT_MULTIPLE = 8
-"""Input sides have to be multiples of this: three layers halve the resolution."""
-
-LIGHTNESS_SCALE, LIGHTNESS_OFFSET = 1 / 50, -1.0
-"""What the first layer does to L in 0..100: it brings it to -1..1."""
-
+from colorlib import config, table
 
 PRIOR_FLOOR = 1e-6
 """Smallest probability that a color starts with: some never occur in small sets."""
-
-
-class ConvRow(NamedTuple):
-    """A row of Table 1.
-
-    Attributes
-    ----------
-    name : str
-        Of the layer.
-    channels : int
-        At width 1.
-    stride : float
-        0.5 is an upsampling by 2 before the convolution.
-    dilation : int
-    batch_norm : bool
-        Whether BatchNorm follows the layer.
-    kernel : int
-        Side of the convolution's kernel.
-    """
-
-    name: str
-    channels: int
-    stride: float = 1
-    dilation: int = 1
-    batch_norm: bool = False
-    kernel: int = 3
-
-
-TABLE_1 = (
-    ConvRow("conv1_1", 64),
-    ConvRow("conv1_2", 64, stride=2, batch_norm=True),
-    ConvRow("conv2_1", 128),
-    ConvRow("conv2_2", 128, stride=2, batch_norm=True),
-    ConvRow("conv3_1", 256),
-    ConvRow("conv3_2", 256),
-    ConvRow("conv3_3", 256, stride=2, batch_norm=True),
-    ConvRow("conv4_1", 512),
-    ConvRow("conv4_2", 512),
-    ConvRow("conv4_3", 512, batch_norm=True),
-    ConvRow("conv5_1", 512, dilation=2),
-    ConvRow("conv5_2", 512, dilation=2),
-    ConvRow("conv5_3", 512, dilation=2, batch_norm=True),
-    ConvRow("conv6_1", 512, dilation=2),
-    ConvRow("conv6_2", 512, dilation=2),
-    ConvRow("conv6_3", 512, dilation=2, batch_norm=True),
-    ConvRow("conv7_1", 256),
-    ConvRow("conv7_2", 256),
-    ConvRow("conv7_3", 256, batch_norm=True),
-    ConvRow("conv8_1", 128, stride=0.5),
-    ConvRow("conv8_2", 128),
-    ConvRow("conv8_3", 128, batch_norm=True),
-    ConvRow("conv_1x1", BINS, kernel=1),
-)
-"""The layers of the network, first to last; the last gives logits, so it has no ReLU."""
 
 
 def build_model(
@@ -123,15 +58,17 @@ def build_model(
     ValueError
         If `input_size` is no multiple of 8 or `width` leaves a layer without channels.
     """
-    if input_size is not None and (input_size <= 0 or input_size % INPUT_MULTIPLE):
+    if input_size is not None and (input_size <= 0 or input_size % table.INPUT_MULTIPLE):
         raise ValueError(f"input_size has to be a positive multiple of 8, not {input_size}")
     if round(64 * width) < 1:
         raise ValueError(f"width {width} leaves no channels; the smallest useful one is 1/64")
     lightness = keras.Input((input_size, input_size, 1), name="lightness")
-    x = keras.layers.Rescaling(LIGHTNESS_SCALE, LIGHTNESS_OFFSET, name="to_unit_range")(lightness)
-    for number, row in enumerate(TABLE_1):
+    x = keras.layers.Rescaling(table.LIGHTNESS_SCALE, table.LIGHTNESS_OFFSET, name="to_unit_range")(
+        lightness
+    )
+    for number, row in enumerate(table.TABLE_1):
         kernels = dict(
-            kernel_initializer=_initializer(initializer, seed * len(TABLE_1) + number),
+            kernel_initializer=_initializer(initializer, seed * len(table.TABLE_1) + number),
             kernel_regularizer=keras.regularizers.L2(l2) if l2 else None,
         )
         x = _block(x, row, width, batch_norm_momentum, dtype, kernels)
@@ -176,7 +113,7 @@ def start_from_prior(network, prior):
     prior : ndarray, shape (313,)
         Probabilities.
     """
-    last = network.get_layer(TABLE_1[-1].name)
+    last = network.get_layer(table.TABLE_1[-1].name)
     last.kernel.assign(np.zeros(last.kernel.shape))
     last.bias.assign(np.log(np.maximum(prior, PRIOR_FLOOR)))
 
@@ -218,7 +155,7 @@ def describe(network):
 
 
 def _block(x, row, width, batch_norm_momentum, dtype, kernels):
-    last = row is TABLE_1[-1]
+    last = row is table.TABLE_1[-1]
     if row.stride == 0.5:
         x = keras.layers.UpSampling2D(2, name=f"{row.name}_upsample", dtype=dtype)(x)
     x = keras.layers.Conv2D(
@@ -234,7 +171,10 @@ def _block(x, row, width, batch_norm_momentum, dtype, kernels):
     )(x)
     if row.batch_norm:
         x = keras.layers.BatchNormalization(
-            momentum=batch_norm_momentum, name=f"{row.name}_bn", dtype=dtype
+            momentum=batch_norm_momentum,
+            epsilon=table.BATCH_NORM_EPSILON,
+            name=f"{row.name}_bn",
+            dtype=dtype,
         )(x)
     return x
 

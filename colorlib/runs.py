@@ -26,14 +26,15 @@ import warnings
 from pathlib import Path
 
 import h5py
-import keras
 import numpy as np
 
-from colorlib import config, images, model
+from colorlib import config, images, inference
 
 WEIGHTS = "weights.weights.h5"
 
 PREDICTIONS = "predictions.npz"
+
+REMEDY = "train the run again or choose another"
 
 
 class RunError(ValueError):
@@ -71,7 +72,7 @@ class Run:
     decoding: config.DecodeConfig
 
     def model(self, dtype="float32"):
-        """Build the network and load its weights.
+        """Build the Keras model and load its weights: to train on, or to compute with Keras.
 
         Parameters
         ----------
@@ -87,9 +88,32 @@ class Run:
         RunError
             If the weights are missing, damaged or those of another network.
         """
+        from colorlib import model  # here, since Keras takes seconds to start
+
         built = model.model_for(self.settings.replace(precision=dtype))
         load_weights(built, self.path / WEIGHTS)
         return built
+
+    def network(self):
+        """Load the network to color with; starts at once, without Keras.
+
+        Returns
+        -------
+        colorlib.inference.Network
+
+        Raises
+        ------
+        RunError
+            If the weights are missing or damaged.
+        """
+        path = self.path / WEIGHTS
+        if not path.is_file():
+            raise RunError(f"{path}: no such weights file; {REMEDY}")
+        try:
+            return inference.load(path)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            reason = str(error).splitlines()[0]
+            raise RunError(f"{path}: damaged, or not a network's weights ({reason})") from None
 
 
 def load_run(path):
@@ -168,7 +192,7 @@ def load_weights(network, path):
         If the file is missing, damaged, or of another network.
     """
     if not Path(path).is_file():
-        raise RunError(f"{path}: no such weights file; train the run again or choose another")
+        raise RunError(f"{path}: no such weights file; {REMEDY}")
     try:
         with warnings.catch_warnings():
             # Keras only warns where layers find nothing in the file and keep random weights
@@ -252,6 +276,8 @@ def environment():
     dict of str to str
         Versions, backend, machine and date.
     """
+    import keras
+
     return {
         "python": platform.python_version(),
         "keras": keras.__version__,

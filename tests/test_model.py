@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from colorlib import model
+from colorlib import model, table
 
 # name, resolution at a 256-pixel input, channels, stride, dilation, BatchNorm after, kernel
 REPORT_TABLE_1 = """
@@ -63,7 +63,7 @@ def test_any_multiple_of_8_goes_in_and_a_quarter_comes_out(shape):
 
 
 def test_width_scales_every_channel_count_but_the_last():
-    for row, layer in zip(model.TABLE_1, model.describe(model.build_model(0.25, 32)), strict=True):
+    for row, layer in zip(table.TABLE_1, model.describe(model.build_model(0.25, 32)), strict=True):
         expected = row.channels if row.name == "conv_1x1" else row.channels // 4
         assert layer["channels"] == expected
 
