@@ -1,6 +1,6 @@
 """How to decode a run's answers: working size, temperature and vividness against the metrics.
 
-    python benchmarks/sweep_decoding.py RUN --images STORE_OR_FOLDER [--limit 100] [--json FILE]
+    python benchmarks/sweep_decoding.py RUN --images STORE_OR_FOLDER [--limit 50] [--json FILE]
 
 The numbers behind a run's ``decoding.json``. Whole images go the way a photograph goes in
 `colorlib colorize`; the network runs once for each image and working size, and its answer is
@@ -83,9 +83,7 @@ def main():
     parser.add_argument(
         "--size", type=int, default=256, help="side to which a folder's are brought"
     )
-    parser.add_argument(
-        "--limit", type=int, default=100, help="images to measure on (default: 100)"
-    )
+    parser.add_argument("--limit", type=int, default=50, help="images to measure on (default: 50)")
     parser.add_argument("--working-size", type=int, nargs="+", default=[64, 96, 128])
     parser.add_argument("--temperature", type=float, nargs="+", default=[0.38, 0.6, 1.0])
     parser.add_argument("--vividness", type=float, nargs="+", default=[0.0, 0.3, 0.6, 0.9])
