@@ -16,12 +16,13 @@ import keras
 import numpy as np
 
 from colorlib import colorspace, quantizer
+from colorlib.store import squares
 
 STRIDE = 4
 """Input pixels a side for each pixel of the network's output."""
 
-CHUNK = 2**17
-"""Pixels that are encoded at once."""
+CHUNK = 2**18
+"""Pixels that are encoded at once: few steps in Python, and little memory."""
 
 
 class ColorBatches(keras.utils.PyDataset):
@@ -82,14 +83,11 @@ class ColorBatches(keras.utils.PyDataset):
         """Return batch `index` of the current epoch; see `batch`."""
         if self._pool is None:
             return self.batch(self.epoch, index)
-        key = (self.epoch, index)
-        ready = self._pending.pop(key, None) or self._pool.submit(self.batch, *key)
-        ahead = range(index + 1, min(index + 1 + 2 * self._threads, self.batches))
-        wanted = {(self.epoch, k) for k in ahead}
-        kept = {k: v for k, v in self._pending.items() if k in wanted}
-        new = {k: self._pool.submit(self.batch, *k) for k in sorted(wanted - kept.keys())}
-        self._pending = kept | new
-        return ready.result()
+        ahead = range(index, min(index + 1 + 2 * self._threads, self.batches))
+        keys = [(self.epoch, k) for k in ahead]
+        pending = self._pending
+        self._pending = {k: pending.get(k) or self._pool.submit(self.batch, *k) for k in keys}
+        return self._pending.pop(keys[0]).result()
 
     def batch(self, epoch, index):
         """Compute one batch.
@@ -109,14 +107,14 @@ class ColorBatches(keras.utils.PyDataset):
         count = len(self.indices)
         first, last = (k * count // self.batches for k in (index, index + 1))
         chosen = self.indices[self._order(epoch)[first:last]]
-        cuts = self._cuts(len(chosen), np.random.default_rng((self.seed, 1, epoch, index)))
+        tops, lefts, mirrored = self._cuts(len(chosen), epoch, index)
         lightness = np.empty((len(chosen), self.crop, self.crop, 1), np.float32)
         codes = np.empty((len(chosen), self.crop // STRIDE, self.crop // STRIDE), np.int32)
-        # as many images at a time as stay in a core's cache from one step to the next
         step = max(1, CHUNK // self.crop**2)
         for start in range(0, len(chosen), step):
             part = slice(start, start + step)
-            crops = cut(read_images(self.store, chosen[part]), self.crop, cuts[part])
+            crops = read_images(self.store, chosen[part], tops[part], lefts[part], self.crop)
+            _mirror(crops, mirrored[part])
             _encode_into(lightness[part], codes[part], crops)
         return lightness, codes
 
@@ -125,30 +123,33 @@ class ColorBatches(keras.utils.PyDataset):
             return np.arange(len(self.indices))
         return _permutation(self.seed, epoch, len(self.indices))
 
-    def _cuts(self, count, rng):
+    def _cuts(self, count, epoch, index):
         room = self.size - self.crop
         if not self.train:
-            return [(room // 2, room // 2, False)] * count
-        tops, lefts = rng.integers(0, room + 1, (2, count)).tolist()
-        mirrored = (self.flip & (rng.random(count) < 0.5)).tolist()
-        return list(zip(tops, lefts, mirrored, strict=True))
+            middle = np.full(count, room // 2)
+            return middle, middle, np.zeros(count, bool)
+        rng = np.random.default_rng((self.seed, 1, epoch, index))
+        tops, lefts = rng.integers(0, room + 1, (2, count))
+        return tops, lefts, self.flip & (rng.random(count) < 0.5)
 
 
 class RecordError(RuntimeError):
     """An image of a store that can't be read; the message has its number and its name."""
 
 
-def read_images(store, indices):
-    """Look at images by number; of a failure say which image it was.
+def read_images(store, indices, tops=0, lefts=0, side=None):
+    """Read images by number, or a square out of each; of a failure say which image it was.
 
     Parameters
     ----------
     store : Store or ndarray of uint8, shape (n, size, size, 3)
     indices : ndarray of int, shape (k,)
+    tops, lefts, side
+        As for `colorlib.store.Store.read`.
 
     Returns
     -------
-    sequence of ndarray of uint8, shape (size, size, 3)
+    ndarray of uint8, shape (k, side, side, 3)
         sRGB.
 
     Raises
@@ -157,18 +158,18 @@ def read_images(store, indices):
         If one of the images can't be read.
     """
     if isinstance(store, np.ndarray):
-        return [store[index] for index in indices]
+        return squares(store, indices, tops, lefts, side or store.shape[1])
     try:
-        return store.views(indices)
+        return store.read(indices, tops, lefts, side)
     except Exception:
         for index in indices:  # one of them alone fails again, and gives its number away
-            _view_one(store, index)
+            _read_one(store, index)
         raise
 
 
-def _view_one(store, index):
+def _read_one(store, index):
     try:
-        store.views([index])
+        store.read([index])
     except Exception as error:
         name = f" ({store.names[index]})" if index < len(store.names) else ""
         raise RecordError(f"image {index}{name} can't be read: {error}; pack it again") from error
@@ -179,30 +180,11 @@ def _permutation(seed, epoch, count):
     return np.random.default_rng((seed, 0, epoch)).permutation(count)
 
 
-def cut(rgb, crop, cuts):
-    """Cut a square out of each image, and mirror it if wished.
-
-    Parameters
-    ----------
-    rgb : sequence of n ndarray of uint8, shape (size, size, 3)
-        sRGB.
-    crop : int
-        Side of the squares in pixels.
-    cuts : sequence of (int, int, bool)
-        Top, left, and whether to mirror, for each image.
-
-    Returns
-    -------
-    ndarray of uint8, shape (n, crop, crop, 3)
-    """
-    out = np.empty((len(rgb), crop, crop, 3), np.uint8)
-    for image, (top, left, mirror), target in zip(rgb, cuts, out, strict=True):
-        part = image[top : top + crop, left : left + crop]
-        if mirror:
-            cv2.flip(part, 1, target)  # many times faster than part[:, ::-1]
-        else:
-            target[:] = part
-    return out
+def _mirror(crops, mirrored):
+    if mirrored.any():
+        part = crops[mirrored]
+        # (k, s, s, 3) -> (k * s, s, 3): many times faster than crops[mirrored, :, ::-1]
+        crops[mirrored] = cv2.flip(part.reshape(-1, *part.shape[2:]), 1).reshape(part.shape)
 
 
 def encode(rgb):
@@ -231,11 +213,13 @@ def _encode_into(lightness, codes, rgb):
     count, size = rgb.shape[:2]
     # (n, s, s, 3) -> (n * s, s, 3): one tall image, so OpenCV is called once for all
     lab = colorspace.rgb_to_lab8(rgb.reshape(count * size, size, 3))
-    tall = lightness.reshape(count * size, size)
-    np.multiply(cv2.extractChannel(lab, 0), np.float32(colorspace.L_MAX / 255), out=tall)
+    planes = np.empty((3, *lab.shape[:2]), np.uint8)
+    cv2.split(lab, list(planes))  # into `planes`, where a and b are one tall image
+    scale = np.float32(colorspace.L_MAX / 255)
+    np.multiply(planes[0], scale, out=lightness.reshape(planes[0].shape))
     # the mean over 4x4 as twice the mean over 2x2, for which OpenCV has a much faster path
-    _, a, b = cv2.split(_halve(_halve(lab)))
-    codes[:] = quantizer.ab_codes(a, b).reshape(codes.shape)
+    a, b = _halve(_halve(planes[1:].reshape(-1, size))).reshape(2, *codes.shape)
+    codes[:] = quantizer.ab_codes(a, b)
 
 
 def _halve(image):

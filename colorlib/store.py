@@ -16,6 +16,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from tqdm.auto import tqdm
 
 from colorlib import images
@@ -85,51 +86,71 @@ class Store:
     def __len__(self):
         return int(self._starts[-1])
 
-    def views(self, indices):
-        """Look at images by number, in any order, without copying; safe from any thread.
+    def read(self, indices, tops=0, lefts=0, side=None):
+        """Read images by number, or a square out of each; in any order, safe from any thread.
 
         Parameters
         ----------
         indices : array-like of int, shape (k,)
             Each in 0..len-1.
+        tops, lefts : int or ndarray of int, shape (k,)
+            Where the squares begin, in pixels.
+        side : int, optional
+            Of the squares in pixels; the whole image by default.
 
         Returns
         -------
-        list of ndarray of uint8, shape (size, size, 3)
-            sRGB, read-only: the bytes come from the disk when they are looked at.
-
-        Raises
-        ------
-        IndexError
-            If an index is out of range.
-        """
-        indices = np.asarray(indices, np.int64)
-        if indices.size and not (indices.min() >= 0 and indices.max() < len(self)):
-            raise IndexError(f"image numbers have to be in 0..{len(self) - 1}")
-        shards = np.searchsorted(self._starts, indices, side="right") - 1
-        rows = indices - self._starts[shards]
-        pairs = zip(shards.tolist(), rows.tolist(), strict=True)
-        return [self._pixels[shard][row] for shard, row in pairs]
-
-    def read(self, indices):
-        """Read images by number, in any order; safe from any thread.
-
-        Parameters
-        ----------
-        indices : array-like of int, shape (k,)
-            Each in 0..len-1.
-
-        Returns
-        -------
-        ndarray of uint8, shape (k, size, size, 3)
+        ndarray of uint8, shape (k, side, side, 3)
             sRGB.
 
         Raises
         ------
         IndexError
-            If an index is out of range.
+            If an image number or a square is out of range.
         """
-        return np.stack(self.views(indices))
+        indices = np.asarray(indices, np.int64)
+        if indices.size and not (indices.min() >= 0 and indices.max() < len(self)):
+            raise IndexError(f"image numbers have to be in 0..{len(self) - 1}")
+        side = self.size if side is None else side
+        if len(self._pixels) == 1:
+            return squares(self._pixels[0], indices, tops, lefts, side)
+        indices, tops, lefts = np.broadcast_arrays(indices, tops, lefts)
+        shards = np.searchsorted(self._starts, indices, side="right") - 1
+        out = np.empty((len(indices), side, side, 3), np.uint8)
+        for shard in np.unique(shards):
+            mine = shards == shard
+            rows = indices[mine] - self._starts[shard]
+            out[mine] = squares(self._pixels[shard], rows, tops[mine], lefts[mine], side)
+        return out
+
+
+def squares(pixels, indices, tops, lefts, side):
+    """Copy a square out of each of some images, in one step and without Python's lock.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (n, size, size, 3)
+        Images, in memory or in a memory map.
+    indices : ndarray of int, shape (k,)
+        Which images.
+    tops, lefts : int or ndarray of int, shape (k,)
+        Where the squares begin, in pixels.
+    side : int
+        Of the squares in pixels.
+
+    Returns
+    -------
+    ndarray of uint8, shape (k, side, side, 3)
+
+    Raises
+    ------
+    IndexError
+        If an image number or a square is out of range.
+    """
+    # (n, s, s, 3) -> (n, s - side + 1, s - side + 1, side, 3 side): a view of every square
+    lines = pixels.reshape(*pixels.shape[:2], -1)
+    every = sliding_window_view(lines, (side, 3 * side), axis=(1, 2))[:, :, ::3]
+    return every[indices, tops, lefts].reshape(-1, side, side, 3)
 
 
 def write(path, pixels, names=None, class_names=None, dropped=()):
@@ -278,7 +299,7 @@ def _open_shard(path):
         raise StoreError(f"{path}: not a store, or cut off ({error}); pack it again") from None
     if offset is None or path.stat().st_size < offset + np.prod(shape, dtype=np.int64):
         raise StoreError(f"{path}: cut off; pack it again")
-    # a plain view of the map: np.memmap itself is slow at making the many small ones we need
+    # a plain view of the map: np.memmap itself is slow at making views
     return _Shard(np.asarray(np.memmap(path, np.uint8, "r", offset, shape)), **parts)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import psutil
 import pytest
 
-from colorlib import colorspace, generator, model, quantizer, training
+from colorlib import colorspace, generator, model, quantizer, store, training
 
 
 def epoch_of(batches):
@@ -105,10 +105,10 @@ class Broken:
     def __len__(self):
         return len(self.patches)
 
-    def views(self, indices):
+    def read(self, indices, tops=0, lefts=0, side=None):
         if 17 in indices:
             raise OSError("bad sector")
-        return [self.patches[index] for index in indices]
+        return store.squares(self.patches, indices, tops, lefts, side or self.size)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
