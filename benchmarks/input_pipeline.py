@@ -2,8 +2,10 @@
 
     python benchmarks/input_pipeline.py [--seconds 4] [--store TRAIN.h5] [--json RESULTS.json]
 
-One table from one run, for 64x64 images with 56x56 crops and for 256x256 with 176x176. The images
-are patches of the sample photographs, or those of a store (for 56). Chapter 3 of the report.
+One table from one run, for 64x64 images with 56x56 crops and for 256x256 with 176x176, in batches
+as large as the presets'. The images of 64 pixels are Tiny ImageNet's if `data/train.h5` (or another
+store that is named) is there; else, and at 256 pixels, they are patches of the sample photographs.
+Chapter 3 of the report.
 
 The rows:
 
@@ -12,12 +14,17 @@ The rows:
 2. one HDF5 file of processed data: lightness and dense targets;
 3. one HDF5 file of unprocessed images, encoded as in 1, by 1, 2 or 4 worker processes;
 4. ours: `colorlib.store` and `colorlib.generator`;
-5. the floor: nothing but OpenCV's color conversion of the same crops, on as many threads.
+5. the floor: nothing but OpenCV's color conversion of as many such crops, on as many threads; the
+   crops lie in memory one after the other, and the results are dropped at once.
+
+Rows 4 and 5 take turns, an epoch each, so that other work on the machine slows both alike. Their
+ratio is the median over the turns.
 """
 
 import argparse
 import json
 import os
+import platform
 import tempfile
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
@@ -32,11 +39,15 @@ import h5py
 import numpy as np
 from sklearn.neighbors import BallTree
 
-from colorlib import colorspace, generator, images, quantizer, samples, store
+from colorlib import colorspace, config, generator, images, quantizer, samples, store
 
 COLUMNS = ("way", "bytes_per_image", "images_per_second", "cpu_seconds_per_1000")
-BATCH = 64
-SETTINGS = ((64, 56, 1024), (256, 176, 256))  # image size, crop, images
+SETTINGS = ((config.REPORT_64, 4096), (config.REPORT_256, 512))  # and how many images
+JOBS = 8
+"""Different batches in rows 1 and 3."""
+
+PROCESSED = 256
+"""Images in row 2's file: at up to 2.5 MB each."""
 
 
 def encode_like_the_report(rgb):
@@ -67,10 +78,10 @@ def batch_of_files(paths, crop, seed):
     return crop_and_encode(np.stack([images.read(path) for path in paths]), crop, rng_for(seed))
 
 
-def batch_of_processed(path, start, _seed):
+def batch_of_processed(path, part):
     """Row 2."""
     with h5py.File(path) as file:
-        return file["lightness"][start : start + BATCH], file["targets"][start : start + BATCH]
+        return file["lightness"][part], file["targets"][part]
 
 
 def batch_of_unprocessed(path, indices, crop, seed):
@@ -114,31 +125,36 @@ def _measure(jobs, seconds, run, own):
     return images_done / wall, 1000 * (cpu + own * children) / images_done
 
 
-def measure_ours(opened, crop, seconds):
-    """Row 4: go through epochs of `ColorBatches`."""
-    batches = generator.ColorBatches(opened, BATCH, crop, flip=True, workers=os.cpu_count())
-    jobs = [partial(batches.__getitem__, k) for k in range(len(batches))]
-    list(map(call, jobs))
-    return measure(jobs, seconds)
-
-
-def call(job):
-    return job()
-
-
-def measure_floor(rgb, crop, seconds):
-    """Row 5: the color conversion alone, a batch at a time on each core."""
-    crops = np.ascontiguousarray(rgb[:, :crop, :crop]).reshape(-1, BATCH * crop, crop, 3)
-    threads = cv2.getNumThreads()
-    cv2.setNumThreads(1)
+def measure_turns(batches, rgb, seconds):
+    """Rows 4 and 5 in turns: two pairs as from `measure`, and the ratio of their times."""
+    crops = np.ascontiguousarray(rgb[:, : batches.crop, : batches.crop])
+    parts = np.array_split(crops, len(batches))
+    ours, floor, start = [], [], time.perf_counter()
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        count, wall, cpu = 0, time.perf_counter(), time.process_time()
-        while time.perf_counter() - wall < seconds:
-            list(pool.map(colorspace.rgb_to_lab8, crops))
-            count += len(crops) * BATCH
-        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-    cv2.setNumThreads(threads)
-    return count / wall, 1000 * cpu / count
+        while len(ours) < 3 or time.perf_counter() - start < 2 * seconds:
+            ours.append(turn(lambda: [len(batches[k][0]) for k in range(len(batches))]))
+            batches.epoch += 1
+            threads = cv2.getNumThreads()
+            cv2.setNumThreads(1)  # faster than OpenCV's own threads below ours
+            floor.append(turn(lambda: list(pool.map(convert, parts))))
+            cv2.setNumThreads(threads)
+    ours, floor = np.array(ours[1:]) / len(rgb), np.array(floor[1:]) / len(rgb)
+    rows = [(1 / wall, 1000 * cpu) for wall, cpu in (np.median(x, axis=0) for x in (ours, floor))]
+    return *rows, np.median(ours[:, 0] / floor[:, 0])
+
+
+def turn(job):
+    """Do a job once; return the seconds it took, and the CPU seconds."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    job()
+    return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def convert(rgb):
+    """Row 5, for one batch: in the same steps as ours."""
+    step = max(1, generator.CHUNK // rgb.shape[1] ** 2)
+    for start in range(0, len(rgb), step):
+        colorspace.rgb_to_lab8(rgb[start : start + step].reshape(-1, *rgb.shape[2:]))
 
 
 def prepare(folder, rgb, crop):
@@ -146,7 +162,7 @@ def prepare(folder, rgb, crop):
     files = [folder / f"{i}.jpg" for i in range(len(rgb))]
     for path, image in zip(files, rgb, strict=True):
         images.write(path, image)
-    lightness, targets = crop_and_encode(rgb[: 4 * BATCH], crop, rng_for(0))
+    lightness, targets = crop_and_encode(rgb[:PROCESSED], crop, rng_for(0))
     with h5py.File(folder / "processed.h5", "w") as file:
         file["lightness"], file["targets"] = lightness, targets
     store.write(folder / "unprocessed.h5", rgb)
@@ -158,59 +174,80 @@ def prepare(folder, rgb, crop):
     return files, [round(size) for size in sizes]
 
 
-def compare(rgb, crop, seconds):
-    """Measure all rows; return (name, bytes per image, images/s, CPU s per 1000 images)."""
-    starts = range(0, len(rgb) - BATCH + 1, BATCH)
+def compare(rgb, crop, batch, seconds):
+    """Measure all rows; return (name, bytes per image, images/s, CPU s per 1000 images), ratio."""
+    starts = range(0, JOBS * batch, batch)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         files, (file_bytes, processed_bytes, store_bytes) = prepare(folder, rgb, crop)
-        by_file = [partial(batch_of_files, files[s : s + BATCH], crop, s) for s in starts]
-        processed = folder / "processed.h5"
-        by_processed = [partial(batch_of_processed, processed, s * BATCH, 0) for s in range(4)]
-        unprocessed = folder / "unprocessed.h5"
-        orders = [rng_for(s).choice(len(rgb), BATCH, replace=False) for s in starts]
+        by_file = [partial(batch_of_files, files[s : s + batch], crop, s) for s in starts]
+        processed, unprocessed = folder / "processed.h5", folder / "unprocessed.h5"
+        parts = [slice(s, s + batch) for s in range(0, PROCESSED, batch)]
+        by_processed = [partial(batch_of_processed, processed, part) for part in parts]
+        orders = [rng_for(s).choice(len(rgb), batch, replace=False) for s in starts]
         by_store = [partial(batch_of_unprocessed, unprocessed, o, crop, 0) for o in orders]
         rows = [("1 a file per image", file_bytes, *measure(by_file, seconds))]
         rows.append(("2 HDF5, processed", processed_bytes, *measure(by_processed, seconds)))
         for workers in (1, 2, 4):
             result = measure(by_store, seconds, workers)
             rows.append((f"3 HDF5, unprocessed, {workers} workers", store_bytes, *result))
-        opened = store.Store(unprocessed)
-        rows.append(("4 ours", store_bytes, *measure_ours(opened, crop, seconds)))
-    rows.append(("5 color conversion alone", 0, *measure_floor(rgb, crop, seconds)))
-    return rows
+        opened, cores = store.Store(unprocessed), os.cpu_count()
+        batches = generator.ColorBatches(opened, batch, crop, flip=True, workers=cores)
+        ours, floor, ratio = measure_turns(batches, rgb, seconds)
+    rows.append(("4 ours", store_bytes, *ours))
+    rows.append(("5 color conversion alone", 0, *floor))
+    return rows, float(ratio)
 
 
-def print_table(size, crop, rows):
+def print_table(settings, data, rows, ratio):
     """Print one comparison and the ratios it is about."""
-    print(f"\n{size}x{size} images, {crop}x{crop} crops, batches of {BATCH}:\n")
+    size, crop = settings.image_size, settings.crop
+    print(
+        f"\n{size}x{size} images, {crop}x{crop} crops, batches of {settings.batch_size}; {data}:\n"
+    )
     print(f"| {'way':32} | bytes/image | images/s | CPU s/1000 images |")
     print(f"|{'-' * 34}|------------:|---------:|------------------:|")
     for name, stored, rate, cpu in rows:
         print(f"| {name:32} | {stored:11,} | {rate:8,.0f} | {cpu:17.2f} |")
-    ours, floor = rows[-2][2], rows[-1][2]
     report = max(rate for name, _, rate, _ in rows if name.startswith("3"))
-    print(f"\nours is {ours / report:.0f} times the best of row 3, and takes ", end="")
-    print(f"{floor / ours:.2f} times as long as the color conversion alone")
+    print(f"\nours is {rows[-2][2] / report:.0f} times the best of row 3, and takes ", end="")
+    print(f"{ratio:.2f} times as long as the color conversion alone")
+
+
+def pick_images(size, count, path):
+    """Return the images to measure with, and words for where they come from."""
+    if size == 64 and path.is_file():
+        opened = store.Store(path)
+        words = f"the first {count:,} of {len(opened):,} images of {path.name}"
+        return opened.read(np.arange(count)), words
+    return samples.patches(count, size), "patches of the sample photographs"
+
+
+def machine():
+    """Say in words what this runs on."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines() if os.name == "posix" else []
+    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    model = models[0] if models else platform.processor()
+    return f"{os.cpu_count()} cores, {model}; OpenCV {cv2.__version__}, NumPy {np.__version__}"
 
 
 def main():
     """Parse the arguments, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=4, help="for each row (default: 4)")
-    parser.add_argument("--store", type=Path, help="take the 64x64 images from this store")
+    default = config.DATA / "train.h5"
+    parser.add_argument("--store", type=Path, default=default, help="of images of 64 pixels")
     parser.add_argument("--json", type=Path, help="write the numbers into this file as well")
     arguments = parser.parse_args()
-    results = []
-    for size, crop, count in SETTINGS:
-        if arguments.store and size == 64:
-            rgb = store.Store(arguments.store).read(np.arange(count))
-        else:
-            rgb = samples.patches(count, size)
-        rows = compare(rgb, crop, arguments.seconds)
-        print_table(size, crop, rows)
+    results = {"machine": machine(), "comparisons": []}
+    for settings, count in SETTINGS:
+        size, crop, batch = settings.image_size, settings.crop, settings.batch_size
+        rgb, data = pick_images(size, count, arguments.store)
+        rows, ratio = compare(rgb, crop, batch, arguments.seconds)
+        print_table(settings, data, rows, ratio)
         named = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
-        results.append({"size": size, "crop": crop, "rows": named})
+        found = {"size": size, "crop": crop, "batch": batch, "data": data}
+        results["comparisons"].append({**found, "rows": named, "times_the_conversion": ratio})
     if arguments.json:
         with images.replacing(arguments.json) as temporary:
             temporary.write_text(json.dumps(results, indent=1) + "\n")
