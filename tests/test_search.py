@@ -108,7 +108,7 @@ def test_coarse_then_fine(tmp_path, small, quick):
     limits = search.fine_range(
         [t.params["l2"] for t in coarse.trials], [t.value for t in coarse.trials]
     )
-    assert limits[0] > 1e-4 and limits[1] < 1e-2
+    assert limits[0] > 3e-5 and limits[1] < 1e-2
     assert fine.user_attrs[studies.PLAN]["range"] == list(limits)
     assert all(limits[0] <= trial.params["l2"] <= limits[1] for trial in fine.trials)
     best = studies.best(place, "coarse")
