@@ -142,7 +142,11 @@ def search(settings, small, place, stage, trials, progress=True, on_trial=None, 
 
     with tqdm(total=trials, unit=" trials", desc=stage, disable=not progress) as bar:
         while _another(study, trials, silence, bar):
-            study.optimize(objective, n_trials=1, catch=_Surplus, callbacks=[told])
+            try:
+                study.optimize(objective, n_trials=1, catch=_Surplus, callbacks=[told])
+            except Exception as error:
+                if not _was_taken_over(error):
+                    raise
     return study
 
 
@@ -189,7 +193,7 @@ def _open_stage(settings, small, place, stage, silence):
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     storage = studies.open_studies(place, silence)
     limits = COARSE_RANGE if stage == "coarse" else _range_from_coarse(storage, place, silence)
-    warmup = settings.epochs // 3
+    warmup = settings.epochs // 2  # before, BatchNorm and the rate make losses erratic
     study = optuna.create_study(
         storage=storage,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=warmup),
@@ -256,6 +260,12 @@ def _another(study, budget, silence, bar):
         if len(done) + running < budget:
             return True
         time.sleep(0.5)
+
+
+def _was_taken_over(error):
+    """Tell whether a result is refused: silent for too long, the trial went to another process."""
+    refused = any("Cannot tell a" in str(part) for part in (error, error.__context__))
+    return refused or isinstance(error, optuna.exceptions.UpdateFinishedTrialError)
 
 
 def _best(done):

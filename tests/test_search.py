@@ -164,6 +164,31 @@ def test_ctrl_c_puts_the_trial_back(tmp_path, small, quick, monkeypatch):
     assert study.trials[0].params == study.trials[1].params
 
 
+def test_a_trial_that_was_taken_over_meanwhile_is_let_go(tmp_path, small, monkeypatch):
+    place = tmp_path / "l2.db"
+
+    def asleep(settings, small, trial):
+        if trial.number < 2:
+            study_of(place).tell(trial.number, state=TrialState.FAIL)
+        if trial.number == 1:
+            trial.report(3.0, 1)
+        return 3.0
+
+    monkeypatch.setattr(search, "_train", asleep)
+    study = search.search(TINY, small, place, "coarse", 2, False)
+    states = [trial.state for trial in study.trials]
+    assert states == [TrialState.FAIL] * 2 + [TrialState.COMPLETE] * 2
+
+
+def test_another_mistake_is_not_hidden(tmp_path, small, monkeypatch):
+    def broken(*_):
+        raise ValueError("something else")
+
+    monkeypatch.setattr(search, "_train", broken)
+    with pytest.raises(ValueError, match="something else"):
+        search.search(TINY, small, tmp_path / "l2.db", "coarse", 1, False)
+
+
 def test_errors_say_what_to_do(tmp_path, small):
     place = tmp_path / "l2.db"
     with pytest.raises(studies.StudyError, match="run the coarse stage first"):
