@@ -10,8 +10,6 @@ An "epoch" is one iteration here, and the validation photograph is the training 
 through BatchNorm's running statistics. These need tens of iterations before that loss means
 anything, so the plateau rule watches the training loss, with the report's patience: after ten
 iterations without a better one the rate is multiplied by 0.2.
-
-The rates are tried at full width, the initializers at a quarter of it.
 """
 
 import argparse
@@ -51,13 +49,12 @@ OUTPUT = config.RUNS / "overfit" / "overfit.json"
 
 def planned():
     """Return the settings of all runs by name: rates without and with the rule, initializers."""
-    narrow = BASE.replace(width=0.25)
     rates = {f"{rate:g}": BASE.replace(learning_rate=rate) for rate in RATES}
     rule = dict(plateau_patience=10, plateau_factor=0.2)
     return {
         **{f"{rate} kept": settings for rate, settings in rates.items()},
         **{f"{rate} reduced": settings.replace(**rule) for rate, settings in rates.items()},
-        **{name: narrow.replace(initializer=name) for name in INITIALIZERS},
+        **{name: BASE.replace(initializer=name) for name in INITIALIZERS},
     }
 
 
@@ -128,7 +125,10 @@ def would_fire(settings, losses):
 
 
 def record_run(name, settings, done, overfitter_for):
-    """Make a run, or take the one without the rule where the rule has nothing to do."""
+    """Make a run, or take one that is the same: of equal settings, or if the rule never fires."""
+    equal = [run for run in done.values() if is_done(settings, run)]
+    if equal:
+        return equal[0]
     kept = done.get(name.replace("reduced", "kept"))
     if settings.plateau_patience and kept and not would_fire(settings, kept["loss"]):
         return {**kept, "settings": settings.to_dict()}

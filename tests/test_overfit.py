@@ -79,9 +79,7 @@ def test_every_rate_colors_as_well_as_bins_and_resolution_allow(runs, truth):
     for name, run in runs.items():
         colored = colorize.apply_colors(lightness, np.array(run["ab"], np.float32))
         assert peak_signal_noise_ratio(truth, colored) == pytest.approx(run["psnr"], abs=0.02)
-        full_width = run["settings"]["width"] == 1.0
-        assert full_width == (name not in script.INITIALIZERS)
-        assert 28.3 < run["psnr"] < 28.6 if full_width else run["psnr"] < 23
+        assert run["settings"]["width"] == 1.0 and 28.3 < run["psnr"] < 28.6, name
 
 
 def test_the_loss_ranks_the_rates(runs, floor):
@@ -99,7 +97,7 @@ def test_reducing_makes_smooth_but_not_low(runs):
 
 def test_he_normal_learns_faster_than_the_glorots_differ(runs):
     he, normal, uniform = (runs[name]["loss"][-1] for name in script.INITIALIZERS)
-    assert min(normal, uniform) - he > 4 * abs(normal - uniform)
+    assert min(normal, uniform) - he > 20 * abs(normal - uniform)
 
 
 def test_running_statistics_mean_nothing_at_first(runs):
