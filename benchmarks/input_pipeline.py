@@ -192,7 +192,7 @@ def compare(rgb, crop, batch, seconds):
             result = measure(by_store, seconds, workers)
             rows.append((f"3 HDF5, unprocessed, {workers} workers", store_bytes, *result))
         opened, cores = store.Store(unprocessed), os.cpu_count()
-        batches = generator.ColorBatches(opened, batch, crop, flip=True, workers=cores)
+        batches = generator.ColorBatches(opened, batch, crop, workers=cores)
         ours, floor, ratio = measure_turns(batches, rgb, seconds)
     rows.append(("4 ours", store_bytes, *ours))
     rows.append(("5 color conversion alone", 0, *floor))
