@@ -129,6 +129,8 @@ def search(settings, small, place, stage, trials, progress=True, on_trial=None, 
         seed = np.random.SeedSequence([settings.seed, studies.STAGES.index(stage), trial.number])
         study.sampler = optuna.samplers.RandomSampler(int(seed.generate_state(1)[0]))
         l2 = trial.suggest_float("l2", low, high, log=True)
+        # killed before Optuna's thread gives its first sign of life, it would count as running
+        trial.storage.record_heartbeat(trial._trial_id)
         trial.set_user_attr("began", trial.number)
         try:
             return _train(settings.replace(l2=l2), small, trial)
