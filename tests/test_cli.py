@@ -82,7 +82,7 @@ def test_an_output_that_cannot_be_made(tmp_path):
 
 def test_an_unknown_run_is_answered_with_the_known_ones(tmp_path):
     result = colorlib("colorize", tmp_path / "x.png", "-o", tmp_path, "--run", "nosuch")
-    assert result.returncode == 2 and "nosuch" in result.stderr and "small-64" in result.stderr
+    assert result.returncode == 2 and "nosuch" in result.stderr and "model-64" in result.stderr
     assert len(result.stderr.splitlines()) == 1
 
 
