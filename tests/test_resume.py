@@ -65,16 +65,18 @@ def test_ctrl_c_in_mid_epoch_changes_nothing(tmp_path, patches, settings):
 
 
 def test_the_best_weights_so_far_are_kept(tmp_path, patches, settings):
-    # so high a rate that the validation loss goes up and down
-    settings = settings.replace(learning_rate=0.3, decay=0.0, plateau_patience=0)
+    # a rate so high from the fourth epoch on that nothing gets better any more
+    settings = settings.replace(decay=0.0, plateau_patience=0)
+    ruin = keras.callbacks.LearningRateScheduler(lambda epoch: 0.003 if epoch < 3 else 3.0)
     data = patches[:24], patches[24:32]
-    whole = training.train(settings, *data, tmp_path / "whole", progress=False)
+    whole = training.train(settings, *data, tmp_path / "whole", [ruin], progress=False)
     best = int(np.argmin(whole.history["val_loss"]))
-    assert best < EPOCHS - 1, "the last epoch is no test of it"
-    for epoch in (best, best + 1):
+    assert best < 3, "a later epoch is no test of it"
+    for epoch in (best + 1, best + 2):
         with pytest.raises(KeyboardInterrupt):
-            training.train(settings, *data, tmp_path / "cut", [StopAt(epoch)], progress=False)
-    cut = training.train(settings, *data, tmp_path / "cut", progress=False)
+            stop = StopAt(epoch)
+            training.train(settings, *data, tmp_path / "cut", [ruin, stop], progress=False)
+    cut = training.train(settings, *data, tmp_path / "cut", [ruin], progress=False)
     for one, other in zip(whole.model().weights, cut.model().weights, strict=True):
         np.testing.assert_array_equal(np.asarray(one), np.asarray(other))
     training.compile_model(network := whole.model(), settings, 1)
