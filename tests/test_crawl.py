@@ -347,7 +347,7 @@ print(dict(crawl.fetch_urls(sys.argv[1], sys.argv[2], manners=manners)))
 
 @pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
 def test_a_killed_process_goes_on(tmp_path, blow):
-    with Server(pause=0.03) as server:
+    with Server(pause=0.1) as server:
         count, out = 60, tmp_path / "out"
         listed = write_list(tmp_path, [server.url(f"/good/{i}") for i in range(count)])
         child = subprocess.Popen(
