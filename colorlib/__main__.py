@@ -22,6 +22,14 @@ app.add_typer(fetch, name="fetch")
 
 Destination = Annotated[Path, typer.Argument(help="The folder to bring them to.")]
 
+Temperature = Annotated[
+    float | None, typer.Option(min=0.0, help="0 takes the likeliest color, 1 the mean.")
+]
+Vividness = Annotated[
+    float | None,
+    typer.Option(min=0.0, max=1.5, help="How far rare colors are favored: 0 not at all."),
+]
+
 FAILED = 2
 """Exit code if any file could not be done, or the call was wrong."""
 
@@ -41,13 +49,8 @@ def colorize(
     run: Annotated[
         str | None, typer.Option(help="A recorded run: its name in data/runs, or its folder.")
     ] = None,
-    temperature: Annotated[
-        float | None, typer.Option(min=0.0, help="0 takes the likeliest color, 1 the mean.")
-    ] = None,
-    vividness: Annotated[
-        float | None,
-        typer.Option(min=0.0, max=1.5, help="How far rare colors are favored: 0 not at all."),
-    ] = None,
+    temperature: Temperature = None,
+    vividness: Vividness = None,
     working_size: Annotated[
         int | None,
         typer.Option(min=8, help="Shorter side, in pixels, of what the network sees."),
@@ -223,13 +226,8 @@ def evaluate(
     limit: Annotated[
         int | None, typer.Option(min=2, help="Measure only so many images, spread evenly.")
     ] = None,
-    temperature: Annotated[
-        float | None, typer.Option(min=0.0, help="0 takes the likeliest color, 1 the mean.")
-    ] = None,
-    vividness: Annotated[
-        float | None,
-        typer.Option(min=0.0, max=1.5, help="How far rare colors are favored: 0 not at all."),
-    ] = None,
+    temperature: Temperature = None,
+    vividness: Vividness = None,
 ):
     """Measure how good a run's colors are, next to those of chance.
 
