@@ -13,7 +13,7 @@ DATA = ROOT / "data"
 RUNS = DATA / "runs"
 FIGURES = ROOT / "figures"
 
-DEFAULT_RUN = "model-64"
+DEFAULT_RUN = "model-64-quarter"
 """The recorded run whose weights color a photograph when no other is named."""
 
 SCALES = ("smoke", "full")
@@ -68,6 +68,9 @@ class TrainConfig:
         A Keras initializer for the kernels: ``"he_normal"``, ``"glorot_normal"``, ...
     start_from_prior : bool
         Begin with the colors' frequencies as every pixel's prediction (`model.start_from_prior`).
+    start_from : str
+        A recorded run, by its name in ``data/runs`` or its folder, to begin with the weights of,
+        widened if this network is wider (`model.start_from`); empty begins with random ones.
     ema : float
         Momentum of an exponential average of the weights, which replaces them after the last
         step; 0 is off.
@@ -101,6 +104,7 @@ class TrainConfig:
     l2: float = 0.0
     initializer: str = "he_normal"
     start_from_prior: bool = False
+    start_from: str = ""
     ema: float = 0.0
     batch_norm_momentum: float = 0.99
     rebalance: float | None = None
@@ -148,7 +152,7 @@ REPORT_64 = TrainConfig(decay=1e-3, plateau_patience=10, l2=1e-4)
 REPORT_256 = REPORT_64.replace(image_size=256, crop=176, epochs=90, batch_size=32)
 """Model-256 as the report trained it (its batch size is not known; 32 is ours)."""
 
-MODEL_64 = TrainConfig(
+MODEL_64_QUARTER = TrainConfig(
     width=0.25,
     epochs=15,
     batch_size=64,
@@ -161,7 +165,16 @@ MODEL_64 = TrainConfig(
     flip=True,
     precision="mixed_bfloat16",
 )
-"""Model-64 as we train it on two cores: notebook 05 says what each change from REPORT_64 buys."""
+"""Model-64 at a quarter of its width: notebook 05 says what each change from REPORT_64 buys."""
+
+MODEL_64 = MODEL_64_QUARTER.replace(
+    width=0.5,
+    epochs=3,
+    learning_rate=5e-4,
+    start_from_prior=False,
+    start_from="model-64-quarter",
+)
+"""Model-64 as we train it on two cores: half the width, grown from the quarter."""
 
 OVERFIT = TrainConfig(
     crop=64,
@@ -189,6 +202,7 @@ SEARCH = TrainConfig(
 PRESETS = {
     "REPORT_64": REPORT_64,
     "REPORT_256": REPORT_256,
+    "MODEL_64_QUARTER": MODEL_64_QUARTER,
     "MODEL_64": MODEL_64,
     "OVERFIT": OVERFIT,
     "SEARCH": SEARCH,

@@ -118,6 +118,41 @@ def start_from_prior(network, prior):
     last.bias.assign(np.log(np.maximum(prior, PRIOR_FLOOR)))
 
 
+def start_from(network, source, seed=0):
+    """Give a network the weights of another that is as wide or narrower, and so its answers.
+
+    A channel is copied as often as the width asks for, and what its copies send on is shared out
+    between them, which leaves the function as it was: Net2WiderNet of Chen et al. 2016,
+    "Net2Net: Accelerating Learning via Knowledge Transfer", arXiv 1511.05641. The shares differ at
+    random, so that the copies get different gradients and part.
+
+    Parameters
+    ----------
+    network, source : keras.Model
+        From `build_model`; the weights go from `source` to `network`.
+    seed : int
+        Of the shares.
+
+    Raises
+    ------
+    ValueError
+        If `source` is wider than `network`.
+    """
+    rng = np.random.default_rng(seed)
+    copied = np.arange(1)  # for each channel, of which channel in the source it is a copy
+    for layer, old in zip(network.layers, source.layers, strict=True):
+        arrays = old.get_weights()
+        if isinstance(layer, keras.layers.Conv2D):
+            senders, copied = copied, np.arange(layer.filters) % old.filters
+            if layer.filters < old.filters:
+                raise ValueError(
+                    f"{layer.name} has {layer.filters} channels and {old.filters} in the network "
+                    "to start from; choose a wider network, or a narrower one to start from"
+                )
+            arrays[0] = _share_out(arrays[0], senders, rng)
+        layer.set_weights([array[..., copied] for array in arrays])
+
+
 def describe(network):
     """Read Table 1 back from a built network.
 
@@ -177,6 +212,16 @@ def _block(x, row, width, batch_norm_momentum, dtype, kernels):
             dtype=dtype,
         )(x)
     return x
+
+
+def _share_out(kernel, senders, rng):
+    copies = np.bincount(senders)
+    shared = (kernel / copies[:, None])[:, :, senders]
+    shares = rng.normal(scale=shared.std(), size=shared.shape)
+    for sender, count in enumerate(copies):  # the copies' random parts add up to nothing
+        mine = senders == sender
+        shares[:, :, mine] -= shares[:, :, mine].sum(axis=2, keepdims=True) / count
+    return shared + shares
 
 
 def _initializer(name, seed):

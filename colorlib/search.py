@@ -27,7 +27,7 @@ import optuna
 from optuna.trial import TrialState
 from tqdm.auto import tqdm
 
-from colorlib import config, generator, images, model, quantizer, studies, training
+from colorlib import config, generator, images, quantizer, studies, training
 
 COARSE_RANGE = (1e-7, 1.0)
 """From no effect at all to nothing but the penalty."""
@@ -305,10 +305,7 @@ def _train(settings, small, trial):
         for part, train in ((small.train, True), (small.validation, False))
     )
     prior = quantizer.prior(quantizer.code_histogram(small.train))
-    network = model.model_for(settings)
-    if settings.start_from_prior:
-        model.start_from_prior(network, prior)
-    training.compile_model(network, settings, len(batches), prior)
+    network = training.new_network(settings, len(batches), prior)
     report = _Report(trial)
     network.fit(
         batches,

@@ -78,10 +78,7 @@ def train(
     batches = _batches(settings, images_train, True, workers)
     validation = _batches(settings, images_val, False, workers)
     prior = quantizer.prior(_histogram(images_train))
-    network = model.model_for(settings)
-    if settings.start_from_prior:
-        model.start_from_prior(network, prior)
-    compile_model(network, settings, len(batches), prior)
+    network = new_network(settings, len(batches), prior)
     data = {"train_images": len(images_train), "validation_images": len(images_val)}
     path = runs.begin(run_path, settings, data, prior)
     plateau = _plateau(settings)
@@ -127,6 +124,31 @@ def make_deterministic(seed):
         import tensorflow
 
         tensorflow.config.experimental.enable_op_determinism()
+
+
+def new_network(settings, steps_per_epoch, prior):
+    """Build the network of a configuration, with its first weights, optimizer, loss and metric.
+
+    Parameters
+    ----------
+    settings : colorlib.config.TrainConfig
+    steps_per_epoch : int
+        Batches in an epoch.
+    prior : ndarray, shape (313,)
+        How often each bin occurs: for `settings.start_from_prior` and `settings.rebalance`.
+
+    Returns
+    -------
+    keras.Model
+        Compiled.
+    """
+    network = model.model_for(settings)
+    if settings.start_from:
+        model.start_from(network, runs.load_run(settings.start_from).model(), settings.seed)
+    elif settings.start_from_prior:
+        model.start_from_prior(network, prior)
+    compile_model(network, settings, steps_per_epoch, prior)
+    return network
 
 
 def compile_model(network, settings, steps_per_epoch, prior=None):

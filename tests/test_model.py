@@ -107,3 +107,32 @@ def test_impossible_networks_are_refused(arguments):
 def test_describe_needs_a_fixed_size():
     with pytest.raises(ValueError, match="input_size"):
         model.describe(model.build_model(1 / 16))
+
+
+@pytest.mark.parametrize("width", [2 / 32, 3 / 32, 4 / 32])
+def test_a_widened_network_answers_as_the_one_it_starts_from(width, rng):
+    lightness = rng.uniform(0, 100, (2, 16, 24, 1)).astype(np.float32)
+    source, wider = model.build_model(2 / 32, seed=1), model.build_model(width, seed=2)
+    for layer in source.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.set_weights([rng.uniform(0.1, 1, w.shape) for w in layer.get_weights()])
+    expected = source.predict_on_batch(lightness)
+    close = dict(rtol=0, atol=1e-4 * np.abs(expected).max())
+    assert not np.allclose(wider.predict_on_batch(lightness), expected, **close)
+    model.start_from(wider, source)
+    np.testing.assert_allclose(wider.predict_on_batch(lightness), expected, **close)
+
+
+def test_the_copies_of_a_channel_send_on_different_shares():
+    source, wider = model.build_model(1 / 32), model.build_model(2 / 32)
+    model.start_from(wider, source)
+    kernel = wider.get_layer("conv1_2").get_weights()[0]
+    first, second = kernel[:, :, :2], kernel[:, :, 2:]
+    old = np.tile(source.get_layer("conv1_2").get_weights()[0], 2)
+    np.testing.assert_allclose(first + second, old, atol=1e-6)
+    assert np.abs(first - second).min() > 0 and np.abs(first - second).mean() > 0.1 * old.std()
+
+
+def test_a_network_can_not_start_from_a_wider_one():
+    with pytest.raises(ValueError, match="narrower"):
+        model.start_from(model.build_model(1 / 32), model.build_model(2 / 32))

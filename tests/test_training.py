@@ -53,6 +53,16 @@ def test_half_precision_weights_color_alike(run, patches, tmp_path):
     assert other.weights[0].dtype == "float32"
 
 
+def test_a_training_may_start_from_another_run(run, patches, tmp_path):
+    settings = run.settings.replace(width=3 / 32, epochs=1, start_from=str(run.path))
+    grown = training.train(settings, patches[:32], patches[32:], tmp_path / "grown", progress=False)
+    assert grown.settings.start_from == str(run.path)
+    assert grown.history["loss"][0] < run.history["loss"][0]
+    nowhere = settings.replace(start_from="nowhere")
+    with pytest.raises(runs.RunError, match="nowhere"):
+        training.train(nowhere, patches, patches, tmp_path / "none", progress=False)
+
+
 def test_weights_hold_arrays_only_and_no_optimizer(run):
     kinds = set()
     with h5py.File(run.path / runs.WEIGHTS) as file:
