@@ -169,7 +169,7 @@ MODEL_64_QUARTER = TrainConfig(
 
 MODEL_64 = MODEL_64_QUARTER.replace(
     width=0.5,
-    epochs=3,
+    epochs=7,
     learning_rate=5e-4,
     start_from_prior=False,
     start_from="model-64-quarter",
