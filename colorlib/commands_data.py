@@ -1,0 +1,97 @@
+"""The commands that bring photographs to the disk and pack them: `fetch` and `pack`.
+
+Not here: what they call (`colorlib.download`, `colorlib.crawl`, `colorlib.store`), imported inside
+the commands so that ``colorlib --help`` answers at once.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from colorlib import terminal
+
+fetch = typer.Typer(help="Bring photographs to the disk.", no_args_is_help=True)
+
+Destination = Annotated[Path, typer.Argument(help="The folder to bring them to.")]
+
+
+@fetch.command("tiny-imagenet")
+def fetch_tiny_imagenet(
+    destination: Annotated[
+        Path | None, typer.Argument(help="The folder to make; data/tiny-imagenet-200 by default.")
+    ] = None,
+    archive: Annotated[
+        Path | None,
+        typer.Option(help="A copy on disk: zip, tar, or a folder in the original layout."),
+    ] = None,
+):
+    """Bring Tiny ImageNet: 110 000 labelled images of 64x64 pixels, 248 MB.
+
+    A cut download is continued; a second call does nothing.
+    """
+    from colorlib import download
+
+    with terminal.explained(download.FetchError):
+        place = destination or download.TINY_IMAGENET
+        typer.echo(f"{download.fetch_tiny_imagenet(place, archive)} is complete")
+
+
+@fetch.command("urls")
+def fetch_urls(
+    addresses: Annotated[Path, typer.Argument(help="A text file: a URL, or id TAB URL, a line.")],
+    destination: Destination,
+    per_class: Annotated[int | None, typer.Option(min=1, help="Good images of each class.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Good images in all.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Retry what may have passed.")] = False,
+    concurrency: Annotated[int, typer.Option(min=1, help="Addresses fetched at once.")] = 64,
+    per_host: Annotated[int, typer.Option(min=1, help="Of these, from one host.")] = 8,
+):
+    """Bring the images of a list of addresses, as the report did with ImageNet's.
+
+    Stop it at any time; the same call goes on. report.csv has a row for each address.
+    """
+    from colorlib import crawl, web
+
+    with terminal.explained(crawl.FetchError):
+        manners = web.Manners(concurrency=concurrency, per_host=per_host)
+        counts = crawl.fetch_urls(addresses, destination, per_class, limit, again, manners)
+        _show_fates(counts, destination)
+
+
+@fetch.command("folder")
+def fetch_folder(
+    folder: Annotated[Path, typer.Argument(help="Photographs, in subfolders or not.")],
+    destination: Destination,
+    link: Annotated[bool, typer.Option("--link", help="Hard links instead of copies.")] = False,
+):
+    """Take the usable photographs of a folder, with a report on the others."""
+    from colorlib import download
+
+    with terminal.explained(download.FetchError):
+        _show_fates(download.fetch_folder(folder, destination, link), destination)
+
+
+def pack(
+    folder: Annotated[Path, typer.Argument(help="Image files, in a subfolder for each class.")],
+    output: Annotated[Path, typer.Argument(help="The HDF5 file to write.")],
+    size: Annotated[int, typer.Option(min=8, help="Side of the stored squares, in pixels.")] = 64,
+    limit: Annotated[int | None, typer.Option(min=1, help="Take only so many files.")] = None,
+):
+    """Pack image files into one HDF5 file of unprocessed 8-bit images.
+
+    Grey and broken images are left out and listed, with the reason, in the file.
+    """
+    from colorlib import store
+
+    with terminal.explained(store.StoreError):
+        packed = store.pack(folder, output, size, limit)
+    grey = sum(reason == "grey" for _, reason in packed.dropped)
+    broken = len(packed.dropped) - grey
+    typer.echo(f"{output}: {len(packed):,} images; left out: {grey:,} grey, {broken:,} broken")
+
+
+def _show_fates(counts, destination):
+    for fate, count in counts.most_common():
+        typer.echo(f"{count:9,} {fate}")
+    typer.echo(f"{destination / 'report.csv'} says why")

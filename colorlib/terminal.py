@@ -1,0 +1,50 @@
+"""What the commands share: options, how a command stops with an error, how Keras starts.
+
+Not here: the commands (`colorlib.commands_color`, `commands_data`, `commands_training`).
+"""
+
+import contextlib
+import os
+from typing import Annotated
+
+import typer
+
+Temperature = Annotated[
+    float | None, typer.Option(min=0.0, help="0 takes the likeliest color, 1 the mean.")
+]
+Vividness = Annotated[
+    float | None,
+    typer.Option(min=0.0, max=1.5, help="How far rare colors are favored: 0 not at all."),
+]
+
+FAILED = 2
+"""Exit code if any file could not be done, or the call was wrong."""
+
+
+@contextlib.contextmanager
+def explained(*errors):
+    """Turn these errors into one line on stderr and the exit code `FAILED`."""
+    try:
+        yield
+    except errors as error:
+        stop(error)
+
+
+def stop(error):
+    """Say one line on stderr and end the command with the exit code `FAILED`."""
+    typer.echo(f"colorlib: {error}", err=True)
+    raise typer.Exit(FAILED)
+
+
+def load_backend():
+    """Start Keras; what its backend's C++ code says to the terminal meanwhile is dropped."""
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        import keras
+
+        keras.ops.zeros(1)  # the search for devices is part of the start
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
