@@ -77,6 +77,16 @@ def test_weights_hold_arrays_only_and_no_optimizer(run):
     assert kinds == {(4, "float16"), (1, "float32")}
 
 
+def test_tensorboard_can_show_the_losses(tmp_path, patches, tiny):
+    from tensorboard.backend.event_processing import event_accumulator
+
+    board = keras.callbacks.TensorBoard(tmp_path / "board")
+    training.train(tiny, patches[:8], patches[8:16], tmp_path / "run", [board], progress=False)
+    for part in ("train", "validation"):
+        events = event_accumulator.EventAccumulator(str(tmp_path / "board" / part)).Reload()
+        assert [event.step for event in events.Tensors("epoch_loss")] == [0, 1]
+
+
 def test_training_is_repeatable(tmp_path, patches, tiny):
     histories = [
         training.train(tiny, patches[:16], patches[16:20], tmp_path / name, progress=False).history
