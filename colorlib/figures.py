@@ -288,8 +288,8 @@ def bin_colors(lightness=LIGHTNESS):
     return colorspace.lab_to_rgb(lab)
 
 
-def curves(axis, series, xlabel, ylabel, title=""):
-    """Draw curves over 1, 2, 3, ...
+def curves(axis, series, xlabel, ylabel, title="", at=None):
+    """Draw curves.
 
     Parameters
     ----------
@@ -297,9 +297,11 @@ def curves(axis, series, xlabel, ylabel, title=""):
     series : dict of str to sequence of float
         Label and values of each curve.
     xlabel, ylabel, title : str
+    at : sequence of float, optional
+        Where on the x axis the values are; at 1, 2, 3, ... by default.
     """
     for label, values in series.items():
-        axis.plot(np.arange(1, len(values) + 1), values, label=label, lw=1.4)
+        axis.plot(np.arange(1, len(values) + 1) if at is None else at, values, label=label, lw=1.4)
     axis.set(xlabel=xlabel, ylabel=ylabel)
     axis.set_title(title, fontsize=10)
     if len(series) > 1:
