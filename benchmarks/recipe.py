@@ -2,9 +2,9 @@
 
     python benchmarks/recipe.py --train TRAIN.h5 --val VAL.h5 [--images 32768] [--only NAME ...]
 
-Every row trains the preset MODEL_64_QUARTER at an eighth of the width on 32x32 crops, for one pass over the
-same images, with one setting changed, and is measured on the same validation images. Rows that
-are done already are kept, so that it can be stopped at any time; notebook 05 shows the table.
+Every row trains the preset MODEL_64_QUARTER at an eighth of the width on 32x32 crops, for one pass
+over the same images, with one setting changed, and is measured on the same validation images. Rows
+that are done already are kept, so that it can be stopped at any time; notebook 05 shows the table.
 """
 
 import argparse
