@@ -230,11 +230,38 @@ def begin(path, settings, data, prior):
     path.mkdir(parents=True, exist_ok=True)
     wanted = {"settings": settings.to_dict(), "data": data}
     if (path / "config.json").exists():
-        _refuse_others(path, _read_json(path / "config.json"), wanted)
+        shown = differences(_read_json(path / "config.json"), wanted)
+        if shown:
+            raise RunError(
+                f"{path}: holds another run ({shown}); choose another name or its settings"
+            )
     _write_json(path / "config.json", wanted)
     _write_json(path / "environment.json", environment())
     _write_json(path / "prior.json", prior.tolist())
     return path
+
+
+def differences(found, wanted):
+    """Say in what two trainings differ.
+
+    Parameters
+    ----------
+    found, wanted : dict
+        Each with ``settings`` (as from `TrainConfig.to_dict`) and ``data``. Fields that `found`
+        lacks, since it was written before they were added, have their defaults.
+
+    Returns
+    -------
+    str
+        "width is 0.5 there and 1.0 here, ..."; empty if they agree.
+    """
+    known = config.TrainConfig(**found["settings"]).to_dict()
+    there, here = {**known, **found["data"]}, {**wanted["settings"], **wanted["data"]}
+    return ", ".join(
+        f"{name} is {there.get(name)} there and {here.get(name)} here"
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name) != here.get(name)
+    )
 
 
 def record(path, rows):
@@ -287,19 +314,6 @@ def environment():
         "machine": platform.machine(),
         "date": time.strftime("%Y-%m-%d"),
     }
-
-
-def _refuse_others(path, found, wanted):
-    known = config.TrainConfig(**found["settings"]).to_dict()  # with fields added since
-    found, wanted = {**known, **found["data"]}, {**wanted["settings"], **wanted["data"]}
-    differences = [
-        f"{name} is {found.get(name)} there and {wanted.get(name)} here"
-        for name in sorted(found.keys() | wanted.keys())
-        if found.get(name) != wanted.get(name)
-    ]
-    if differences:
-        shown = ", ".join(differences)
-        raise RunError(f"{path}: holds another run ({shown}); choose another name or its settings")
 
 
 def _copy_halved(name, item, target):

@@ -27,7 +27,7 @@ import optuna
 from optuna.trial import TrialState
 from tqdm.auto import tqdm
 
-from colorlib import config, generator, images, quantizer, studies, training
+from colorlib import generator, images, quantizer, runs, studies, training
 
 COARSE_RANGE = (1e-7, 1.0)
 """From no effect at all to nothing but the penalty."""
@@ -206,8 +206,10 @@ def _open_stage(settings, small, place, stage, silence):
     found = study.user_attrs.get(studies.PLAN)
     if found is None:
         study.set_user_attr(studies.PLAN, {**wanted, "range": limits})
-    else:
-        _refuse_others(place, found, wanted)
+    elif shown := runs.differences(found, wanted):
+        raise studies.StudyError(
+            f"{place}: another search ({shown}); choose another name or its settings"
+        )
     return study
 
 
@@ -231,21 +233,6 @@ def _range_from_coarse(storage, place, silence):
             "to look; run the coarse stage first"
         )
     return fine_range([t.params["l2"] for t in done], [t.value for t in done])
-
-
-def _refuse_others(place, found, wanted):
-    known = config.TrainConfig(**found["settings"]).to_dict()  # with fields added since
-    found, wanted = {**known, **found["data"]}, {**wanted["settings"], **wanted["data"]}
-    differences = [
-        f"{name} is {found.get(name)} there and {wanted[name]} here"
-        for name in wanted
-        if found.get(name) != wanted[name]
-    ]
-    if differences:
-        shown = ", ".join(differences)
-        raise studies.StudyError(
-            f"{place}: another search ({shown}); choose another name or its settings"
-        )
 
 
 def _another(study, budget, silence, bar):
