@@ -1,17 +1,18 @@
 """Image in -> color image out, any size.
 
-Not here: the command line (`colorlib.__main__`) and training. Section 2.3 of Zhang et al. 2016.
+Not here: files (`colorlib.photographs`, `colorlib.folders`) and training. Section 2.3 of Zhang et
+al. 2016.
 
 The network sees a small copy of the photograph and says which (a, b) belongs where; the
 photograph keeps its own lightness at its own resolution.
 """
 
-from pathlib import Path
+from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import numpy as np
 
-from colorlib import colorspace, config, images, quantizer, runs
+from colorlib import colorspace, config, quantizer, runs
 from colorlib.table import INPUT_MULTIPLE
 
 MAX_ASPECT = 8
@@ -19,6 +20,15 @@ MAX_ASPECT = 8
 
 BAND = 2**20
 """Pixels that are brought to sRGB at once."""
+
+BANDS_AT_ONCE = 2
+"""More need more memory, and OpenCV uses the other cores already."""
+
+FINE_TOLERANCE = 2e-6
+"""Of the gamut, in linear RGB, for 16 bits: a rounding error."""
+
+FINENESS = 4
+"""Times the working resolution that is enough of a large photograph's L."""
 
 
 class Colorizer:
@@ -29,7 +39,7 @@ class Colorizer:
     network : colorlib.inference.Network or keras.Model
         From L, shape (1, height, width, 1), to logits at a quarter of that.
     decoding : colorlib.config.DecodeConfig
-        Working size, temperature and vividness.
+        Working size, temperature, vividness and saturation.
     weights : ndarray, shape (313,), optional
         `quantizer.rebalancing_weights` of the training images; needed for a vividness other
         than 0.
@@ -93,7 +103,8 @@ class Colorizer:
         """
         if self.decoding.vividness:
             logits = quantizer.rebalance(logits, self.weights, self.decoding.vividness)
-        return quantizer.annealed_mean(logits, self.decoding.temperature)
+        ab = quantizer.annealed_mean(logits, self.decoding.temperature)
+        return ab * np.float32(self.decoding.saturation)
 
     def predict_logits(self, lightness):
         """Predict the distribution over the bins; `predict_ab` without the decoding.
@@ -134,7 +145,7 @@ def working_shape(height, width, working_size):
     return tuple(INPUT_MULTIPLE * max(1, round(side / INPUT_MULTIPLE)) for side in sides)
 
 
-def apply_colors(lightness, ab):
+def apply_colors(lightness, ab, depth=np.uint8):
     """Put predicted colors on a photograph's own lightness.
 
     Parameters
@@ -143,21 +154,59 @@ def apply_colors(lightness, ab):
         L in 0..100.
     ab : ndarray of float32, shape (h, w, 2)
         (a, b) at any resolution; brought smoothly to the photograph's.
+    depth : {np.uint8, np.uint16}
+        Of the result.
 
     Returns
     -------
-    ndarray of uint8, shape (height, width, 3)
+    ndarray of `depth`, shape (height, width, 3)
         sRGB.
     """
-    height, width = lightness.shape
-    full = cv2.resize(ab, (width, height), interpolation=cv2.INTER_LINEAR)
-    out = np.empty((height, width, 3), np.uint8)
-    # a band of rows at a time, so that little memory goes into what clipping keeps in between
-    rows = max(1, BAND // width)
-    for top in range(0, height, rows):
-        band = slice(top, top + rows)
-        lab = colorspace.clip_to_gamut(np.dstack([lightness[band], full[band]]))
-        out[band] = colorspace.to_uint8(colorspace.lab_to_rgb(lab))
+    out = np.empty((*lightness.shape, 3), depth)
+    for rows in _bands(*lightness.shape):
+        out[rows] = _color_band(lightness[rows], ab, rows, len(lightness), depth)
+    return out
+
+
+def render(colorizer, photograph, depth=np.uint8, side_by_side=False):
+    """Color a photograph of any size, a band of rows at a time.
+
+    Parameters
+    ----------
+    colorizer : Colorizer
+    photograph : colorlib.photographs.Photograph
+        Or what has its ``shape``, ``lightness`` and ``alpha``.
+    depth : {np.uint8, np.uint16}
+        Of the result.
+    side_by_side : bool
+        Put the grey photograph to the left of the colored one.
+
+    Returns
+    -------
+    ndarray of `depth`, shape (height, width, 3 or 4)
+        sRGB, and alpha if the photograph has it. `width` is doubled if side by side.
+    """
+    height, width = photograph.shape
+    bands = _bands(height, width)
+    ab = colorizer.predict_ab(_small_lightness(colorizer, photograph, bands))
+    channels = 3 if photograph.alpha is None else 4
+    out = np.empty((height, width * (1 + side_by_side), channels), depth)
+
+    def fill(rows):
+        lightness = photograph.lightness(rows)
+        out[rows, -width:, :3] = _color_band(lightness, ab, rows, height, depth)
+        if side_by_side:
+            grey = np.zeros((1, 1, 2), np.float32)
+            out[rows, :width, :3] = _color_band(lightness, grey, rows, height, depth)
+        if photograph.alpha is not None:
+            alpha = _to_depth(photograph.alpha[rows], depth)
+            out[rows, :, 3] = np.tile(alpha, 1 + side_by_side)
+
+    if len(bands) == 1:
+        fill(bands[0])
+    else:
+        with ThreadPoolExecutor(BANDS_AT_ONCE) as pool:
+            list(pool.map(fill, bands))
     return out
 
 
@@ -171,7 +220,7 @@ def colorizer_for(run=config.DEFAULT_RUN, **decoding):
         the course.
     **decoding
         What to change in the run's `DecodeConfig`: ``working_size``, ``temperature``,
-        ``vividness``. None leaves the run's own value.
+        ``vividness``, ``saturation``. None leaves the run's own value.
 
     Returns
     -------
@@ -187,75 +236,53 @@ def colorizer_for(run=config.DEFAULT_RUN, **decoding):
     return Colorizer(run.network(), run.decoding.replace(**decoding), weights)
 
 
-def plan_outputs(sources, output):
-    """Decide where each colored photograph goes, and see that it can go there.
-
-    Parameters
-    ----------
-    sources : sequence of path-like
-        Image files.
-    output : path-like
-        An image file's name for a single photograph, else a folder, which is made if missing.
-
-    Returns
-    -------
-    list of (pathlib.Path, pathlib.Path)
-        Source and target. Photographs of the same name get ``-2``, ``-3``, ... appended.
-
-    Raises
-    ------
-    colorlib.images.ImageError
-        If several photographs are to go into one file, or the folder can't be made.
-    """
-    output = Path(output)
-    sources = [Path(source) for source in sources]
-    if output.suffix.lower() in images.EXTENSIONS and not output.is_dir():
-        if len(sources) > 1:
-            raise images.ImageError(f"{output}: is one file for several photographs; name a folder")
-        return [(sources[0], output)]
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = error.strerror or error
-        raise images.ImageError(f"{output}: can't be made ({reason}); choose another") from None
-    taken, targets = set(), []
-    for source in sources:
-        target = _free_name(output, source, taken)
-        taken.add(target)
-        targets.append((source, target))
-    return targets
-
-
-def colorize_file(colorizer, source, target):
-    """Color one image file.
-
-    Parameters
-    ----------
-    colorizer : Colorizer
-    source, target : path-like
-        Read from and written to; the target's ending decides its format.
-
-    Raises
-    ------
-    colorlib.images.ImageError
-        If the source can't be read, or the target can't be written or is the source.
-    """
-    if Path(target).exists() and Path(target).samefile(source):
-        raise images.ImageError(f"{source}: would overwrite itself; choose another output")
-    images.write(target, colorizer(images.read(source)))
-
-
-def _free_name(folder, source, taken):
-    suffix = source.suffix if source.suffix.lower() in images.EXTENSIONS else ".png"
-    target, number = folder / f"{source.stem}{suffix}", 1
-    while target in taken:
-        number += 1
-        target = folder / f"{source.stem}-{number}{suffix}"
-    return target
-
-
 def _shrink(lightness, height, width):
     shrinks = height * width < lightness.size
     how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
     resized = cv2.resize(lightness, (width, height), interpolation=how)
     return np.clip(resized, 0, colorspace.L_MAX)
+
+
+def _bands(height, width):
+    rows = max(1, BAND // width)
+    return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
+
+
+def _small_lightness(colorizer, photograph, bands):
+    height, width = photograph.shape
+    h, w = working_shape(height, width, colorizer.decoding.working_size)
+    factor = min(height // h, width // w) // FINENESS
+    if len(bands) == 1 or factor < 2:
+        parts = [photograph.lightness(rows) for rows in bands]
+        return np.concatenate(parts)
+    parts = []
+    for rows in bands:
+        lightness = photograph.lightness(rows)
+        size = (round(width / factor), max(1, round(len(lightness) / factor)))
+        parts.append(cv2.resize(lightness, size, interpolation=cv2.INTER_AREA))
+    return np.concatenate(parts)
+
+
+def _color_band(lightness, ab, rows, height, depth):
+    full = _resized_band(ab, rows, height, lightness.shape[1])
+    lab = cv2.merge([lightness, full])
+    if depth == np.uint16:
+        return colorspace.lab_to_rgb16(colorspace.clip_to_gamut(lab, tolerance=FINE_TOLERANCE))
+    return colorspace.to_uint8(colorspace.lab_to_rgb(colorspace.clip_to_gamut(lab)))
+
+
+# What cv2.resize would give for these rows of the whole; it is linear in each direction.
+def _resized_band(ab, rows, height, width):
+    y = (np.arange(rows.start, rows.stop) + 0.5) * (len(ab) / height) - 0.5
+    y = np.clip(y, 0, len(ab) - 1)
+    above = y.astype(int)
+    below = np.minimum(above + 1, len(ab) - 1)
+    share = (y - above).astype(np.float32)[:, None, None]
+    stretched = ab[above] * (1 - share) + ab[below] * share
+    return cv2.resize(stretched, (width, len(stretched)), interpolation=cv2.INTER_LINEAR)
+
+
+def _to_depth(alpha, depth):
+    if alpha.dtype == depth:
+        return alpha
+    return alpha.astype(depth) * depth(257) if depth == np.uint16 else (alpha >> 8).astype(depth)

@@ -134,11 +134,14 @@ class DecodeConfig:
     vividness : float
         How far rare colors are favored: 0 as the network was trained, 1 as if all colors had
         been rebalanced (`quantizer.rebalance`).
+    saturation : float
+        Factor on the colors' distance from grey: 0 leaves a grey photograph.
     """
 
     working_size: int = 64
     temperature: float = 0.38
     vividness: float = 0.0
+    saturation: float = 1.0
 
     def replace(self, **changes):
         """Return a copy with some fields changed; None leaves a field as it is."""

@@ -5,18 +5,26 @@ Decoding is Pillow's.
 """
 
 import contextlib
+import functools
 import os
+import stat
+import struct
 import tempfile
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pillow_heif
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp")
+EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif")
+"""Of files that can be written; GIF can only be read."""
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
 """What Pillow may try; it would hand others, such as EPS, to programs of the system."""
+
+BOMB = 2
+"""Times Pillow's MAX_IMAGE_PIXELS, above which it refuses to open: 178 megapixels."""
 
 GREY_TOLERANCE = 3
 """Largest difference between channels, in 8-bit levels, that still counts as grey."""
@@ -32,7 +40,7 @@ def read(path):
     Parameters
     ----------
     path : path-like or binary file object
-        JPEG, PNG, WebP, TIFF, BMP or GIF (its first frame).
+        JPEG, PNG, WebP, TIFF, BMP, GIF, AVIF or HEIF; of several frames the first.
 
     Returns
     -------
@@ -46,13 +54,37 @@ def read(path):
         If there is no such file, it is a folder, it is no image, it is cut off, or its header
         announces so many pixels that decoding it could exhaust the memory.
     """
+    with opened(path) as image:
+        image.load()
+        return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+
+
+@contextlib.contextmanager
+def opened(path):
+    """Open an image file, and name it in whatever goes wrong with it inside the block.
+
+    Parameters
+    ----------
+    path : path-like or binary file object
+
+    Yields
+    ------
+    PIL.Image.Image
+        Of which only the header has been read.
+
+    Raises
+    ------
+    ImageError
+        As `read` does.
+    """
     name = path if isinstance(path, str | Path) else getattr(path, "name", path)
+    _register_heif()
     try:
+        _refuse_pipe(path)
         with Image.open(path, formats=FORMATS) as image:
-            if image.width * image.height > Image.MAX_IMAGE_PIXELS:
-                raise Image.DecompressionBombError
-            image.load()
-            return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+            yield image
+    except ImageError:
+        raise
     except FileNotFoundError:
         raise ImageError(f"{name}: no such file; check the path") from None
     except IsADirectoryError:
@@ -63,10 +95,13 @@ def read(path):
         reason = "is empty" if _is_empty(path) else "is not an image Pillow can read"
         raise ImageError(f"{name}: {reason}; give a JPEG, PNG, WebP, TIFF or BMP") from None
     except Image.DecompressionBombError:
-        limit = Image.MAX_IMAGE_PIXELS // 10**6
+        limit = BOMB * Image.MAX_IMAGE_PIXELS // 10**6
         raise ImageError(f"{name}: has over {limit} megapixels; make it smaller first") from None
+    except MemoryError:
+        raise ImageError(f"{name}: takes more memory than there is; make it smaller") from None
     except Exception as error:  # Pillow raises nearly anything on damaged files
-        raise ImageError(f"{name}: is damaged or cut off ({error}); get it anew") from None
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ImageError(f"{name}: is damaged or cut off ({reason}); get it anew") from None
 
 
 def write(path, rgb, quality=95):
@@ -86,15 +121,44 @@ def write(path, rgb, quality=95):
     ImageError
         If the ending names no known format or the file can't be written.
     """
-    path = Path(path)
-    if path.suffix.lower() not in EXTENSIONS:
+    image_format = format_of(path)
+    with explained_writing(path), replacing(path) as temporary:
+        Image.fromarray(rgb).save(temporary, format=image_format, quality=quality)
+
+
+def format_of(path):
+    """Say in which format a file of this name is written.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    str
+        Pillow's name of the format.
+
+    Raises
+    ------
+    ImageError
+        If the ending names no known format.
+    """
+    _register_heif()
+    suffix = Path(path).suffix.lower()
+    if suffix not in EXTENSIONS:
         raise ImageError(f"{path}: unknown ending; use one of {' '.join(EXTENSIONS)}")
-    image_format = Image.registered_extensions()[path.suffix.lower()]
+    return Image.registered_extensions()[suffix]
+
+
+@contextlib.contextmanager
+def explained_writing(path):
+    """Turn what goes wrong while a file is written into an `ImageError` that names it."""
     try:
-        with replacing(path) as temporary:
-            Image.fromarray(rgb).save(temporary, format=image_format, quality=quality)
-    except OSError as error:
-        reason = error.strerror or error
+        yield
+    except ImageError:
+        raise
+    except (OSError, ValueError, MemoryError, struct.error) as error:
+        reason = getattr(error, "strerror", None) or error or "out of memory"
         raise ImageError(f"{path}: can't be written ({reason}); choose another place") from None
 
 
@@ -172,6 +236,19 @@ def _to_rgb(image):
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return image.convert("RGB")
+
+
+# A pipe or a device would keep Pillow waiting for ever.
+def _refuse_pipe(path):
+    if isinstance(path, str | Path) and not stat.S_ISREG(mode := Path(path).stat().st_mode):
+        if stat.S_ISDIR(mode):
+            raise IsADirectoryError
+        raise ImageError(f"{path}: is no file but a pipe or a device; name an image file")
+
+
+@functools.cache
+def _register_heif():
+    pillow_heif.register_heif_opener()
 
 
 def _is_empty(path):

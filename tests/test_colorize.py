@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from colorlib import colorize, colorspace, config, images, model, quantizer, samples
+from colorlib import colorize, colorspace, config, model, photographs, quantizer, samples
 
 
 @pytest.fixture(scope="module")
@@ -75,24 +75,44 @@ def test_a_working_size_without_pixels_is_refused():
         colorize.Colorizer(None, config.DecodeConfig(working_size=4))
 
 
-def test_outputs_never_collide(tmp_path):
-    targets = colorize.plan_outputs(["a/x.jpg", "b/x.jpg", "c/x.png", "d/x.jpg"], tmp_path)
-    names = [target.name for _, target in targets]
-    assert names == ["x.jpg", "x-2.jpg", "x.png", "x-3.jpg"]
+def test_a_photograph_in_bands_is_the_photograph_at_once(colorizer, monkeypatch):
+    rgb = samples.square("coffee", 200)
+    photograph = photographs.Photograph(rgb)
+    whole = colorize.render(colorizer, photograph)
+    monkeypatch.setattr(colorize, "BAND", 200 * 37)
+    again = colorize.render(colorizer, photograph)
+    # what the network sees is shrunk in two steps then
+    assert np.abs(whole.astype(int) - again).max() <= 2
+    assert np.abs(whole.astype(int) - colorizer(rgb)).max() <= 4
 
 
-def test_one_file_can_be_named_several_cannot(tmp_path):
-    one = tmp_path / "out.jpg"
-    assert colorize.plan_outputs(["x.png"], one)[0][1] == one
-    with pytest.raises(images.ImageError, match="name a folder"):
-        colorize.plan_outputs(["x.png", "y.png"], one)
+def test_side_by_side_and_alpha(colorizer, rng):
+    rgb, alpha = rng.integers(0, 256, (2, 20, 30, 3), dtype=np.uint8)
+    photograph = photographs.Photograph(rgb, alpha[..., 0])
+    both = colorize.render(colorizer, photograph, side_by_side=True)
+    assert both.shape == (20, 60, 4)
+    np.testing.assert_array_equal(both[:, 30:], colorize.render(colorizer, photograph))
+    np.testing.assert_array_equal(both[:, :30, 3], alpha[..., 0])
+    assert np.ptp(both[:, :30, :3], axis=-1).max() <= 1
 
 
-def test_the_source_is_not_overwritten(colorizer, tmp_path):
-    path = tmp_path / "x.png"
-    images.write(path, samples.square("coffee", 16))
-    with pytest.raises(images.ImageError, match="overwrite itself"):
-        colorize.colorize_file(colorizer, path, path)
+def test_16_bits_keep_their_lightness(colorizer, rng):
+    grey = rng.integers(0, 65536, (40, 50)).astype(np.uint16)
+    photograph = photographs.Photograph(grey)
+    colored = colorize.render(colorizer, photograph, np.uint16)
+    again = photographs.Photograph(colored).lightness()
+    assert colored.dtype == np.uint16 and np.abs(again - photograph.lightness()).max() < 0.005
+
+
+def test_saturation_scales_the_colors(colorizer):
+    lightness = np.full((32, 32), 50, np.float32)
+    plain = colorizer.predict_ab(lightness)
+    grey, more = (
+        colorize.Colorizer(colorizer.network, colorizer.decoding.replace(saturation=factor))
+        for factor in (0, 2)
+    )
+    assert not grey.predict_ab(lightness).any()
+    np.testing.assert_allclose(more.predict_ab(lightness), 2 * plain, rtol=1e-5)
 
 
 def test_the_default_run_colors_unseen_photographs():

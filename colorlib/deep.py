@@ -1,0 +1,163 @@
+"""Color in 16 bits, which Pillow has no pixels for: PNG and TIFF files in and out.
+
+Not here: files of 8 bits per channel (`colorlib.photographs`), though a TIFF file of those is
+written here too, since it takes the same tags. Reading is OpenCV's, for pixels alone; PNG's chunks
+are those of its specification (third edition, section 11), TIFF's tags those of TIFF 6.0.
+"""
+
+import struct
+import zlib
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, TiffImagePlugin
+
+BITS_PER_SAMPLE = TiffImagePlugin.BITSPERSAMPLE
+
+SIGNATURE_AND_HEADER = 33
+"""Bytes of a PNG file up to the end of its first chunk, behind which the others may stand."""
+
+STRIP = 2**20
+"""Bytes of a TIFF file's strip, about."""
+
+
+def is_deep(image):
+    """Say whether a file holds color, or grey with transparency, in 16 bits per channel.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        As Pillow opened it, not loaded yet: it would give 8 bits. (Grey alone in 16 bits it does
+        hold.)
+
+    Returns
+    -------
+    bool
+    """
+    if image.format == "PNG":
+        return (
+            image.tile and "16" in str(image.tile[0].args) and image.mode in ("RGB", "RGBA", "LA")
+        )
+    if image.format == "TIFF":
+        bits = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, ())
+        return image.mode in ("RGB", "RGBA", "LA") and set(bits) == {16}
+    return False
+
+
+def read(path):
+    """Read the pixels of such a file.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    ndarray of uint16, shape (height, width, 3 or 4), or None
+        RGB or RGBA as they are stored: no profile, no orientation applied. None if OpenCV can't
+        read it, or not in 16 bits.
+    """
+    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
+        return None
+    order = cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB
+    return cv2.cvtColor(pixels, order)
+
+
+def write_png(path, pixels, profile=None, kept=None):
+    """Write a PNG file of 16 bits per channel.
+
+    Parameters
+    ----------
+    path : path-like
+    pixels : ndarray of uint16, shape (height, width, 3 or 4)
+        RGB or RGBA.
+    profile : bytes, optional
+        An ICC profile.
+    kept : dict, optional
+        From `metadata.collect`.
+    """
+    kept = kept or {}
+    order = cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR
+    _, encoded = cv2.imencode(".png", cv2.cvtColor(pixels, order))
+    chunks = []
+    if profile:
+        chunks.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(profile)))
+    if "dpi" in kept:
+        per_metre = [round(dpi / 0.0254) for dpi in kept["dpi"]]
+        chunks.append((b"pHYs", struct.pack(">IIB", *per_metre, 1)))
+    if "exif" in kept:
+        chunks.append((b"eXIf", kept["exif"].removeprefix(b"Exif\0\0")))
+    texts = {name: text.encode() for name, text in kept.get("texts", {}).items()}
+    if "xmp" in kept:
+        texts["XML:com.adobe.xmp"] = kept["xmp"]
+    for name, text in texts.items():
+        chunks.append((b"iTXt", name.encode("latin-1", "replace") + b"\0\0\0\0\0" + text))
+    with Path(path).open("wb") as file:
+        file.write(encoded[:SIGNATURE_AND_HEADER])
+        for kind, data in chunks:
+            file.write(struct.pack(">I", len(data)) + kind + data)
+            file.write(struct.pack(">I", zlib.crc32(kind + data)))
+        file.write(encoded[SIGNATURE_AND_HEADER:])
+
+
+def write_tiff(path, pixels, profile=None, kept=None):
+    """Write a TIFF file, uncompressed.
+
+    Parameters
+    ----------
+    path : path-like
+    pixels : ndarray of uint8 or uint16, shape (height, width, 3 or 4)
+        RGB or RGBA.
+    profile : bytes, optional
+        An ICC profile.
+    kept : dict, optional
+        From `metadata.collect`.
+    """
+    kept = kept or {}
+    height, width, channels = pixels.shape
+    row = width * channels * pixels.itemsize
+    rows = max(1, STRIP // row)
+    sizes = [row * min(rows, height - top) for top in range(0, height, rows)]
+    directory = TiffImagePlugin.ImageFileDirectory_v2(b"II\x2a\x00\x08\x00\x00\x00")
+    _describe(directory, profile, kept)
+    layout = {
+        TiffImagePlugin.IMAGEWIDTH: width,
+        TiffImagePlugin.IMAGELENGTH: height,
+        BITS_PER_SAMPLE: (8 * pixels.itemsize,) * channels,
+        TiffImagePlugin.COMPRESSION: 1,
+        TiffImagePlugin.PHOTOMETRIC_INTERPRETATION: 2,
+        TiffImagePlugin.SAMPLESPERPIXEL: channels,
+        TiffImagePlugin.ROWSPERSTRIP: rows,
+        TiffImagePlugin.STRIPOFFSETS: tuple(int(x) for x in np.cumsum([0, *sizes[:-1]])),
+        TiffImagePlugin.STRIPBYTECOUNTS: tuple(sizes),
+    }
+    if channels == 4:
+        layout[TiffImagePlugin.EXTRASAMPLES] = 2
+    for tag, value in layout.items():
+        directory[tag] = value
+    with Path(path).open("wb") as file:
+        directory.save(file)
+        for top in range(0, height, rows):
+            file.write(
+                np.ascontiguousarray(pixels[top : top + rows], pixels.dtype.newbyteorder("<"))
+            )
+
+
+def _describe(directory, profile, kept):
+    if "exif" in kept:
+        exif = Image.Exif()
+        exif.load(kept["exif"])
+        for tag in exif:
+            group = exif.get_ifd(tag) if tag in TiffImagePlugin.TiffTags.TAGS_V2_GROUPS else None
+            directory[tag] = group or exif[tag]
+    if "dpi" in kept:
+        directory[TiffImagePlugin.RESOLUTION_UNIT] = 2
+        directory[TiffImagePlugin.X_RESOLUTION], directory[TiffImagePlugin.Y_RESOLUTION] = kept[
+            "dpi"
+        ]
+    if "xmp" in kept:
+        directory[TiffImagePlugin.XMP] = kept["xmp"]
+    if profile:
+        directory[TiffImagePlugin.ICCPROFILE] = profile

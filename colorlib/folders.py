@@ -1,0 +1,242 @@
+"""Many photographs: paths -> where each colored one goes, and all of them colored.
+
+Not here: what happens to one photograph (`colorlib.photographs`, `colorlib.colorize`) and what is
+said about it (`colorlib.commands_color`).
+"""
+
+import dataclasses
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from colorlib import colorize, images, photographs
+
+READABLE = (*images.EXTENSIONS, ".gif")
+"""Endings of the files that are taken from a folder."""
+
+AT_ONCE = min(4, os.cpu_count() or 1)
+"""Photographs colored at the same time."""
+
+LARGE = 2**24
+"""Pixels from which a photograph has the memory to itself."""
+
+COLORED, KEPT, FAILED = "colored", "kept", "failed"
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A photograph to color.
+
+    Attributes
+    ----------
+    source, target : pathlib.Path
+        Read from and written to.
+    problem : str
+        Why it can't be done, with the remedy; empty if it can.
+    """
+
+    source: Path
+    target: Path
+    problem: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    Attributes
+    ----------
+    job : Job
+    fate : {"colored", "kept", "failed"}
+        Kept is a target that was there before.
+    why : str
+        A line that names the file: why it failed, or what of it could not be kept.
+    """
+
+    job: Job
+    fate: str
+    why: str = ""
+
+
+def plan(paths, output, recursive=False):
+    """Decide where each colored photograph goes.
+
+    Parameters
+    ----------
+    paths : sequence of path-like
+        Image files, and folders of them.
+    output : path-like
+        An image file's name for a single photograph, else a folder, which is made if missing.
+        What lies in subfolders of a folder keeps its place below `output`.
+    recursive : bool
+        Whether to look into the subfolders of folders too. Hidden files and folders, and `output`
+        itself, are left out. A GIF, which can't be written, becomes ``NAME.gif.png``.
+
+    Returns
+    -------
+    list of Job
+        Each photograph once. Those that would get the same name, or names that differ only in
+        upper and lower case, get ``-2``, ``-3``, ... appended.
+
+    Raises
+    ------
+    colorlib.images.ImageError
+        If several photographs are to go into one file, or the folder can't be made.
+    """
+    output, paths = Path(output), [Path(path) for path in paths]
+    if output.suffix.lower() in images.EXTENSIONS and not output.is_dir():
+        if len(paths) > 1 or paths[0].is_dir():
+            raise images.ImageError(f"{output}: is one file for several photographs; name a folder")
+        return _guarded([Job(paths[0], output)])
+    _make(output)
+    jobs, seen, taken = [], set(), set()
+    for path in paths:
+        found = _inside(path, output, recursive) if path.is_dir() else [Job(path, Path(path.name))]
+        for job in found:
+            if (real := job.source.resolve()) not in seen:
+                seen.add(real)
+                target = _free_name(output / job.target, taken)
+                taken.add(str(target).casefold())
+                jobs.append(_placed(dataclasses.replace(job, target=target)))
+    return _guarded(jobs)
+
+
+def color_all(colorizer, jobs, overwrite=False, side_by_side=False, at_once=AT_ONCE):
+    """Color photographs, several at once.
+
+    Parameters
+    ----------
+    colorizer : colorlib.colorize.Colorizer
+    jobs : sequence of Job
+    overwrite : bool
+        Whether to color photographs whose targets are there already.
+    side_by_side : bool
+        Put the grey photograph to the left of the colored one.
+    at_once : int
+        Large ones are colored one by one all the same.
+
+    Yields
+    ------
+    Outcome
+        One for each job, in their order. If the loop over them is left, jobs in hand are ended
+        and those behind them are not begun.
+    """
+    alone = threading.Lock()
+    pool = ThreadPoolExecutor(at_once)
+
+    def do(job):
+        return _do(job, colorizer, overwrite, side_by_side, alone)
+
+    try:
+        yield from pool.map(do, jobs)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def color_file(colorizer, source, target, side_by_side=False):
+    """Color one image file.
+
+    Parameters
+    ----------
+    colorizer : colorlib.colorize.Colorizer
+    source, target : path-like
+        Read from and written to; the target's ending decides its format.
+    side_by_side : bool
+        Put the grey photograph to the left of the colored one.
+
+    Returns
+    -------
+    bool
+        Whether its metadata could be kept.
+
+    Raises
+    ------
+    colorlib.images.ImageError
+        If the source can't be read or the target can't be written.
+    """
+    deep = photographs.holds_16_bits(target)
+    photograph = photographs.read(source)
+    depth = np.uint16 if deep and photograph.pixels.dtype == np.uint16 else np.uint8
+    pixels = colorize.render(colorizer, photograph, depth, side_by_side)
+    profile, kept = photograph.profile, photograph.kept
+    del photograph  # its pixels are not needed while the file is encoded
+    return photographs.write(target, pixels, profile, kept)
+
+
+def _do(job, colorizer, overwrite, side_by_side, alone):
+    if job.problem:
+        return Outcome(job, FAILED, job.problem)
+    if job.target.exists() and not overwrite:
+        return Outcome(job, KEPT)
+    try:
+        if photographs.count_pixels(job.source) < LARGE:
+            complete = color_file(colorizer, job.source, job.target, side_by_side)
+        else:
+            with alone:
+                complete = color_file(colorizer, job.source, job.target, side_by_side)
+    except images.ImageError as error:
+        return Outcome(job, FAILED, str(error))
+    except Exception as error:  # one odd file does not end the work on a folder
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Outcome(job, FAILED, f"{job.source}: can't be colored ({reason}); leave it out")
+    lost = "" if complete else f"{job.target}: without metadata, which are too long or damaged"
+    return Outcome(job, COLORED, lost)
+
+
+def _inside(folder, output, recursive):
+    errors, jobs = [], []
+    for place, folders, names in os.walk(folder, onerror=errors.append):
+        place = Path(place)
+        inner = [name for name in folders if recursive and not name.startswith(".")]
+        folders[:] = sorted(name for name in inner if not (place / name).samefile(output))
+        for name in sorted(names):
+            if Path(name).suffix.lower() in READABLE and not name.startswith("."):
+                jobs.append(Job(place / name, (place / name).relative_to(folder)))
+    for error in errors:
+        why = f"{error.filename}: can't be looked into ({error.strerror}); check its permissions"
+        jobs.append(Job(Path(error.filename), Path("unreadable"), why))
+    if not jobs:
+        remedy = "name a folder of image files" if recursive else "--recursive looks deeper"
+        jobs.append(Job(folder, Path("empty"), f"{folder}: has no photographs in it; {remedy}"))
+    return jobs
+
+
+def _guarded(jobs):
+    sources = {job.source.resolve() for job in jobs}
+    return [_checked(job, sources) for job in jobs]
+
+
+def _checked(job, sources):
+    if job.problem or job.target.resolve() not in sources:
+        return job
+    why = f"{job.target}: would overwrite a photograph; choose another output"
+    return dataclasses.replace(job, problem=why)
+
+
+def _placed(job):
+    try:
+        _make(job.target.parent)
+    except images.ImageError as error:
+        return dataclasses.replace(job, problem=job.problem or str(error))
+    return job
+
+
+def _free_name(target, taken):
+    if target.suffix.lower() not in images.EXTENSIONS:
+        target = target.with_name(f"{target.name}.png")
+    free, number = target, 1
+    while str(free).casefold() in taken:
+        number += 1
+        free = target.with_stem(f"{target.stem}-{number}")
+    return free
+
+
+def _make(folder):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise images.ImageError(f"{folder}: can't be made ({reason}); choose another") from None

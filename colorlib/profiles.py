@@ -1,0 +1,229 @@
+"""Color profiles: how light a pixel is in the color space that its file names.
+
+Not here: `colorlib.colorspace`, which knows sRGB alone. ICC.1:2022, sections 7, 8.3 and 10.
+
+A photograph is colored over its own L, so of a profile only its way to L is needed. Gray profiles
+and RGB profiles of three curves and a matrix (Adobe RGB, Display P3, ProPhoto) say it in a few
+numbers, which are read here and applied at the full depth of the pixels. Profiles made of tables
+(CMYK, some scanners) are left to ImageCms, in 8 bits: `to_srgb`.
+
+The colors that come out are sRGB. A file whose profile is sRGB keeps it; one with another gets
+sRGB's, since its own would make the new colors wrong; one without a profile gets none.
+"""
+
+import dataclasses
+import io
+import struct
+
+import numpy as np
+from PIL import ImageCms
+
+DEPTH = 2**16
+"""Levels at which curves are tabulated."""
+
+SRGB_MATRIX = np.array(
+    [[0.4361, 0.3851, 0.1431], [0.2225, 0.7169, 0.0606], [0.0139, 0.0971, 0.7141]]
+)
+"""sRGB's primaries in XYZ, as profiles have them: adapted to D50 (IEC 61966-2-1)."""
+
+SRGB_LUMINANCE = (0.21267127, 0.71515972, 0.07216882)
+"""Y of sRGB's primaries under D65, to which `colorspace` refers."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Lightness:
+    """The way from pixels to L.
+
+    Attributes
+    ----------
+    curves : ndarray of float32, shape (channels, 65536)
+        Luminance Y, in 0..1, that each level of each channel contributes: 3 channels, or 1.
+    srgb : bool
+        Whether this is sRGB's way.
+    """
+
+    curves: np.ndarray
+    srgb: bool = False
+
+    def __call__(self, pixels):
+        """Compute L.
+
+        Parameters
+        ----------
+        pixels : ndarray of uint8 or uint16, shape (height, width) or (height, width, 3)
+
+        Returns
+        -------
+        ndarray of float32, shape (height, width)
+            L in 0..100. 16-bit levels stay apart.
+        """
+        curves = self.curves[:, ::257] if pixels.dtype == np.uint8 else self.curves
+        if pixels.ndim == 2:
+            return to_lightness(curves.sum(axis=0)).astype(np.float32)[pixels]
+        channels = curves if len(curves) == 3 else np.repeat(curves / 3, 3, axis=0)
+        luminance = channels[0][pixels[..., 0]]
+        luminance += channels[1][pixels[..., 1]]
+        luminance += channels[2][pixels[..., 2]]
+        return to_lightness(luminance)
+
+
+def srgb():
+    """Return sRGB's way to L, for files that name no color space.
+
+    Returns
+    -------
+    Lightness
+    """
+    return Lightness(_weighted([_srgb_curve()] * 3, SRGB_LUMINANCE), srgb=True)
+
+
+def lab():
+    """Return the way to L for pixels that are L already, in 0 to full scale.
+
+    Returns
+    -------
+    Lightness
+    """
+    return Lightness(_weighted([_luminance(np.linspace(0, 100, DEPTH))], [1]))
+
+
+def lightness(data):
+    """Read the way to L out of a profile.
+
+    Parameters
+    ----------
+    data : bytes
+        An ICC profile.
+
+    Returns
+    -------
+    Lightness or None
+        None if the profile is made of tables, or is none: `to_srgb` may know more.
+    """
+    try:
+        return _read(data)
+    except (struct.error, ArithmeticError, ValueError, LookupError):
+        return None
+
+
+def to_srgb(image, data):
+    """Convert an image to sRGB by its profile, or as if it had none where that fails.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        8 bits per channel, of any mode.
+    data : bytes or None
+        Its ICC profile.
+
+    Returns
+    -------
+    PIL.Image.Image
+        RGB.
+    """
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(data))
+        target = ImageCms.createProfile("sRGB")
+        return ImageCms.profileToProfile(image, source, target, outputMode="RGB")
+    except Exception:  # no profile, one of another mode, or a damaged one
+        return image.convert("RGB")
+
+
+def srgb_profile():
+    """Return an ICC profile of sRGB, dated as its standard so that it is the same every time.
+
+    Returns
+    -------
+    bytes
+    """
+    data = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    return data[:24] + struct.pack(">6H", 1999, 10, 18, 0, 0, 0) + data[36:]
+
+
+def to_lightness(luminance):
+    """Convert relative luminance to L.
+
+    Parameters
+    ----------
+    luminance : ndarray of floating point
+        Y in 0..1.
+
+    Returns
+    -------
+    ndarray of the same dtype and shape
+        L in 0..100 (CIE 15).
+    """
+    luminance = np.clip(luminance, 0, 1)
+    curved = 116 * np.cbrt(luminance) - 16
+    return np.where(
+        luminance > (6 / 29) ** 3, curved, luminance * luminance.dtype.type((29 / 3) ** 3)
+    )
+
+
+def _read(data):
+    count = struct.unpack_from(">I", data, 128)[0]
+    entries = [struct.unpack_from(">4sII", data, 132 + 12 * i) for i in range(min(count, 100))]
+    tags = {name: data[start : start + size] for name, start, size in entries}
+    kind, connection = data[16:20], data[20:24]
+    if kind == b"GRAY":
+        curve = _curve(tags[b"kTRC"])
+        return Lightness(
+            _weighted([_luminance(100 * curve) if connection == b"Lab " else curve], [1])
+        )
+    if kind != b"RGB " or connection != b"XYZ " or b"A2B0" in tags:
+        return None
+    curves = [_curve(tags[name]) for name in (b"rTRC", b"gTRC", b"bTRC")]
+    columns = [
+        np.array(struct.unpack_from(">3i", tags[name], 8)) for name in (b"rXYZ", b"gXYZ", b"bXYZ")
+    ]
+    matrix = np.stack(columns, axis=1) / 65536
+    if not 0.9 < matrix[1].sum() < 1.1:
+        return None
+    same = np.abs(matrix - SRGB_MATRIX).max() < 0.003
+    if same and np.abs(np.stack(curves) - _srgb_curve()).max() < 0.01:
+        return srgb()
+    return Lightness(_weighted(curves, matrix[1] / matrix[1].sum()))
+
+
+def _curve(tag):
+    x = np.linspace(0, 1, DEPTH)
+    kind = tag[:4]
+    if kind == b"curv":
+        count = struct.unpack_from(">I", tag, 8)[0]
+        values = np.frombuffer(tag, ">u2", count, 12).astype(np.float64)
+        if count < 2:
+            return x ** (values[0] / 256) if count else x
+        return np.interp(x, np.linspace(0, 1, count), values / 65535)
+    if kind == b"para":
+        number = struct.unpack_from(">H", tag, 8)[0]
+        values = struct.unpack_from(f">{(1, 3, 4, 5, 7)[number]}i", tag, 12)
+        return np.clip(_parametric(x, number, [value / 65536 for value in values]), 0, 1)
+    raise ValueError(f"no curve: {kind}")
+
+
+def _parametric(x, number, values):
+    # the function types 0 to 4 of ICC.1:2022, table 68, as cases of the last of them
+    g, a, b, c, d, e, f = [*values, *(0,) * 7][:7]
+    if number == 0:
+        a, b, c, d, e, f = 1, 0, 0, 0, 0, 0
+    elif number in (1, 2):
+        e = f = c if number == 2 else 0
+        c, d = 0, -b / a
+    power = np.maximum(a * x + b, 0) ** g + e
+    return np.where(x >= d, power, c * x + f)
+
+
+def _srgb_curve():
+    x = np.linspace(0, 1, DEPTH)
+    return np.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
+
+
+def _luminance(lightness):
+    fy = (lightness + 16) / 116
+    return np.where(lightness > 8, fy**3, lightness * (3 / 29) ** 3)
+
+
+def _weighted(curves, weights):
+    return np.stack([curve * weight for curve, weight in zip(curves, weights, strict=True)]).astype(
+        np.float32
+    )

@@ -1,0 +1,184 @@
+"""Many photographs, odd and hostile ones among them."""
+
+import os
+import threading
+
+import numpy as np
+import odd_files
+import pytest
+from PIL import Image
+
+from colorlib import colorize, config, folders, images, photographs, samples
+
+
+class Dyer:
+    """A network that says the same everywhere."""
+
+    def predict_on_batch(self, lightness):
+        logits = np.zeros((1, lightness.shape[1] // 4, lightness.shape[2] // 4, 313), np.float32)
+        logits[..., 200] = 9
+        return logits
+
+
+@pytest.fixture
+def colorizer():
+    return colorize.Colorizer(Dyer(), config.DecodeConfig(working_size=16))
+
+
+@pytest.fixture
+def album(tmp_path):
+    """Three photographs, in a folder, a subfolder and a hidden one."""
+    folder = tmp_path / "album"
+    for place in ("", "summer", ".thumbnails"):
+        (folder / place).mkdir(exist_ok=True, parents=True)
+        images.write(folder / place / "x.png", samples.square("coffee", 16))
+    (folder / "notes.txt").write_text("not an image")
+    return folder
+
+
+def places(jobs, output):
+    return [str(job.target.relative_to(output)) for job in jobs if not job.problem]
+
+
+def test_outputs_never_collide(tmp_path):
+    names = ["a/x.jpg", "b/x.jpg", "c/x.png", "d/x.jpg", "e/X.JPG", "f/x.gif", "g/noending"]
+    jobs = folders.plan(names, tmp_path)
+    assert places(jobs, tmp_path) == [
+        *("x.jpg", "x-2.jpg", "x.png", "x-3.jpg", "X-4.JPG", "x.gif.png", "noending.png"),
+    ]
+
+
+def test_folders_keep_their_structure(album, tmp_path):
+    out = tmp_path / "out"
+    assert places(folders.plan([album], out), out) == ["x.png"]
+    assert places(folders.plan([album], out, recursive=True), out) == ["x.png", "summer/x.png"]
+    twice = folders.plan([album, album / "x.png", album / "summer"], out, recursive=True)
+    assert places(twice, out) == ["x.png", "summer/x.png"]
+
+
+def test_what_was_colored_is_not_colored_again(album, colorizer):
+    out = album / "colored"
+    for fate in ("colored", "kept"):
+        outcomes = list(folders.color_all(colorizer, folders.plan([album], out, True)))
+        assert [outcome.fate for outcome in outcomes] == [fate] * 2
+    (out / "x.png").write_bytes(b"mine")
+    list(folders.color_all(colorizer, folders.plan([album], out, True)))
+    assert (out / "x.png").read_bytes() == b"mine"
+    list(folders.color_all(colorizer, folders.plan([album], out, True), overwrite=True))
+    assert images.read(out / "x.png").shape == (16, 16, 3)
+
+
+def test_photographs_are_not_overwritten(album, colorizer):
+    before = (album / "x.png").read_bytes()
+    (album / "link.png").symlink_to(album / "summer" / "x.png")
+    for paths, output in (
+        ([album], album),
+        ([album / "x.png"], album / "x.png"),
+        ([album / "summer" / "x.png", album / "x.png"], album),
+        ([album / "summer" / "x.png"], album / "link.png"),
+    ):
+        outcomes = list(folders.color_all(colorizer, folders.plan(paths, output), overwrite=True))
+        assert any("would overwrite" in outcome.why for outcome in outcomes)
+    assert (album / "x.png").read_bytes() == (album / "summer" / "x.png").read_bytes() == before
+
+
+def test_one_file_can_be_named_several_cannot(tmp_path, album):
+    one = tmp_path / "out.jpg"
+    assert folders.plan(["x.png"], one)[0].target == one
+    for paths in (["x.png", "y.png"], [album]):
+        with pytest.raises(images.ImageError, match="name a folder"):
+            folders.plan(paths, one)
+
+
+def test_a_folder_without_photographs_says_so(tmp_path):
+    (tmp_path / "none").mkdir()
+    for recursive, remedy in ((False, "--recursive"), (True, "name a folder")):
+        (job,) = folders.plan([tmp_path / "none"], tmp_path / "out", recursive)
+        assert str(tmp_path / "none") in job.problem and remedy in job.problem
+
+
+def test_loops_of_links_end(album, tmp_path):
+    (album / "again").symlink_to(album)
+    out = tmp_path / "out"
+    assert places(folders.plan([album], out, True), out) == ["x.png", "summer/x.png"]
+
+
+@pytest.mark.parametrize("name", odd_files.ODD)
+def test_odd_files_are_colored(tmp_path, colorizer, name):
+    path = tmp_path / name
+    path.write_bytes(odd_files.ODD[name])
+    (outcome,) = folders.color_all(colorizer, folders.plan([path], tmp_path / "out"))
+    assert outcome.fate == "colored", outcome.why
+    before, after = photographs.read(path), photographs.read(outcome.job.target)
+    assert after.shape == before.shape
+    assert after.pixels.dtype == before.pixels.dtype
+    has_alpha = before.alpha is not None and path.suffix != ".gif"
+    assert (after.alpha is not None) == has_alpha
+    assert np.abs(before.lightness() - after.lightness()).mean() < 2
+
+
+def test_hostile_files_are_refused_and_the_others_are_done(tmp_path, colorizer):
+    for name, (data, _) in odd_files.HOSTILE.items():
+        (tmp_path / name).write_bytes(data)
+    paths = [tmp_path / name for name in odd_files.HOSTILE]
+    images.write(tmp_path / "good.png", samples.square("coffee", 16))
+    paths += [odd_files.pipe(tmp_path), tmp_path / "missing.jpg", tmp_path / "good.png"]
+    *refused, pipe, missing, good = folders.color_all(
+        colorizer, folders.plan(paths, tmp_path / "out")
+    )
+    for outcome in refused:
+        reason = odd_files.HOSTILE[outcome.job.source.name][1]
+        assert outcome.fate == "failed" and reason in outcome.why, outcome
+        assert str(outcome.job.source) in outcome.why and ";" in outcome.why
+        assert "\n" not in outcome.why
+    assert "pipe" in pipe.why and "no such file" in missing.why and good.fate == "colored"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
+
+
+def test_a_fault_of_our_own_names_the_file(album, colorizer, monkeypatch):
+    monkeypatch.setattr(colorize, "render", lambda *_: 1 / 0)
+    (outcome,) = folders.color_all(colorizer, folders.plan([album / "x.png"], album / "out"))
+    assert "x.png" in outcome.why and "ZeroDivisionError" in outcome.why
+
+
+def test_leaving_in_the_middle_leaves_whole_files(tmp_path, colorizer):
+    for number in range(12):
+        images.write(tmp_path / f"{number}.png", samples.square("coffee", 16))
+    outcomes = folders.color_all(colorizer, folders.plan([tmp_path], tmp_path / "out"), at_once=2)
+    next(outcomes)
+    outcomes.close()
+    written = list((tmp_path / "out").iterdir())
+    assert 1 <= len(written) < 12 and all(path.suffix == ".png" for path in written)
+    assert all(images.read(path).shape == (16, 16, 3) for path in written)
+
+
+def test_large_ones_are_alone(tmp_path, colorizer, monkeypatch):
+    running, most = set(), []
+
+    def color_file(_, source, target, side_by_side):
+        running.add(source)
+        most.append(len(running))
+        threading.Event().wait(0.01)
+        running.discard(source)
+        return True
+
+    for number in range(6):
+        images.write(tmp_path / f"{number}.png", samples.square("coffee", 16))
+    monkeypatch.setattr(folders, "LARGE", 1)
+    monkeypatch.setattr(folders, "color_file", color_file)
+    list(folders.color_all(colorizer, folders.plan([tmp_path], tmp_path / "out"), at_once=4))
+    assert max(most) == 1
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look into any folder")
+def test_a_locked_folder_is_reported(album, tmp_path):
+    (album / "summer").chmod(0)
+    jobs = folders.plan([album], tmp_path / "out", recursive=True)
+    (album / "summer").chmod(0o700)
+    assert any("permissions" in job.problem for job in jobs)
+
+
+def test_gifs_and_deep_pixels_where_the_format_has_8_bits(tmp_path, colorizer):
+    (tmp_path / "deep.png").write_bytes(odd_files.ODD["alpha16.png"])
+    folders.color_file(colorizer, tmp_path / "deep.png", tmp_path / "deep.webp")
+    assert Image.open(tmp_path / "deep.webp").mode == "RGBA"
