@@ -152,9 +152,8 @@ def turn(job):
 
 def convert(rgb):
     """Row 5, for one batch: in the same steps as ours."""
-    step = max(1, generator.CHUNK // rgb.shape[1] ** 2)
-    for start in range(0, len(rgb), step):
-        colorspace.rgb_to_lab8(rgb[start : start + step].reshape(-1, *rgb.shape[2:]))
+    for part in np.array_split(rgb, -(-len(rgb) * rgb.shape[1] ** 2 // generator.CHUNK)):
+        colorspace.rgb_to_lab8(part.reshape(-1, *rgb.shape[2:]))
 
 
 def prepare(folder, rgb, crop):

@@ -21,8 +21,11 @@ from colorlib.store import squares
 STRIDE = 4
 """Input pixels a side for each pixel of the network's output."""
 
-CHUNK = 2**18
-"""Pixels that are encoded at once: few steps in Python, and little memory."""
+CHUNK = 2**17
+"""Pixels that are encoded at once: few steps in Python, and what a core's own cache holds."""
+
+LIGHTNESS = np.arange(256, dtype=np.float32) * np.float32(colorspace.L_MAX / 255)
+"""L for each of its 8-bit values."""
 
 
 class ColorBatches(keras.utils.PyDataset):
@@ -105,18 +108,11 @@ class ColorBatches(keras.utils.PyDataset):
             The ab code of each output pixel: the mean over its 4x4 input pixels.
         """
         count = len(self.indices)
-        first, last = (k * count // self.batches for k in (index, index + 1))
-        chosen = self.indices[self._order(epoch)[first:last]]
+        chosen = self.indices[self._order(epoch)[_share(count, self.batches, index)]]
         tops, lefts, mirrored = self._cuts(len(chosen), epoch, index)
-        lightness = np.empty((len(chosen), self.crop, self.crop, 1), np.float32)
-        codes = np.empty((len(chosen), self.crop // STRIDE, self.crop // STRIDE), np.int32)
-        step = max(1, CHUNK // self.crop**2)
-        for start in range(0, len(chosen), step):
-            part = slice(start, start + step)
-            crops = read_images(self.store, chosen[part], tops[part], lefts[part], self.crop)
-            _mirror(crops, mirrored[part])
-            _encode_into(lightness[part], codes[part], crops)
-        return lightness, codes
+        crops = read_images(self.store, chosen, tops, lefts, self.crop)
+        _mirror(crops, mirrored)
+        return encode(crops)
 
     def _order(self, epoch):
         if not self.train:
@@ -205,7 +201,10 @@ def encode(rgb):
     count, size = rgb.shape[:2]
     lightness = np.empty((count, size, size, 1), np.float32)
     codes = np.empty((count, size // STRIDE, size // STRIDE), np.int32)
-    _encode_into(lightness, codes, rgb)
+    parts = min(count, -(-count * size**2 // CHUNK))
+    for k in range(parts):
+        part = _share(count, parts, k)
+        _encode_into(lightness[part], codes[part], rgb[part])
     return lightness, codes
 
 
@@ -213,13 +212,14 @@ def _encode_into(lightness, codes, rgb):
     count, size = rgb.shape[:2]
     # (n, s, s, 3) -> (n * s, s, 3): one tall image, so OpenCV is called once for all
     lab = colorspace.rgb_to_lab8(rgb.reshape(count * size, size, 3))
-    planes = np.empty((3, *lab.shape[:2]), np.uint8)
-    cv2.split(lab, list(planes))  # into `planes`, where a and b are one tall image
-    scale = np.float32(colorspace.L_MAX / 255)
-    np.multiply(planes[0], scale, out=lightness.reshape(planes[0].shape))
+    cv2.LUT(cv2.extractChannel(lab, 0), LIGHTNESS, lightness.reshape(count * size, size))
     # the mean over 4x4 as twice the mean over 2x2, for which OpenCV has a much faster path
-    a, b = _halve(_halve(planes[1:].reshape(-1, size))).reshape(2, *codes.shape)
-    codes[:] = quantizer.ab_codes(a, b)
+    a, b = cv2.split(_halve(_halve(lab)))[1:]
+    codes.reshape(a.shape)[:] = quantizer.ab_codes(a, b)
+
+
+def _share(count, parts, k):
+    return slice(k * count // parts, (k + 1) * count // parts)
 
 
 def _halve(image):
