@@ -105,7 +105,7 @@ def load(path):
     Raises
     ------
     OSError, KeyError, ValueError
-        If the file can't be read or holds the weights of another network.
+        If the file can't be read, holds the weights of another network, or leads to other files.
     """
     layers, norms = [], 0
     with h5py.File(path) as file:
@@ -129,12 +129,26 @@ def load(path):
 def _arrays(file, kind, number, count):
     # Keras calls the layers of a kind conv2d, conv2d_1, conv2d_2, ...
     name = f"layers/{kind}_{number}/vars" if number else f"layers/{kind}/vars"
-    found = [file[f"{name}/{i}"] for i in range(count)]
-    if any(array.size > LARGEST for array in found):
-        raise ValueError(f"{name}: far too large")
-    arrays = [array[()].astype(np.float32) for array in found]
+    arrays = [_dataset(file, f"{name}/{i}")[()].astype(np.float32) for i in range(count)]
     if any(array.shape[-1] != arrays[0].shape[-1] for array in arrays):
         raise ValueError(f"{name}: the numbers of channels differ")
     if not all(np.isfinite(array).all() for array in arrays):
         raise ValueError(f"{name}: not all of it is numbers")
     return arrays
+
+
+# Plain numbers that lie in the file itself: HDF5 would follow links to other files, too.
+def _dataset(file, path):
+    place = file
+    for part in path.split("/"):
+        link = place.get(part, getlink=True)
+        if not isinstance(link, h5py.HardLink):
+            raise ValueError(f"{path}: missing" if link is None else f"{path}: leads elsewhere")
+        place = place[part]
+    if not isinstance(place, h5py.Dataset) or place.dtype.kind != "f" or place.ndim == 0:
+        raise ValueError(f"{path}: no array of floating point numbers")
+    if place.is_virtual or place.external:
+        raise ValueError(f"{path}: its numbers are in another file")
+    if place.size > LARGEST:
+        raise ValueError(f"{path}: far too large")
+    return place

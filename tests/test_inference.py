@@ -1,7 +1,9 @@
 """The forward pass in NumPy gives what Keras gives, and refuses what is no network."""
 
+import pickle
 import subprocess
 import sys
+from pathlib import Path
 
 import h5py
 import keras
@@ -79,11 +81,63 @@ def spoil_layer(file):
     del file["layers/conv2d_21"]
 
 
-@pytest.mark.parametrize("spoil", [spoil_shape, spoil_size, spoil_numbers, spoil_layer])
+def spoil_kind(file):
+    del file["layers/conv2d_1/vars/1"]
+    file["layers/conv2d_1/vars/1"] = ["import os"] * 4
+
+
+def spoil_group(file):
+    del file["layers/conv2d_1/vars/1"]
+    file.create_group("layers/conv2d_1/vars/1")
+
+
+def spoil_by_a_link_outside(file):
+    del file["layers/conv2d_4"]
+    file["layers/conv2d_4"] = h5py.ExternalLink("/dev/stdin", "/")
+
+
+def spoil_by_a_loop_of_links(file):
+    del file["layers/conv2d_4/vars/0"]
+    file["layers/conv2d_4/vars/0"] = h5py.SoftLink("/layers/conv2d_4/vars/0")
+
+
+def spoil_by_numbers_outside(file):
+    shape = file["layers/conv2d_4/vars/1"].shape
+    del file["layers/conv2d_4/vars/1"]
+    outside = [("/etc/hostname", 0, 4 * shape[0])]
+    file.create_dataset("layers/conv2d_4/vars/1", shape, "float32", external=outside)
+
+
+def spoil_by_a_virtual_array(file):
+    shape = file["layers/conv2d_4/vars/1"].shape
+    del file["layers/conv2d_4/vars/1"]
+    layout = h5py.VirtualLayout(shape, "float32")
+    layout[:] = h5py.VirtualSource("/nowhere.h5", "x", shape)
+    file.create_virtual_dataset("layers/conv2d_4/vars/1", layout)
+
+
+SPOILS = [value for name, value in globals().items() if name.startswith("spoil_")]
+
+
+@pytest.mark.parametrize("spoil", SPOILS)
 def test_what_is_no_network_is_refused(saved, tmp_path, spoil):
     path = tmp_path / "spoiled.weights.h5"
     path.write_bytes(saved[1].read_bytes())
     with h5py.File(path, "r+") as file:
         spoil(file)
-    with pytest.raises((KeyError, ValueError)):
+    with pytest.raises(ValueError, match=r"layers|kernel"):
         inference.load(path)
+
+
+class Harmful:
+    def __reduce__(self):
+        return (Path.touch, (Path("harm.txt"),))
+
+
+def test_a_pickle_is_refused_and_not_executed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "x.weights.h5"
+    path.write_bytes(pickle.dumps(Harmful()))
+    with pytest.raises(OSError):
+        inference.load(path)
+    assert not Path("harm.txt").exists()
