@@ -306,3 +306,30 @@ def curves(axis, series, xlabel, ylabel, title="", at=None):
     axis.set_title(title, fontsize=10)
     if len(series) > 1:
         axis.legend(frameon=False)
+
+
+def against(series, reference, xlabel, ylabel, columns=3):
+    """Draw groups of curves over 1, 2, 3, ... as small multiples, each over the same reference.
+
+    Parameters
+    ----------
+    series : dict of str to ndarray, shape (curves, n)
+        Title of each axes, and its curves, in red.
+    reference : ndarray, shape (curves, n)
+        In grey.
+    xlabel, ylabel : str
+    columns : int
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    rows = -(-len(series) // columns)
+    figure, axes = new(rows, columns, (3 * columns, 2.3 * rows), sharex=True, sharey=True)
+    for axis, (title, values) in zip(axes.flat, series.items(), strict=False):
+        for group, color in ((reference, "0.6"), (values, "#e45756")):
+            axis.plot(np.arange(1, len(group[0]) + 1), np.transpose(group), color=color, lw=1.1)
+        axis.set_title(title, fontsize=10)
+    figure.supxlabel(xlabel, fontsize=9)
+    figure.supylabel(ylabel, fontsize=9)
+    return figure

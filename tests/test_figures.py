@@ -21,3 +21,14 @@ def test_a_contact_sheet_has_every_image_once_in_order():
     assert (lefts[:4] == lefts[4:8]).all() and (np.diff(lefts[:4]) > 0).all()
     assert (sheet[36:, lefts[2] :] == 255).all()  # the place of the sixth stays empty
     assert [text.get_text() for text in axis.texts] == ["grey", "true"] * 2
+
+
+def test_small_multiples_draw_every_curve_over_the_reference():
+    reference = np.zeros((2, 4))
+    series = {"first": np.ones((3, 4)), "second": [[1, 2, 3, 4]]}
+    figure = figures.against(series, reference, "epoch", "loss", columns=2)
+    for axis, (title, curves) in zip(figure.axes, series.items(), strict=True):
+        assert axis.get_title() == title
+        drawn = [line.get_ydata().tolist() for line in axis.lines]
+        assert drawn == [*reference.tolist(), *np.asarray(curves).tolist()]
+        assert all(line.get_xdata().tolist() == [1, 2, 3, 4] for line in axis.lines)
