@@ -15,6 +15,9 @@ import numpy as np
 from colorlib import colorspace, config, quantizer, runs
 from colorlib.table import INPUT_MULTIPLE
 
+LARGEST_WORKING_SIZE = 1024
+"""Four times what any network here is trained on; beyond it memory runs out before sense does."""
+
 MAX_ASPECT = 8
 """The longer side of what the network sees is at most this many times the shorter one."""
 
@@ -47,12 +50,14 @@ class Colorizer:
     Raises
     ------
     ValueError
-        If the working size is smaller than 8, or weights are needed and missing.
+        If the working size is smaller than 8 or larger than 1024, or weights are needed and
+        missing.
     """
 
     def __init__(self, network, decoding, weights=None):
-        if decoding.working_size < INPUT_MULTIPLE:
-            raise ValueError(f"the working size has to be at least {INPUT_MULTIPLE} pixels")
+        if not INPUT_MULTIPLE <= decoding.working_size <= LARGEST_WORKING_SIZE:
+            limits = f"at least {INPUT_MULTIPLE} and at most {LARGEST_WORKING_SIZE} pixels"
+            raise ValueError(f"the working size has to be {limits}: {decoding.working_size}")
         if decoding.vividness and weights is None:
             raise ValueError("a vividness other than 0 needs the rebalancing weights")
         self.network, self.decoding, self.weights = network, decoding, weights
@@ -230,9 +235,13 @@ def colorizer_for(run=config.DEFAULT_RUN, **decoding):
     ------
     colorlib.runs.RunError
         If there is no such run, or it is damaged.
+    ValueError
+        If what is changed is out of range.
     """
     run = run if isinstance(run, runs.Run) else runs.load_run(run)
     weights = quantizer.rebalancing_weights(run.prior)
+    if not (weights > 0).all():
+        raise runs.RunError(f"{run.path}: its prior.json holds no frequencies; {runs.REMEDY}")
     return Colorizer(run.network(), run.decoding.replace(**decoding), weights)
 
 

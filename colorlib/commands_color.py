@@ -59,7 +59,7 @@ def colorize(
     from colorlib import colorize, config, folders, images, runs
 
     warnings.simplefilter("ignore")  # Pillow's, about odd tags
-    with terminal.explained(images.ImageError, runs.RunError):
+    with terminal.explained(images.ImageError, runs.RunError, ValueError):
         jobs = folders.plan(paths, output, recursive)
         colorizer = colorize.colorizer_for(
             run or config.DEFAULT_RUN,

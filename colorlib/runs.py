@@ -28,7 +28,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from colorlib import config, images, inference
+from colorlib import config, images, inference, table
 
 WEIGHTS = "weights.weights.h5"
 
@@ -146,10 +146,10 @@ def load_run(path):
             data=recorded["data"],
             history=_read_history(folder / "history.csv"),
             environment=_read_json(folder / "environment.json"),
-            prior=np.array(_read_json(folder / "prior.json")),
+            prior=np.array(_read_json(folder / "prior.json"), np.float64).reshape(table.BINS),
             decoding=config.DecodeConfig(**_read_json(decoding) if decoding.exists() else {}),
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
         raise RunError(f"{folder}: not a complete recorded run ({error}); train it again") from None
 
 

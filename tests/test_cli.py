@@ -1,6 +1,9 @@
 """The command as a user calls it, in a process of its own."""
 
 import os
+import pickle
+import shutil
+import signal
 import subprocess
 import sys
 
@@ -8,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorlib import images, samples
+from colorlib import config, images, samples
 
 
 def colorlib(*arguments, **environment):
@@ -49,8 +52,26 @@ def test_help_teaches():
     assert result.returncode == 0 and "colorize" in result.stdout
     result = colorlib("colorize", "--help")
     assert result.returncode == 0
-    for word in ("Example", "--temperature", "--vividness", "--working-size", "--run"):
+    options = "--temperature --vividness --saturation --working-size --run --recursive --overwrite"
+    for word in ("Example", "--side-by-side", *options.split()):
         assert word in result.stdout
+
+
+def test_help_answers_at_once():
+    code = (
+        "import sys, colorlib.__main__; print(sorted({'numpy', 'cv2', 'PIL'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_presets_are_listed():
+    result = colorlib("train", "--help", COLUMNS="400")
+    assert result.returncode == 0 and "--start-from" in result.stdout
+    assert all(name in result.stdout for name in config.PRESETS)
+    needed = ["--data", "x.h5", "--val", "x.h5", "--run", "x"]
+    result = colorlib("train", "NOSUCH", *needed)
+    assert result.returncode == 2 and "MODEL_64" in result.stderr
 
 
 def test_good_files_are_done_among_bad_ones(bad_call):
@@ -59,6 +80,7 @@ def test_good_files_are_done_among_bad_ones(bad_call):
     assert sorted(path.name for path in (folder / "out").iterdir()) == ["also_good.png", "good.jpg"]
     assert images.read(folder / "out" / "good.jpg").shape == (120, 120, 3)
     assert images.read(folder / "out" / "also_good.png").shape == (30, 20, 3)
+    assert result.stdout.splitlines()[-1] == "2 colored, 0 kept, 5 failed"
 
 
 def test_each_bad_file_gets_one_line_with_its_name_and_a_remedy(bad_call):
@@ -68,6 +90,48 @@ def test_each_bad_file_gets_one_line_with_its_name_and_a_remedy(bad_call):
     assert len(lines) == len(bad), result.stderr
     for line, name in zip(lines, bad, strict=True):
         assert str(folder / name) in line and ";" in line
+
+
+def test_a_folder_a_second_time(tmp_path):
+    (tmp_path / "in" / "deeper").mkdir(parents=True)
+    images.write(tmp_path / "in" / "x.png", samples.square("coffee", 32))
+    images.write(tmp_path / "in" / "deeper" / "x.webp", samples.square("coffee", 32))
+    call = ["colorize", tmp_path / "in", "--recursive", "-o", tmp_path / "out"]
+    assert "2 colored" in colorlib(*call, "--side-by-side").stdout
+    assert images.read(tmp_path / "out" / "deeper" / "x.webp").shape == (32, 64, 3)
+    before = (tmp_path / "out" / "x.png").read_bytes()
+    again = colorlib(*call)
+    assert again.returncode == 0 and "0 colored, 2 kept" in again.stdout
+    assert (tmp_path / "out" / "x.png").read_bytes() == before
+    assert "2 colored" in colorlib(*call, "--overwrite", "--saturation", "0").stdout
+    assert np.ptp(images.read(tmp_path / "out" / "x.png"), axis=-1).max() <= 1
+
+
+def test_ctrl_c_leaves_what_is_done_and_says_how_to_go_on(tmp_path):
+    (tmp_path / "in").mkdir()
+    images.write(tmp_path / "in" / "0.png", samples.square("coffee", 400))
+    for number in range(1, 400):
+        (tmp_path / "in" / f"{number}.png").hardlink_to(tmp_path / "in" / "0.png")
+    call = [sys.executable, "-m", "colorlib", "colorize", tmp_path / "in", "-o", tmp_path / "out"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(call, **pipes, env={**os.environ, "PYTHONUNBUFFERED": "1"}) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    written = list((tmp_path / "out").iterdir())
+    assert process.returncode == 2 and len(stderr.splitlines()) == 1
+    assert "the same call goes on" in stderr
+    assert 0 < len(written) < 400
+    assert all(images.read(path).shape == (400, 400, 3) for path in written)
+
+
+def test_a_pickle_for_weights_is_refused_in_a_line(tmp_path):
+    run = shutil.copytree(config.RUNS / config.DEFAULT_RUN, tmp_path / "run")
+    (run / "weights.weights.h5").write_bytes(pickle.dumps({"weights": [1, 2, 3]}))
+    images.write(tmp_path / "x.png", samples.square("coffee", 32))
+    result = colorlib("colorize", tmp_path / "x.png", "-o", tmp_path / "out", "--run", run)
+    assert result.returncode == 2 and len(result.stderr.splitlines()) == 1, result.stderr
+    assert str(run) in result.stderr and not any((tmp_path / "out").iterdir())
 
 
 def test_an_output_that_cannot_be_made(tmp_path):

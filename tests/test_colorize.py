@@ -1,9 +1,12 @@
 """Any size in, the same lightness and size out."""
 
+import pickle
+import shutil
+
 import numpy as np
 import pytest
 
-from colorlib import colorize, colorspace, config, model, photographs, quantizer, samples
+from colorlib import colorize, colorspace, config, model, photographs, quantizer, runs, samples
 
 
 @pytest.fixture(scope="module")
@@ -128,3 +131,31 @@ def test_the_sky_is_bluer_than_the_face():
     background, face = lab[20:60, 10:30, 2].mean(), lab[70:95, 85:105, 1:].mean(axis=(0, 1))
     assert face[0] > 2 and face[1] > 2, "skin is not reddish-yellow"
     assert background < face[1]
+
+
+@pytest.fixture
+def spoiled_run(tmp_path):
+    """A copy of the default run, to be damaged."""
+    return shutil.copytree(config.RUNS / config.DEFAULT_RUN, tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("weights.weights.h5", pickle.dumps({"weights": [1, 2, 3]})),
+        ("weights.weights.h5", b"\x89HDF\r\n\x1a\n" + bytes(500)),
+        ("weights.weights.h5", b""),
+        ("config.json", b"[" * 100_000),
+        ("prior.json", b"[1, 2, 3]"),
+        ("prior.json", b"[" + b"NaN," * 312 + b"NaN]"),
+        ("history.csv", b"loss\n\0"),
+        ("decoding.json", b'{"working_size": 1000000000}'),
+        ("decoding.json", b'{"execute": "this"}'),
+    ],
+)
+def test_a_damaged_or_hostile_run_is_refused(spoiled_run, name, content):
+    (spoiled_run / name).write_bytes(content)
+    with pytest.raises((runs.RunError, ValueError)) as caught:
+        colorize.colorizer_for(spoiled_run)
+    assert str(spoiled_run) in str(caught.value) or "working size" in str(caught.value)
+    assert "\n" not in str(caught.value)
