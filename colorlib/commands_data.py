@@ -77,15 +77,32 @@ def pack(
     output: Annotated[Path, typer.Argument(help="The HDF5 file to write.")],
     size: Annotated[int, typer.Option(min=8, help="Side of the stored squares, in pixels.")] = 64,
     limit: Annotated[int | None, typer.Option(min=1, help="Take only so many files.")] = None,
+    val: Annotated[int, typer.Option(min=0, help="Files for a store to validate on.")] = 0,
+    test: Annotated[int, typer.Option(min=0, help="Files for a store to test on.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Decides which files these are.")] = 0,
 ):
     """Pack image files into one HDF5 file of unprocessed 8-bit images.
 
-    Grey and broken images are left out and listed, with the reason, in the file.
-    """
-    from colorlib import store
+    Grey and broken images are left out and listed, with the reason, in the file. With --val or
+    --test there is a file for each part, and no image in two of them.
 
+    Example: colorlib pack photographs photos.h5 --size 256 --val 60 --test 60
+    makes photos-train.h5, photos-val.h5 and photos-test.h5
+    """
+    from colorlib import splits, store
+
+    held_out = {name: count for name, count in (("val", val), ("test", test)) if count}
+    if held_out and limit:
+        terminal.stop("--limit does not go with --val and --test: give a folder of so many files")
     with terminal.explained(store.StoreError):
-        packed = store.pack(folder, output, size, limit)
+        if held_out:
+            for path, packed in splits.pack(folder, output, size, held_out, seed).items():
+                _show_packed(path, packed)
+        else:
+            _show_packed(output, store.pack(folder, output, size, limit))
+
+
+def _show_packed(output, packed):
     grey = sum(reason == "grey" for _, reason in packed.dropped)
     broken = len(packed.dropped) - grey
     typer.echo(f"{output}: {len(packed):,} images; left out: {grey:,} grey, {broken:,} broken")

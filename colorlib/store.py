@@ -194,7 +194,7 @@ def write(path, pixels, names=None, class_names=None, dropped=()):
             target[start : start + BLOCK] = pixels[start : start + BLOCK]
 
 
-def pack(folder, path, size, limit=None, keep_grey=False):
+def pack(folder, path, size, limit=None, keep_grey=False, files=None):
     """Pack a folder of image files into a store, on all cores and in bounded memory.
 
     Parameters
@@ -210,6 +210,8 @@ def pack(folder, path, size, limit=None, keep_grey=False):
         Take only so many files, spread evenly over the sorted list.
     keep_grey : bool
         Whether to take grey images as well: to measure on all images, not to train.
+    files : sequence of pathlib.Path, optional
+        Which of the folder's files; all by default (`find_images`).
 
     Returns
     -------
@@ -222,7 +224,7 @@ def pack(folder, path, size, limit=None, keep_grey=False):
         If the folder is missing or holds no usable image.
     """
     folder, path = Path(folder), Path(path)
-    files = find_images(folder)
+    files = find_images(folder) if files is None else files
     if limit is not None and limit < len(files):
         files = [files[i] for i in np.linspace(0, len(files) - 1, limit).astype(int)]
     class_of = _class_names(folder)

@@ -1,0 +1,69 @@
+"""Parts share no image, are the same every time, and add up."""
+
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from colorlib import splits, store
+from colorlib.__main__ import app
+
+
+@pytest.fixture
+def folder(tmp_path, patches):
+    root = tmp_path / "photographs"
+    root.mkdir()
+    for i, patch in enumerate(patches[:12]):
+        Image.fromarray(patch).save(root / f"{i:02}.png")
+    return root
+
+
+def test_parts_add_up_and_share_nothing():
+    parts = splits.divide(range(700), {"val": 60, "test": 60})
+    assert {name: len(part) for name, part in parts.items()} == {
+        "train": 580,
+        "val": 60,
+        "test": 60,
+    }
+    assert sorted(i for part in parts.values() for i in part) == list(range(700))
+    assert all(part == sorted(part) for part in parts.values())
+
+
+def test_the_seed_decides():
+    items = [f"{i}.jpg" for i in range(50)]
+    first = splits.divide(items, {"val": 5, "test": 5}, seed=1)
+    assert first == splits.divide(items, {"val": 5, "test": 5}, seed=1)
+    assert first != splits.divide(items, {"val": 5, "test": 5}, seed=2)
+    assert first["val"] == splits.divide(items, {"val": 5}, seed=1)["val"]
+
+
+@pytest.mark.parametrize("held_out", [{"val": 10}, {"val": 7, "test": 4}, {"val": -1}])
+def test_impossible_divisions_are_refused(held_out):
+    with pytest.raises(ValueError, match="10 images"):
+        splits.divide(range(10), held_out)
+
+
+def test_a_folder_becomes_stores(tmp_path, folder):
+    packed = splits.pack(folder, tmp_path / "photos.h5", 16, {"val": 3, "test": 2}, seed=4)
+    assert [path.name for path in packed] == ["photos-train.h5", "photos-val.h5", "photos-test.h5"]
+    assert [len(part) for part in packed.values()] == [7, 3, 2]
+    names = [name for part in packed.values() for name in part.names]
+    assert sorted(names) == [f"{i:02}.png" for i in range(12)]
+    assert not (tmp_path / "photos.h5").exists()
+
+
+def test_too_small_a_folder_is_named_before_anything_is_written(tmp_path, folder):
+    with pytest.raises(store.StoreError, match=r"photographs: 12 images .*hold fewer back"):
+        splits.pack(folder, tmp_path / "photos.h5", 16, {"val": 12})
+    assert [path.name for path in tmp_path.iterdir()] == ["photographs"]
+
+
+def test_the_command_line(tmp_path, folder):
+    words = ["pack", str(folder), str(tmp_path / "photos.h5"), "--size", "16"]
+    result = CliRunner().invoke(app, [*words, "--val", "3", "--test", "2", "--seed", "4"])
+    assert result.exit_code == 0
+    assert "photos-train.h5: 7 images" in result.stdout
+    by_hand = splits.divide(store.find_images(folder), {"val": 3, "test": 2}, seed=4)
+    written = store.Store(tmp_path / "photos-val.h5").names
+    assert written == [path.name for path in by_hand["val"]]
+    both = CliRunner().invoke(app, [*words, "--val", "3", "--limit", "5"])
+    assert both.exit_code != 0
