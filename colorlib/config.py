@@ -80,6 +80,9 @@ class TrainConfig:
         Lambda of the class rebalancing of Zhang et al. 2016, section 2.2; None is off.
     flip : bool
         Mirror half of the training crops.
+    crop_scale : float or None
+        Smallest share of the image's area that a training crop covers before it is resized to
+        ``crop`` (random resized crops); None cuts crops at the images' own resolution.
     precision : str
         A Keras dtype policy.
     seed : int
@@ -109,6 +112,7 @@ class TrainConfig:
     batch_norm_momentum: float = 0.99
     rebalance: float | None = None
     flip: bool = False
+    crop_scale: float | None = None
     precision: str = "float32"
     seed: int = 0
 
@@ -179,6 +183,17 @@ MODEL_64 = MODEL_64_QUARTER.replace(
 )
 """Model-64 as we train it on two cores: half the width, grown from the quarter."""
 
+MODEL_256 = MODEL_64.replace(
+    image_size=256,
+    crop=176,
+    epochs=20,
+    batch_size=16,
+    learning_rate=1e-4,
+    start_from="model-64",
+    crop_scale=0.2,
+)
+"""Model-64 made used to photographs: few of them, so crops of random size, and a low rate."""
+
 OVERFIT = TrainConfig(
     crop=64,
     epochs=300,
@@ -207,6 +222,7 @@ PRESETS = {
     "REPORT_256": REPORT_256,
     "MODEL_64_QUARTER": MODEL_64_QUARTER,
     "MODEL_64": MODEL_64,
+    "MODEL_256": MODEL_256,
     "OVERFIT": OVERFIT,
     "SEARCH": SEARCH,
 }

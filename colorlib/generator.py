@@ -50,6 +50,9 @@ class ColorBatches(keras.utils.PyDataset):
         Which images of the store to use; all by default.
     workers : int
         Threads that prefetch; 0 computes each batch when it is asked for.
+    crop_scale : float, optional
+        With `train`: squares of at least this share of an image's area, resized to `crop`
+        (`random_resized_crops`); by default crops keep the images' own resolution.
 
     Attributes
     ----------
@@ -59,18 +62,30 @@ class ColorBatches(keras.utils.PyDataset):
     Raises
     ------
     ValueError
-        If there are no images or the crop does not fit.
+        If there are no images, or the crop or its scale does not fit.
     """
 
     def __init__(
-        self, store, batch_size, crop, train=True, flip=False, seed=0, indices=None, workers=2
+        self,
+        store,
+        batch_size,
+        crop,
+        train=True,
+        flip=False,
+        seed=0,
+        indices=None,
+        workers=2,
+        crop_scale=None,
     ):
         super().__init__()
         self.store, self.crop, self.train, self.flip, self.seed = store, crop, train, flip, seed
+        self.crop_scale = crop_scale
         self.indices = np.arange(len(store)) if indices is None else np.asarray(indices)
         self.size = store.shape[1] if isinstance(store, np.ndarray) else store.size
         if crop % 8 or not 8 <= crop <= self.size:
             raise ValueError(f"a crop of {crop} has to be a multiple of 8, at most {self.size}")
+        if crop_scale is not None and not 0 < crop_scale <= 1:
+            raise ValueError(f"crop_scale {crop_scale} has to be in 0..1, above 0, or None")
         if len(self.indices) == 0:
             raise ValueError("no images to make batches of")
         self.batches = -(-len(self.indices) // batch_size)
@@ -109,24 +124,27 @@ class ColorBatches(keras.utils.PyDataset):
         """
         count = len(self.indices)
         chosen = self.indices[self._order(epoch)[_share(count, self.batches, index)]]
-        tops, lefts, mirrored = self._cuts(len(chosen), epoch, index)
-        crops = read_images(self.store, chosen, tops, lefts, self.crop)
-        _mirror(crops, mirrored)
-        return encode(crops)
+        return encode(self._crops(chosen, epoch, index))
 
     def _order(self, epoch):
         if not self.train:
             return np.arange(len(self.indices))
         return _permutation(self.seed, epoch, len(self.indices))
 
-    def _cuts(self, count, epoch, index):
+    def _crops(self, chosen, epoch, index):
         room = self.size - self.crop
         if not self.train:
-            middle = np.full(count, room // 2)
-            return middle, middle, np.zeros(count, bool)
+            return read_images(self.store, chosen, room // 2, room // 2, self.crop)
         rng = np.random.default_rng((self.seed, 1, epoch, index))
-        tops, lefts = rng.integers(0, room + 1, (2, count))
-        return tops, lefts, self.flip & (rng.random(count) < 0.5)
+        if self.crop_scale is None:
+            tops, lefts = rng.integers(0, room + 1, (2, len(chosen)))
+            crops = read_images(self.store, chosen, tops, lefts, self.crop)
+        else:
+            whole = read_images(self.store, chosen)
+            crops = random_resized_crops(whole, self.crop, self.crop_scale, rng)
+        if self.flip:
+            _mirror(crops, rng.random(len(chosen)) < 0.5)
+        return crops
 
 
 class RecordError(RuntimeError):
@@ -174,6 +192,36 @@ def _read_one(store, index):
 @functools.lru_cache(maxsize=4)
 def _permutation(seed, epoch, count):
     return np.random.default_rng((seed, 0, epoch)).permutation(count)
+
+
+def random_resized_crops(rgb, crop, scale, rng):
+    """Cut a square of random area and place out of each image, and resize it.
+
+    Parameters
+    ----------
+    rgb : ndarray of uint8, shape (n, size, size, 3)
+        sRGB.
+    crop : int
+        Side in pixels of the results.
+    scale : float
+        Smallest share of an image's area, in 0..1; the shares are uniform in scale..1.
+    rng : numpy.random.Generator
+
+    Returns
+    -------
+    ndarray of uint8, shape (n, crop, crop, 3)
+        Averaged over areas where they shrink, interpolated where they grow. The shapes of
+        things are kept: a changed aspect ratio teaches nothing about color.
+    """
+    count, size = rgb.shape[:2]
+    sides = np.rint(size * np.sqrt(rng.uniform(scale, 1, count))).astype(int).clip(1)
+    corners = rng.integers(0, size - sides + 1, (2, count)).T
+    resized = np.empty((count, crop, crop, 3), np.uint8)
+    for image, side, (top, left), target in zip(rgb, sides, corners, resized, strict=True):
+        way = cv2.INTER_AREA if side > crop else cv2.INTER_CUBIC
+        square = image[top : top + side, left : left + side]
+        cv2.resize(square, (crop, crop), target, interpolation=way)
+    return resized
 
 
 def _mirror(crops, mirrored):

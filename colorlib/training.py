@@ -282,6 +282,7 @@ def _batches(settings, store, train, workers):
         settings.flip,
         settings.seed,
         workers=workers,
+        crop_scale=settings.crop_scale,
     )
 
 

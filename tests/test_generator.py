@@ -4,7 +4,7 @@ import numpy as np
 import psutil
 import pytest
 
-from colorlib import colorspace, generator, model, quantizer, store, training
+from colorlib import colorspace, config, generator, model, quantizer, store, training
 
 
 def epoch_of(batches):
@@ -20,9 +20,11 @@ def test_shapes_and_ranges(patches):
 
 
 @pytest.mark.parametrize("workers", [1, 2, 4])
-def test_workers_change_nothing(patches, workers):
-    alone = generator.ColorBatches(patches, 7, 16, flip=True, seed=5, workers=0)
-    many = generator.ColorBatches(patches, 7, 16, flip=True, seed=5, workers=workers)
+@pytest.mark.parametrize("crop_scale", [None, 0.2])
+def test_workers_change_nothing(patches, workers, crop_scale):
+    how = dict(flip=True, seed=5, crop_scale=crop_scale)
+    alone = generator.ColorBatches(patches, 7, 16, workers=0, **how)
+    many = generator.ColorBatches(patches, 7, 16, workers=workers, **how)
     for epoch in (0, 1, 4):
         alone.epoch = many.epoch = epoch
         for a, b in zip(epoch_of(alone), epoch_of(many), strict=True):
@@ -71,6 +73,90 @@ def test_flips_mirror_about_half_of_the_images():
     lightness, _ = generator.ColorBatches(ramp, 200, 8, flip=True)[0]
     mirrored = lightness[:, 0, 0, 0] > lightness[:, 0, -1, 0]
     assert 70 < mirrored.sum() < 130
+
+
+def test_crops_at_the_images_own_resolution_are_drawn_as_ever(patches):
+    """A batch of a recorded run has to stay what it was, whatever else is drawn today."""
+    batches = generator.ColorBatches(patches, 10, 16, flip=True, seed=3, workers=0)
+    chosen = np.random.default_rng((3, 0, 2)).permutation(40)[10:20]
+    rng = np.random.default_rng((3, 1, 2, 1))
+    tops, lefts = rng.integers(0, 17, (2, 10))
+    crops = store.squares(patches, chosen, tops, lefts, 16)
+    mirrored = rng.random(10) < 0.5
+    crops[mirrored] = crops[mirrored, :, ::-1]
+    for got, wanted in zip(batches.batch(2, 1), generator.encode(crops), strict=True):
+        np.testing.assert_array_equal(got, wanted)
+
+
+def coordinates(count, size, crop, scale, seed=0):
+    """Return random resized crops of images whose red and green are x and y."""
+    x = np.arange(size, dtype=np.uint8)
+    image = np.stack(np.broadcast_arrays(x[None], x[:, None], np.uint8(7)), axis=-1)
+    rgb = np.broadcast_to(image, (count, *image.shape))
+    return generator.random_resized_crops(rgb, crop, scale, np.random.default_rng(seed))
+
+
+@pytest.mark.parametrize(("crop", "scale"), [(8, 0.3), (120, 0.05)])
+def test_shares_of_the_area_are_uniform_and_squares_stay_inside(crop, scale):
+    size = 240
+    crops = coordinates(1500, size, crop, scale).astype(float)
+    assert crops.shape == (1500, crop, crop, 3)
+    first, last = crops[:, 0, 0, :2], crops[:, -1, -1, :2]  # the centers of the outer pixels
+    sides = (last - first) * crop / (crop - 1)
+    np.testing.assert_allclose(sides[:, 0], sides[:, 1], atol=3)  # square
+    shares = (sides.mean(axis=1) / size) ** 2
+    quarters = np.quantile(shares, [0, 0.25, 0.5, 0.75, 1])
+    np.testing.assert_allclose(quarters, np.linspace(scale, 1, 5), atol=0.05)
+    assert first.min() < size * 0.05 and last.max() > size * 0.95
+    middles = (first + last) / 2
+    np.testing.assert_allclose(middles.mean(axis=0), (size - 1) / 2, atol=4)
+
+
+def test_resized_crops_keep_the_colors(patches):
+    rng = np.random.default_rng(0)
+    many = np.repeat(patches, 50, axis=0)
+    for crop in (16, 64):  # shrunk, and grown
+        whole = generator.random_resized_crops(patches, crop, 1, rng)
+        before, after = patches.mean(axis=(1, 2)), whole.mean(axis=(1, 2))
+        np.testing.assert_allclose(after, before, atol=1)
+        some = generator.random_resized_crops(many, crop, 0.8, rng)
+        np.testing.assert_allclose(some.mean(axis=(0, 1, 2)), before.mean(axis=0), atol=3)
+    flat = np.full((9, 32, 32, 3), (10, 200, 90), np.uint8)
+    assert (generator.random_resized_crops(flat, 24, 0.1, rng) == (10, 200, 90)).all()
+
+
+def test_a_crop_as_large_as_the_square_is_not_resampled(patches):
+    crops = generator.random_resized_crops(patches, 32, 1, np.random.default_rng(0))
+    np.testing.assert_array_equal(crops, patches)
+
+
+def test_validation_is_never_resized(patches):
+    plain = generator.ColorBatches(patches, 16, 24, train=False)
+    scaled = generator.ColorBatches(patches, 16, 24, train=False, crop_scale=0.1)
+    np.testing.assert_array_equal(plain[1][0], scaled[1][0])
+
+
+@pytest.mark.parametrize("crop_scale", [0, -0.5, 1.5])
+def test_impossible_scales_are_refused(patches, crop_scale):
+    with pytest.raises(ValueError, match=f"crop_scale {crop_scale}"):
+        generator.ColorBatches(patches, 8, 16, crop_scale=crop_scale)
+
+
+def test_a_training_hands_its_scale_to_its_batches_alone(patches, tiny):
+    settings = tiny.replace(crop_scale=0.3)
+    seen = training._batches(settings, patches, True, 0)
+    assert seen.crop_scale == 0.3 and config.REPORT_64.crop_scale is None
+    plain = training._batches(tiny, patches, True, 0)
+    assert not np.array_equal(seen[0][0], plain[0][0])
+
+
+def test_images_larger_than_a_chunk_are_encoded(patches):
+    tall = np.tile(patches[:1], (1, 16, 16, 1))
+    assert tall.shape[1] ** 2 > generator.CHUNK
+    lightness, codes = generator.encode(tall)
+    small, few = generator.encode(patches[:1])
+    np.testing.assert_array_equal(lightness, np.tile(small, (1, 16, 16, 1)))
+    np.testing.assert_array_equal(codes, np.tile(few, (1, 16, 16)))
 
 
 def test_codes_are_those_of_the_mean_color_of_4x4_pixels(patches):
