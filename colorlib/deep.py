@@ -14,6 +14,12 @@ import numpy as np
 from PIL import Image, TiffImagePlugin
 
 BITS_PER_SAMPLE = TiffImagePlugin.BITSPERSAMPLE
+PHOTOMETRIC = TiffImagePlugin.PHOTOMETRIC_INTERPRETATION
+PLANES = TiffImagePlugin.PLANAR_CONFIGURATION
+"""Tags of TIFF."""
+
+WHITE_IS_ZERO, APART = 0, 2
+"""Values of the latter two: negatives, and a plane for each channel, which OpenCV mixes up."""
 
 SIGNATURE_AND_HEADER = 33
 """Bytes of a PNG file up to the end of its first chunk, behind which the others may stand."""
@@ -35,14 +41,27 @@ def is_deep(image):
     -------
     bool
     """
+    if image.mode not in ("RGB", "RGBA", "LA"):
+        return False
     if image.format == "PNG":
-        return (
-            image.tile and "16" in str(image.tile[0].args) and image.mode in ("RGB", "RGBA", "LA")
-        )
-    if image.format == "TIFF":
-        bits = image.tag_v2.get(TiffImagePlugin.BITSPERSAMPLE, ())
-        return image.mode in ("RGB", "RGBA", "LA") and set(bits) == {16}
-    return False
+        return any("16" in str(tile.args) for tile in image.tile)
+    return image.format == "TIFF" and set(image.tag_v2.get(BITS_PER_SAMPLE, ())) == {16}
+
+
+def is_apart(image):
+    """Say whether a TIFF file keeps each channel's 16 bits in a place of their own.
+
+    Neither OpenCV nor Pillow reads those rightly.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+
+    Returns
+    -------
+    bool
+    """
+    return is_deep(image) and image.format == "TIFF" and image.tag_v2.get(PLANES) == APART
 
 
 def read(path):
@@ -127,7 +146,7 @@ def write_tiff(path, pixels, profile=None, kept=None):
         TiffImagePlugin.IMAGELENGTH: height,
         BITS_PER_SAMPLE: (8 * pixels.itemsize,) * channels,
         TiffImagePlugin.COMPRESSION: 1,
-        TiffImagePlugin.PHOTOMETRIC_INTERPRETATION: 2,
+        PHOTOMETRIC: 2,
         TiffImagePlugin.SAMPLESPERPIXEL: channels,
         TiffImagePlugin.ROWSPERSTRIP: rows,
         TiffImagePlugin.STRIPOFFSETS: tuple(int(x) for x in np.cumsum([0, *sizes[:-1]])),

@@ -99,6 +99,8 @@ def read(path):
     with images.opened(path) as image:
         if max(image.size) > LONGEST_SIDE:
             raise images.ImageError(f"{path}: is {max(image.size)} pixels long; cut it first")
+        if deep.is_apart(image):
+            raise images.ImageError(f"{path}: keeps its channels apart; save them interleaved")
         embedded = image.info.get("icc_profile")
         pixels, alpha, way = _pixels(image, path, embedded)
         turned = metadata.orientation(image)
@@ -220,16 +222,25 @@ def _grey(image):
     values = np.asarray(image)
     tags = getattr(image, "tag_v2", {})
     if values.dtype != np.uint16:
-        values = np.nan_to_num(values.astype(np.float32), posinf=0, neginf=0)
-        top = next((top for top in (1, 255, 65535) if values.max() <= top), values.max())
-        values = (np.clip(values / top, 0, 1) * 65535).round().astype(np.uint16)
+        values = _as_16_bits(values)
     elif tags.get(deep.BITS_PER_SAMPLE) == (12,):
         values = values << 4 | values >> 8
-    clear = image.info.get("transparency")
-    alpha = (
-        np.where(values == clear, 0, 65535).astype(np.uint16) if isinstance(clear, int) else None
-    )
+    if tags.get(deep.PHOTOMETRIC) == deep.WHITE_IS_ZERO:
+        values = 65535 - values
+    clear, alpha = image.info.get("transparency"), None
+    if isinstance(clear, int):
+        alpha = np.where(values == clear, 0, 65535).astype(np.uint16)
     return values, alpha
+
+
+# The white of 32-bit files is not written down anywhere: the first usual one that is enough.
+def _as_16_bits(values):
+    if values.dtype == np.int32 and values.min() < 0:
+        values = values.view(np.uint32)
+    whites = (1, 255, 65535) if values.dtype.kind == "f" else (255, 65535, 2**32 - 1)
+    values = np.nan_to_num(values.astype(np.float64), posinf=0, neginf=0)
+    white = next((white for white in whites if values.max() <= white), values.max())
+    return (np.clip(values / white, 0, 1) * 65535).round().astype(np.uint16)
 
 
 def _upright(pixels, orientation):

@@ -7,6 +7,7 @@ import zlib
 
 import cv2
 import numpy as np
+import tifffile
 from PIL import Image, ImageCms, PngImagePlugin
 
 from colorlib import samples
@@ -82,6 +83,12 @@ def lying_tiff():
     return bytes(data)
 
 
+def tiff(values, **options):
+    buffer = io.BytesIO()
+    tifffile.imwrite(buffer, values, **options)
+    return buffer.getvalue()
+
+
 def enormous_jpeg():
     plain = array(RGB, "JPEG")
     where = plain.index(b"\xff\xc0") + 5
@@ -131,6 +138,11 @@ ODD = {
     "int32.tif": array(GREY16.astype(np.int32), "TIFF"),
     "grey16.png": array(GREY16, "PNG"),
     "grey16.tif": array(GREY16, "TIFF"),
+    "negative16.tif": tiff(GREY16, photometric="miniswhite"),
+    "whole32.tif": tiff(GREY16.astype(np.uint32) * 65537, photometric="minisblack"),
+    "color16_tiles.tif": tiff(RGB16, photometric="rgb", tile=(16, 16)),
+    "color16_big_end.tif": tiff(RGB16, photometric="rgb", byteorder=">"),
+    "color16_pages.tif": tiff(np.stack([RGB16] * 2), photometric="rgb"),
     "color16.png": cv(RGB16, ".png"),
     "color16.tif": cv(RGB16, ".tiff"),
     "alpha16.png": cv(cv2.merge([RGB16, GREY16]), ".png"),
@@ -169,6 +181,10 @@ HOSTILE = {
     "long_side.png": (png(2**20, 1, (b"IDAT", zlib.compress(bytes(2**20 + 1)))), "pixels long"),
     "bomb.jpg": (enormous_jpeg(), "megapixels"),
     "lying.tif": (lying_tiff(), "is damaged"),
+    "apart16.tif": (
+        tiff(np.moveaxis(RGB16, -1, 0), photometric="rgb", planarconfig="separate"),
+        "channels apart",
+    ),
     "cut.heic": (array(RGB, "HEIF")[:400], "is "),
     "cut.avif": (array(RGB, "AVIF")[:400], "is "),
     "text_bomb.png": (text_bomb(), "is "),

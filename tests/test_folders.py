@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 
 import numpy as np
 import odd_files
@@ -142,13 +143,15 @@ def test_a_fault_of_our_own_names_the_file(album, colorizer, monkeypatch):
 
 
 def test_leaving_in_the_middle_leaves_whole_files(tmp_path, colorizer):
-    for number in range(12):
+    predict = colorizer.network.predict_on_batch
+    colorizer.network.predict_on_batch = lambda x: time.sleep(0.02) or predict(x)
+    for number in range(400):
         images.write(tmp_path / f"{number}.png", samples.square("coffee", 16))
     outcomes = folders.color_all(colorizer, folders.plan([tmp_path], tmp_path / "out"), at_once=2)
     next(outcomes)
     outcomes.close()
     written = list((tmp_path / "out").iterdir())
-    assert 1 <= len(written) < 12 and all(path.suffix == ".png" for path in written)
+    assert 1 <= len(written) < 400 and all(path.suffix == ".png" for path in written)
     assert all(images.read(path).shape == (16, 16, 3) for path in written)
 
 

@@ -128,6 +128,15 @@ def test_16_bit_pixels_come_at_full_depth(tmp_path):
     np.testing.assert_array_equal(photograph.alpha, odd_files.GREY16)
 
 
+def test_whole_numbers_of_32_bits_and_negatives(tmp_path):
+    for name, expected in (
+        ("negative16.tif", 65535 - odd_files.GREY16),
+        ("whole32.tif", odd_files.GREY16),
+    ):
+        (tmp_path / name).write_bytes(odd_files.ODD[name])
+        np.testing.assert_array_equal(photographs.read(tmp_path / name).pixels, expected)
+
+
 @pytest.mark.parametrize("name", ["jpg", "bmp"])
 def test_where_there_is_no_alpha_it_is_laid_over_white(tmp_path, name):
     clear = np.dstack([RGB, np.zeros(RGB.shape[:2], np.uint8)])
