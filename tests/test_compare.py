@@ -1,0 +1,240 @@
+"""Scores of single images add up; the comparison and the ledger hold what they say."""
+
+import csv
+import importlib.util
+import json
+
+import numpy as np
+import pytest
+
+from colorlib import (
+    colorspace,
+    comparison,
+    config,
+    evaluate,
+    metrics,
+    quantizer,
+    reproduction,
+    runs,
+    samples,
+    store,
+)
+
+
+def load_script():
+    path = config.ROOT / "benchmarks" / "compare.py"
+    spec = importlib.util.spec_from_file_location("compare", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    return script
+
+
+script = load_script()
+
+
+@pytest.fixture(scope="module")
+def record():
+    return json.loads(script.OUTPUT.read_text())
+
+
+@pytest.fixture
+def weights(rng):
+    return rng.uniform(0.1, 3, quantizer.BINS)
+
+
+@pytest.fixture
+def painted(patches):
+    """True images and two predictions of their colors: half as much of it, and none."""
+    true = colorspace.rgb_to_lab(patches[:12])[..., 1:]
+    return true, 0.5 * true, np.zeros_like(true)
+
+
+def scored(ab, true, rgb, weights):
+    lightness = colorspace.rgb_to_lab(rgb)[..., 0]
+    return comparison.score(ab, true, evaluate.paint(lightness, ab), rgb, weights)
+
+
+def test_scores_add_up_to_the_metrics_of_all_images(patches, painted, weights):
+    true, half, _ = painted
+    rgb = patches[:12]
+    scores = scored(half, true, rgb, weights)
+    tally = metrics.ColorTally()
+    tally.add(half, true, evaluate.paint(colorspace.rgb_to_lab(rgb)[..., 0], half), rgb)
+    for name, value in tally.result(weights).items():
+        assert comparison.metrics_of(scores.sum(axis=0))[name] == pytest.approx(value)
+    alone = metrics.auc(metrics.error_counts(half[3], true[3]), weights)
+    assert comparison.metrics_of(scores)["rebalanced_auc"][3] == pytest.approx(alone)
+
+
+def test_the_truth_is_perfect_and_unknown_metrics_are_left_out(patches, painted, weights):
+    true, _, _ = painted
+    found = comparison.summarize(comparison.score(true, true, patches[:12], patches[:12], weights))
+    assert found["auc"] == [100, 100, 100] and "cross_entropy" not in found
+    nats = np.arange(12.0)
+    scores = comparison.score(true, true, patches[:12], patches[:12], weights, nats)
+    value, low, high = comparison.summarize(scores)["cross_entropy"]
+    assert value == 5.5 and 2.5 < low < value < high < 8.5
+
+
+def test_gains_are_paired(patches, painted, weights):
+    true, half, none = painted
+    scores, grey = (scored(ab, true, patches[:12], weights) for ab in (half, none))
+    assert comparison.gains(grey, grey)["auc"] == [0, 0, 0]
+    found = comparison.gains(scores, grey)
+    assert found["auc"][1] > 0, "each image gains, so every bootstrap sample does"
+    assert found == comparison.gains(scores, grey)
+    assert comparison.shares(scores, scores)["relative_colorfulness"] == [1, 1, 1]
+
+
+def test_intervals_over_few_units_are_wide(rng):
+    scores = np.ones((200, 8))
+    classes = np.repeat(np.arange(4), 50)
+    scores[:, 5] = rng.normal(20, 1, 200) + 5 * classes
+    alone, together = (comparison.summarize(scores, units)["psnr"] for units in (None, classes))
+    assert alone[0] == pytest.approx(together[0])
+    assert together[2] - together[1] > 5 * (alone[2] - alone[1])
+
+
+def test_best_and_worst_follow_the_rule(patches, painted, weights):
+    true, half, none = painted
+    scores, grey = (scored(ab, true, patches[:12], weights) for ab in (half, none))
+    best, worst, gain = comparison.best_and_worst(scores, grey, 3)
+    order = np.argsort(-gain)
+    assert best.tolist() == order[:3].tolist() and worst.tolist() == order[-3:].tolist()
+    drawn = comparison.best_and_worst(scores, grey, 3, sample=6, seed=1)
+    assert len({*drawn[0], *drawn[1]}) == 6
+
+
+def test_every_class_has_one_group():
+    rows = list(csv.DictReader(script.CLASSES.open(newline="")))
+    assert len(rows) == len({row["class"] for row in rows}) == 200
+    groups = script.read_groups(script.CLASSES)
+    assert {"landscapes", "mammals", "rooms and shops", "objects"} <= set(groups.values())
+    with pytest.raises(SystemExit, match=r"nowhere\.csv.*--classes"):
+        script.read_groups("nowhere.csv")
+
+
+def test_quarters_are_even_and_ordered():
+    members = script.quarters(np.array([5, 1, 1, 9, 7, 1, 3, 2]))
+    assert [mask.sum() for mask in members.values()] == [2, 2, 2, 2]
+    assert members["most regions"].tolist() == [False, False, False, True, True, *[False] * 3]
+
+
+def test_models_are_named_as_in_the_report():
+    quarter = runs.load_run("model-64-quarter")
+    assert list(script.model_names([quarter, quarter])) == ["Model-64", "model-64-quarter"]
+
+
+def test_a_comparison_repeats_what_evaluate_says(tmp_path, monkeypatch):
+    monkeypatch.setattr(script, "TEMPERATURES", (0.38,))
+    monkeypatch.setattr(script, "VIVIDNESS", (0.6,))
+    classes = sorted(script.read_groups(script.CLASSES))[:3]
+    for name, side in (("tiny", 64), ("photos", 256)):
+        pixels = samples.patches(6, side)
+        store.write(tmp_path / name, pixels, class_names=2 * classes if side == 64 else None)
+    stores = {name: store.Store(tmp_path / name) for name in ("tiny", "photos")}
+    run = runs.load_run("model-64-quarter")
+    found = script.compare([run], stores, script.read_groups(script.CLASSES))
+    measured = evaluate.evaluate(run, stores["tiny"], progress=False)
+    tiny = found["sets"]["Tiny ImageNet"]
+    for ours, theirs in (("grey", "grey"), ("random", "random"), ("Model-64 vivid", "vivid")):
+        for name, value in measured["colors"][theirs].items():
+            assert tiny["metrics"][ours][name][0] == pytest.approx(value, rel=1e-5)
+    nats = measured["distributions"]["network"]["cross_entropy"]
+    assert tiny["metrics"]["Model-64 plain"]["cross_entropy"][0] == pytest.approx(nats)
+    assert sum(part["count"] for part in tiny["groups"].values()) == 6
+    assert "groups" not in found["sets"]["photographs, whole"]
+    (row,) = [row for row in found["sweep"]["Tiny ImageNet"]["rows"] if row["vividness"]]
+    assert row["auc"] == pytest.approx(measured["colors"]["vivid"]["auc"])
+    assert json.loads(script.as_text(script.rounded(found)))["weights_from"] == run.path.name
+
+
+def test_the_recorded_comparison_is_small_and_sound(record):
+    assert script.OUTPUT.stat().st_size < 400_000
+    assert list(record["sets"]) == list(script.VIEWS)
+    for model in record["models"].values():
+        assert (config.RUNS / model["run"]).is_dir(), "compare the recorded runs again"
+    tiny = record["sets"]["Tiny ImageNet"]
+    for parts in (tiny["groups"], tiny["regions"]):
+        assert sum(part["count"] for part in parts.values()) == tiny["count"]
+    for found in record["sets"].values():
+        assert found["metrics"]["truth"]["auc"][0] == 100
+        for row in found["metrics"].values():
+            assert all(low - 1e-3 <= value <= high + 1e-3 for value, low, high in row.values())
+        for shown in found["shown"].values():
+            gains = [item["gain"] for item in shown["best"] + shown["worst"]]
+            assert gains == sorted(gains, reverse=True)
+
+
+def test_references_are_looked_up():
+    look_up = reproduction.look_up
+    assert look_up("colorlib/config.py#REPORT_64/epochs") == 300
+    assert look_up("data/runs/l2-search/trials.csv#stage=fine&trial=5/l2") == "0.06842"
+    assert look_up("data/runs/l2-search/trials.csv#epochs/max") == 10
+    assert look_up("data/runs/overfit/overfit.json#runs/0.01 kept/loss/len") == 300
+    for wrong in (
+        "nowhere.json#a",
+        "colorlib/config.py#A",
+        "data/runs/overfit/overfit.json#runs/x",
+    ):
+        with pytest.raises(reproduction.MissingValueError, match=wrong):
+            look_up(wrong)
+
+
+def test_rises_are_counted_after_the_first_third():
+    assert reproduction.rises([9, 0, 1, 2, 1.5, 1.75]) == 1 + 0.25
+    assert reproduction.rises([3, 2, 1]) == 0
+
+
+def test_verdicts_follow_from_checks():
+    number = "colorlib/config.py#REPORT_64/epochs"
+    words = {"statement": "s", "where": "w", "theirs": "t", "evidence": []}
+    entry = {**words, "ours": f"{{{number}}} or {{{number}:.1f}}", "checks": [[number, ">", 299]]}
+    assert reproduction.settle(entry) == {**words, "ours": "300 or 300.0", "verdict": "agree"}
+    entry["checks"].append([number, "near", 310, 5])
+    assert reproduction.settle(entry)["verdict"] == "differ"
+    entry["checks"].append(["nowhere.json#a", "<", 1])
+    assert reproduction.settle(entry)["verdict"] == "not testable here"
+    entry["checks"] = [[[2, 1, 3], "above", 0.5], [[2, 1, 3], "below", 4]]
+    assert reproduction.settle(entry)["verdict"] == "agree"
+    entry["checks"].append([[2, 1, 3], "above", 1.5])
+    assert reproduction.settle(entry)["verdict"] == "not testable here", "within the interval"
+    entry["checks"].append([[2, 1, 3], "below", 0.5])
+    assert reproduction.settle(entry)["verdict"] == "differ"
+    assert "| 300 or 300.0 | **agree** |" in reproduction.as_markdown(
+        [{**words, "ours": "300 or 300.0", "verdict": "agree"}]
+    )
+
+
+@pytest.fixture(scope="module")
+def entries():
+    chapters = json.loads(reproduction.LEDGER.read_text())
+    return [entry for rows in chapters.values() for entry in rows]
+
+
+def test_every_entry_of_the_ledger_is_complete_and_shown_by_something(entries):
+    assert len({entry["statement"] for entry in entries}) == len(entries) > 50
+    for entry in entries:
+        assert ("verdict" in entry) != ("checks" in entry), entry["statement"]
+        assert entry.get("verdict", reproduction.AGREE) in reproduction.VERDICTS
+        assert entry["evidence"], entry["statement"]
+        for path in entry["evidence"]:
+            assert (config.ROOT / path).exists(), f"{entry['statement']}: {path}"
+
+
+def test_only_runs_that_are_still_to_come_may_be_missing(entries, record):
+    to_come = [] if "Model-256" in record["models"] else ["Model-256"]
+    to_come += [] if (config.RUNS / "suspects" / "suspects.json").exists() else ["suspects.json"]
+    for entry in entries:
+        checks = [side for check in entry.get("checks", []) for side in (check[0], check[2])]
+        cited = [found[1] for found in reproduction.REFERENCE.finditer(entry["ours"])]
+        for reference in [*cited, *(side for side in checks if isinstance(side, str))]:
+            if not any(name in reference for name in to_come):
+                assert reproduction.look_up(reference) is not None
+
+
+def test_the_ledger_shows_what_is_recorded(record):
+    rows = {row["statement"]: row for part in reproduction.read_ledger().values() for row in part}
+    grey = record["sets"]["Tiny ImageNet"]["metrics"]["grey"]["auc"][0]
+    assert f"{grey:.1f} % on Tiny ImageNet" in rows["AuC of grey"]["ours"]
+    assert not any("{" in row["ours"] for row in rows.values()), "a reference was not understood"
