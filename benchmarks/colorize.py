@@ -1,0 +1,160 @@
+"""How fast photographs are colored, and in how much memory: `colorlib colorize` as a user calls it.
+
+    python benchmarks/colorize.py [--run RUN] [--repeats 3] [--json RESULTS.json]
+
+One table from one run:
+
+1. start-up: `colorlib --help`;
+2. the command with one JPEG of 0.3, 1, 12 and 100 megapixels, start included; its peak memory;
+3. the command with a folder of 1-megapixel JPEGs, its start included;
+4. the same folder with other numbers of photographs at once and of NumPy's own threads, without the
+   start: what the command does was chosen from these rows.
+
+Seconds are the fastest of the repeats; CPU seconds, over all cores, suffer less from other work on
+the machine (how much there was is in the JSON as ``load``, its load average at the end). The
+photographs are a sample photograph, enlarged, with grain.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from colorlib import config, samples
+
+SHAPES = {0.3: (480, 640), 1: (1000, 1000), 12: (3000, 4000), 100: (10_000, 10_000)}
+"""Megapixels -> height and width."""
+
+FOLDER = 16
+"""Photographs in the folder."""
+
+ROW = "{what:58} {seconds:>8} {cpu:>8} {rate:>9} {peak:>8}"
+
+COLUMNS = {"what": "", "seconds": "s", "cpu": "CPU s", "rate": "images/s", "peak": "peak MB"}
+
+WITHOUT_START = """
+import sys, time
+from colorlib import colorize, folders
+colorizer = colorize.colorizer_for(sys.argv[1])
+jobs = folders.plan([sys.argv[2]], sys.argv[3])
+begin, cpu = time.perf_counter(), time.process_time()
+fates = [x.fate for x in folders.color_all(colorizer, jobs, True, at_once=int(sys.argv[4]))]
+assert set(fates) == {"colored"}
+print(time.perf_counter() - begin, time.process_time() - cpu)
+"""
+
+
+def photograph(folder, megapixels):
+    """Write an enlarged sample photograph with grain, as JPEG."""
+    height, width = SHAPES[megapixels]
+    enlarged = cv2.resize(samples.load("china"), (width, height), interpolation=cv2.INTER_CUBIC)
+    grain = np.random.default_rng(0).integers(0, 12, (512, 512, 1), dtype=np.uint8)
+    tiles = np.tile(grain, (-(-height // 512), -(-width // 512), 1))[:height, :width]
+    Image.fromarray(cv2.add(enlarged, np.repeat(tiles, 3, axis=2))).save(
+        folder / f"{megapixels}.jpg", quality=92
+    )
+
+
+def timed(command, repeats):
+    """Run a command several times; return the fewest seconds and CPU seconds, the most MB."""
+    seconds, cpu, peak = [], [], 0
+    for _ in range(repeats):
+        begin = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0, command
+        seconds.append(time.perf_counter() - begin)
+        cpu.append(usage.ru_utime + usage.ru_stime)
+        peak = max(peak, usage.ru_maxrss // 1024)
+    return min(seconds), min(cpu), peak
+
+
+def measure(folder, run, repeats):
+    """Yield the rows."""
+    # elsewhere, since a process hands its own peak of memory on to those it starts
+    with ProcessPoolExecutor(1, get_context("spawn")) as elsewhere:
+        list(elsewhere.map(partial(photograph, folder), SHAPES))
+    colorlib = [sys.executable, "-m", "colorlib"]
+    seconds, cpu, peak = timed([*colorlib, "--help"], repeats)
+    yield {"what": "start-up: colorlib --help", "seconds": seconds, "cpu": cpu, "peak": peak}
+    coloring = [*colorlib, "colorize", "--overwrite", "--run", run, "-o", folder / "out"]
+    for megapixels in SHAPES:
+        times = repeats if megapixels < 100 else 1
+        seconds, cpu, peak = timed([*coloring, folder / f"{megapixels}.jpg"], times)
+        what = f"one photograph of {megapixels} megapixels, start included"
+        yield {"what": what, "seconds": seconds, "cpu": cpu, "peak": peak}
+    many = folder / "many"
+    many.mkdir()
+    for number in range(FOLDER):
+        (many / f"{number}.jpg").write_bytes((folder / "1.jpg").read_bytes())
+    seconds, cpu, peak = timed([*coloring, many], repeats)
+    what = f"a folder of {FOLDER} of 1 megapixel, start included"
+    yield {"what": what, "seconds": seconds, "cpu": cpu, "peak": peak, "rate": FOLDER / seconds}
+    for threads, at_once in ((1, 1), (1, 2), (1, 4), (2, 1), (2, 2)):
+        yield without_start(folder, run, at_once, threads, repeats)
+
+
+def without_start(folder, run, at_once, threads, repeats):
+    """Color the folder in a process with so many photographs at once and threads of NumPy's."""
+    command = [sys.executable, "-c", WITHOUT_START, run, folder / "many", folder / "out"]
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": str(threads)}
+    pairs = []
+    for _ in range(repeats):
+        done = subprocess.run(
+            [*command, str(at_once)], env=environment, check=True, capture_output=True, text=True
+        )
+        pairs.append([float(word) for word in done.stdout.split()])
+    seconds, cpu = (min(column) for column in zip(*pairs, strict=True))
+    what = f"the same without start, {at_once} at once, BLAS with {threads}"
+    return {"what": what, "seconds": seconds, "cpu": cpu, "rate": FOLDER / seconds}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", default=config.DEFAULT_RUN)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    print(ROW.format(**COLUMNS))
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for row in measure(Path(folder), given.run, given.repeats):
+            rows.append(row)
+            shown = {"seconds": "{:.2f}", "cpu": "{:.2f}", "rate": "{:.1f}", "peak": "{}"}
+            cells = {name: form.format(row[name]) for name, form in shown.items() if name in row}
+            print(
+                ROW.format(**{**dict.fromkeys(COLUMNS, ""), "what": row["what"], **cells}),
+                flush=True,
+            )
+    if given.json:
+        machine = {
+            "run": given.run,
+            "cpus": os.cpu_count(),
+            "machine": platform.machine(),
+            "load": os.getloadavg()[0],
+        }
+        rounded = [
+            {
+                key: round(value, 3) if isinstance(value, float) else value
+                for key, value in row.items()
+            }
+            for row in rows
+        ]
+        given.json.write_text(json.dumps({**machine, "rows": rounded}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
