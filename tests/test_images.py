@@ -4,6 +4,7 @@ import io
 import re
 
 import numpy as np
+import odd_files
 import pytest
 from PIL import Image
 
@@ -20,7 +21,9 @@ def saved(tmp_path, image, name, **settings):
     return path
 
 
-@pytest.mark.parametrize("name", ["a.png", "a.bmp", "a.tif", "a.webp", "a.jpg", "a.JPG"])
+@pytest.mark.parametrize(
+    "name", ["a.png", "a.bmp", "a.tif", "a.webp", "a.jpg", "a.JPG", "a.avif", "a.heic"]
+)
 def test_formats(tmp_path, name):
     path = saved(tmp_path, Image.fromarray(RGB), name)
     read = images.read(path)
@@ -75,6 +78,11 @@ def test_bad_files_are_named_with_a_remedy(tmp_path):
         with pytest.raises(images.ImageError, match=re.escape(str(tmp_path / name))) as caught:
             images.read(tmp_path / name)
         assert "\n" not in str(caught.value) and ";" in str(caught.value)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    with pytest.raises(images.ImageError, match="pipe"):
+        images.read(odd_files.pipe(tmp_path))
 
 
 def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
