@@ -54,6 +54,7 @@ def colorize(
     Example: colorlib colorize grandmother.jpg album/ -o colored/
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's; the threads are `folders`'
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # damaged files get a line of ours
     from tqdm.auto import tqdm
 
     from colorlib import colorize, config, folders, images, runs

@@ -188,7 +188,12 @@ def holds_16_bits(path):
 
 def _pixels(image, path, embedded):
     way = profiles.lightness(embedded) if embedded else profiles.srgb()
-    if way and deep.is_deep(image) and (pixels := deep.read(path)) is not None:
+    if way and deep.is_deep(image):
+        pixels = deep.read(path)
+        if pixels is None:
+            raise images.ImageError(
+                f"{path}: its 16 bits can't be read; save it anew, uncompressed"
+            )
         return pixels[..., :3], pixels[..., 3] if pixels.shape[2] == 4 else None, way
     image.load()
     if image.mode.startswith(("I", "F")):

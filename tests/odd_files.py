@@ -181,6 +181,7 @@ HOSTILE = {
     "long_side.png": (png(2**20, 1, (b"IDAT", zlib.compress(bytes(2**20 + 1)))), "pixels long"),
     "bomb.jpg": (enormous_jpeg(), "megapixels"),
     "lying.tif": (lying_tiff(), "is damaged"),
+    "cut16.png": (cv(RGB16, ".png")[:-20], "16 bits"),
     "apart16.tif": (
         tiff(np.moveaxis(RGB16, -1, 0), photometric="rgb", planarconfig="separate"),
         "channels apart",
