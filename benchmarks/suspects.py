@@ -72,7 +72,7 @@ def load(data):
         settings = suspects.SOUND.to_dict()
         return {"environment": runs.environment(), "data": data, "sound": settings, "runs": []}
     record = json.loads(RECORD.read_text())
-    if (record["data"], record["sound"]) != (data, suspects.SOUND.to_dict()):
+    if (record["data"], config.TrainConfig(**record["sound"])) != (data, suspects.SOUND):
         raise SystemExit(f"{RECORD}: was made with other data or settings; delete it to start anew")
     return record
 

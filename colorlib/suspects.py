@@ -62,8 +62,9 @@ SUSPECTS = {
     "time decay 1e-3": Suspect({"decay": 1e-3}),
     "L2 in the wrong units": Suspect({"l2": PAPERS_L2}),
     "BatchNorm momentum 0.99": Suspect({"batch_norm_momentum": 0.99}),
+    "momentum 0.99, rate 1e-4": Suspect({"learning_rate": 1e-4, "batch_norm_momentum": 0.99}),
 }
-"""Six that the report invites, and a seventh: 0.99 is Keras' own default."""
+"""Six that the report invites; a seventh, Keras' own momentum; and that at the report's rate."""
 
 
 def train(suspect, images, validation, settings=SOUND, callbacks=()):
