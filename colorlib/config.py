@@ -13,7 +13,7 @@ DATA = ROOT / "data"
 RUNS = DATA / "runs"
 FIGURES = ROOT / "figures"
 
-DEFAULT_RUN = "model-64-quarter"
+DEFAULT_RUN = "model-64"
 """The recorded run whose weights color a photograph when no other is named."""
 
 SCALES = ("smoke", "full")
@@ -186,9 +186,9 @@ MODEL_64 = MODEL_64_QUARTER.replace(
 MODEL_256 = MODEL_64.replace(
     image_size=256,
     crop=176,
-    epochs=20,
+    epochs=14,
     batch_size=16,
-    learning_rate=1e-4,
+    learning_rate=2e-4,
     start_from="model-64",
     crop_scale=0.2,
 )
