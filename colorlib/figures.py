@@ -9,7 +9,7 @@ import numpy as np
 
 from colorlib import colorspace, config, images, quantizer
 
-DPI = 150
+DPI = 110
 
 STYLE = {
     "font.size": 9,
