@@ -10,7 +10,6 @@ import pytest
 
 from colorlib import config, samples
 
-
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a shell starts jobs in the background so; processes that tests interrupt would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
