@@ -1,11 +1,11 @@
 """Scores of single images add up; the comparison and the ledger hold what they say."""
 
 import csv
-import importlib.util
 import json
 
 import numpy as np
 import pytest
+import scripts
 
 from colorlib import (
     colorspace,
@@ -20,16 +20,7 @@ from colorlib import (
     store,
 )
 
-
-def load_script():
-    path = config.ROOT / "benchmarks" / "compare.py"
-    spec = importlib.util.spec_from_file_location("compare", path)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script
-
-
-script = load_script()
+script = scripts.load("compare")
 
 
 @pytest.fixture(scope="module")

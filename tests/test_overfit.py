@@ -1,24 +1,15 @@
 """The recorded overfitting runs say what notebook 03 says, and their script can be run again."""
 
-import importlib.util
 import json
 
 import numpy as np
 import pytest
+import scripts
 from skimage.metrics import peak_signal_noise_ratio
 
-from colorlib import colorize, colorspace, config, generator, quantizer, samples
+from colorlib import colorize, colorspace, generator, quantizer, samples
 
-
-def load_script():
-    path = config.ROOT / "benchmarks" / "overfit.py"
-    spec = importlib.util.spec_from_file_location("overfit", path)
-    script = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(script)
-    return script
-
-
-script = load_script()
+script = scripts.load("overfit")
 RATES = [f"{rate:g}" for rate in script.RATES]
 
 
