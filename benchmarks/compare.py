@@ -131,7 +131,7 @@ def score_batch(rgb, strangers, colorizers, view, prior):
         logits = logits_of(colorizer, rgb, view)
         nats = metrics.cross_entropy(logits, codes) if view.as_is else None
         for way, decoder in evaluate.decoders_of(colorizer).items():
-            guesses[f"{name} {way}"] = (evaluate.enlarge(decoder.decode(logits), view.crop), nats)
+            guesses[f"{name} {way}"] = (evaluate.decode(decoder, logits, lightness), nats)
     weights = quantizer.rebalancing_weights(prior, 0)
     scores = {}
     for name, (ab, nats) in guesses.items():
@@ -249,7 +249,7 @@ def sweep(opened, view, colorizers, prior, limit):
             for temperature, vividness in ways_of(colorizer.decoding):
                 way = colorizer.decoding.replace(temperature=temperature, vividness=vividness)
                 decoder = colorize.Colorizer(colorizer.network, way, colorizer.weights)
-                ab = evaluate.enlarge(decoder.decode(logits), view.crop)
+                ab = evaluate.decode(decoder, logits, lightness)
                 tally = tallies.setdefault((name, temperature, vividness), metrics.ColorTally())
                 tally.add(ab, true, evaluate.paint(lightness, ab), rgb)
     weights = quantizer.rebalancing_weights(prior, 0)

@@ -44,7 +44,7 @@ def sweep(run, opened, indices, sizes, ways):
             # any decoder of this size will do: temperature and vividness come after the logits
             logits = decoders[(size, *ways[0])].predict_logits(lightness[0])[None]
             for way in ways:
-                ab = evaluate.enlarge(decoders[(size, *way)].decode(logits), rgb.shape[1])
+                ab = evaluate.decode(decoders[(size, *way)], logits, lightness)
                 colored = evaluate.paint(lightness, ab)
                 tallies[(size, *way)].add(ab, true_ab, colored, rgb)
     prior = np.maximum(run.prior, evaluate.PRIOR_FLOOR)

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 
-from colorlib import colorspace, config, quantizer, runs
+from colorlib import colorspace, config, guided, quantizer, runs
 from colorlib.table import INPUT_MULTIPLE
 
 LARGEST_WORKING_SIZE = 1024
@@ -76,7 +76,8 @@ class Colorizer:
             The same L, new colors, all of which sRGB can show.
         """
         lightness = colorspace.rgb_to_lab(rgb)[..., 0]
-        return apply_colors(lightness, self.predict_ab(lightness))
+        ab = self.predict_ab(lightness)
+        return apply_colors(lightness, ab, follow_edges=self.decoding.follow_edges)
 
     def predict_ab(self, lightness):
         """Predict the colors of a photograph, at the network's output resolution.
@@ -150,7 +151,7 @@ def working_shape(height, width, working_size):
     return tuple(INPUT_MULTIPLE * max(1, round(side / INPUT_MULTIPLE)) for side in sides)
 
 
-def apply_colors(lightness, ab, depth=np.uint8):
+def apply_colors(lightness, ab, depth=np.uint8, follow_edges=False):
     """Put predicted colors on a photograph's own lightness.
 
     Parameters
@@ -158,19 +159,39 @@ def apply_colors(lightness, ab, depth=np.uint8):
     lightness : ndarray of float32, shape (height, width)
         L in 0..100.
     ab : ndarray of float32, shape (h, w, 2)
-        (a, b) at any resolution; brought smoothly to the photograph's.
+        (a, b) at any resolution; brought to the photograph's.
     depth : {np.uint8, np.uint16}
         Of the result.
+    follow_edges : bool
+        Whether the colors change where L does (`colorlib.guided`), or smoothly.
 
     Returns
     -------
     ndarray of `depth`, shape (height, width, 3)
         sRGB.
     """
+    colors = _fitted(lightness, ab) if follow_edges else ab
     out = np.empty((*lightness.shape, 3), depth)
     for rows in _bands(*lightness.shape):
-        out[rows] = _color_band(lightness[rows], ab, rows, len(lightness), depth)
+        out[rows] = _color_band(lightness[rows], colors, rows, len(lightness), depth)
     return out
+
+
+def enlarge(lightness, ab, follow_edges=False):
+    """Bring predicted colors to a photograph's resolution, as `apply_colors` does.
+
+    Parameters
+    ----------
+    lightness, ab, follow_edges
+        As for `apply_colors`.
+
+    Returns
+    -------
+    ndarray of float32, shape (height, width, 2)
+        (a, b), which sRGB may not be able to show.
+    """
+    colors = _fitted(lightness, ab) if follow_edges else ab
+    return _colors_of_band(lightness, colors, slice(0, len(lightness)), len(lightness))
 
 
 def render(colorizer, photograph, depth=np.uint8, side_by_side=False):
@@ -193,13 +214,16 @@ def render(colorizer, photograph, depth=np.uint8, side_by_side=False):
     """
     height, width = photograph.shape
     bands = _bands(height, width)
-    ab = colorizer.predict_ab(_small_lightness(colorizer, photograph, bands))
+    small = _small_lightness(colorizer, photograph, bands)
+    colors = colorizer.predict_ab(small)
+    if colorizer.decoding.follow_edges:
+        colors = _fitted(small, colors)
     channels = 3 if photograph.alpha is None else 4
     out = np.empty((height, width * (1 + side_by_side), channels), depth)
 
     def fill(rows):
         lightness = photograph.lightness(rows)
-        out[rows, -width:, :3] = _color_band(lightness, ab, rows, height, depth)
+        out[rows, -width:, :3] = _color_band(lightness, colors, rows, height, depth)
         if side_by_side:
             grey = np.zeros((1, 1, 2), np.float32)
             out[rows, :width, :3] = _color_band(lightness, grey, rows, height, depth)
@@ -272,22 +296,33 @@ def _small_lightness(colorizer, photograph, bands):
     return np.concatenate(parts)
 
 
-def _color_band(lightness, ab, rows, height, depth):
-    full = _resized_band(ab, rows, height, lightness.shape[1])
-    lab = cv2.merge([lightness, full])
+# On a copy at the resolution in which the network saw the photograph.
+def _fitted(lightness, ab):
+    height, width = (FINENESS * side for side in ab.shape[:2])
+    return guided.fit(_shrink(lightness, height, width), ab)
+
+
+def _color_band(lightness, colors, rows, height, depth):
+    lab = cv2.merge([lightness, _colors_of_band(lightness, colors, rows, height)])
     if depth == np.uint16:
         return colorspace.lab_to_rgb16(colorspace.clip_to_gamut(lab, tolerance=FINE_TOLERANCE))
     return colorspace.to_uint8(colorspace.lab_to_rgb(colorspace.clip_to_gamut(lab)))
 
 
+# `colors` are (a, b), or what `guided.fit` gives.
+def _colors_of_band(lightness, colors, rows, height):
+    full = _resized_band(colors, rows, height, lightness.shape[1])
+    return full if full.shape[2] == 2 else guided.apply(lightness, full)
+
+
 # What cv2.resize would give for these rows of the whole; it is linear in each direction.
-def _resized_band(ab, rows, height, width):
-    y = (np.arange(rows.start, rows.stop) + 0.5) * (len(ab) / height) - 0.5
-    y = np.clip(y, 0, len(ab) - 1)
+def _resized_band(small, rows, height, width):
+    y = (np.arange(rows.start, rows.stop) + 0.5) * (len(small) / height) - 0.5
+    y = np.clip(y, 0, len(small) - 1)
     above = y.astype(int)
-    below = np.minimum(above + 1, len(ab) - 1)
+    below = np.minimum(above + 1, len(small) - 1)
     share = (y - above).astype(np.float32)[:, None, None]
-    stretched = ab[above] * (1 - share) + ab[below] * share
+    stretched = small[above] * (1 - share) + small[below] * share
     return cv2.resize(stretched, (width, len(stretched)), interpolation=cv2.INTER_LINEAR)
 
 

@@ -140,12 +140,15 @@ class DecodeConfig:
         been rebalanced (`quantizer.rebalance`).
     saturation : float
         Factor on the colors' distance from grey: 0 leaves a grey photograph.
+    follow_edges : bool
+        Whether colors change where the photograph's lightness does (`guided`), or smoothly.
     """
 
     working_size: int = 64
     temperature: float = 0.38
     vividness: float = 0.0
     saturation: float = 1.0
+    follow_edges: bool = False
 
     def replace(self, **changes):
         """Return a copy with some fields changed; None leaves a field as it is."""

@@ -11,7 +11,6 @@ import contextlib
 import tempfile
 from pathlib import Path
 
-import cv2
 import numpy as np
 from tqdm.auto import tqdm
 
@@ -230,7 +229,7 @@ def measure(colorizer, prior, batches, done=lambda count: None):
         for name, sums in _distribution_sums(logits, np.log(prior), codes).items():
             distributions[name] = distributions.get(name, 0) + sums
         guesses = {
-            **{name: enlarge(one.decode(logits), rgb.shape[1]) for name, one in decoders.items()},
+            **{name: decode(one, logits, lab[..., 0]) for name, one in decoders.items()},
             "grey": np.zeros_like(lab[..., 1:]),
             "mean": np.broadcast_to(mean, lab[..., 1:].shape),
             "random": colorspace.rgb_to_lab(strangers)[..., 1:],
@@ -268,20 +267,25 @@ def decoders_of(colorizer):
     return {**plain, "vivid": colorizer} if colorizer.decoding.vividness else plain
 
 
-def enlarge(ab, side):
-    """Bring predicted colors smoothly to a resolution, as `colorize.apply_colors` does.
+def decode(colorizer, logits, lightness):
+    """Turn a network's answers into colors at the images' own resolution.
 
     Parameters
     ----------
-    ab : ndarray of float32, shape (n, h, w, 2)
-    side : int
-        In pixels.
+    colorizer : colorlib.colorize.Colorizer
+        Decides how.
+    logits : ndarray of float32, shape (n, h, w, 313)
+    lightness : ndarray of float32, shape (n, height, width)
+        L in 0..100.
 
     Returns
     -------
-    ndarray of float32, shape (n, side, side, 2)
+    ndarray of float32, shape (n, height, width, 2)
+        (a, b).
     """
-    return np.stack([cv2.resize(one, (side, side), interpolation=cv2.INTER_LINEAR) for one in ab])
+    pairs = zip(lightness, colorizer.decode(logits), strict=True)
+    follow = colorizer.decoding.follow_edges
+    return np.stack([colorize.enlarge(np.ascontiguousarray(one), ab, follow) for one, ab in pairs])
 
 
 def paint(lightness, ab):

@@ -32,12 +32,14 @@ def test_only_lightness_is_looked_at(colorizer):
     assert difference.mean() < 1
 
 
-def test_bands_leave_no_seams(monkeypatch, rng):
+@pytest.mark.parametrize("follow_edges", [False, True])
+def test_bands_leave_no_seams(monkeypatch, rng, follow_edges):
     lightness = rng.uniform(0, 100, (50, 20)).astype(np.float32)
     ab = rng.uniform(-60, 60, (5, 3, 2)).astype(np.float32)
-    whole = colorize.apply_colors(lightness, ab)
+    whole = colorize.apply_colors(lightness, ab, follow_edges=follow_edges)
     monkeypatch.setattr(colorize, "BAND", 60)
-    np.testing.assert_array_equal(colorize.apply_colors(lightness, ab), whole)
+    banded = colorize.apply_colors(lightness, ab, follow_edges=follow_edges)
+    np.testing.assert_array_equal(banded, whole)
 
 
 def test_predicted_colors_land_where_they_belong():

@@ -171,9 +171,13 @@ def test_images_of_another_size_are_brought_to_the_run_s():
     np.testing.assert_array_equal(next(ours)[0], next(same)[0])
 
 
-def test_enlarged_and_painted_as_photographs_are(rng):
+@pytest.mark.parametrize("follow_edges", [False, True])
+def test_decoded_and_painted_as_photographs_are(rng, follow_edges):
     lightness = rng.uniform(0, 100, (2, 24, 24)).astype(np.float32)
-    ab = rng.uniform(-60, 60, (2, 6, 6, 2)).astype(np.float32)
-    painted = evaluate.paint(lightness, evaluate.enlarge(ab, 24))
-    for i in range(2):
-        np.testing.assert_array_equal(painted[i], colorize.apply_colors(lightness[i], ab[i]))
+    logits = rng.normal(0, 3, (2, 6, 6, 313)).astype(np.float32)
+    decoding = config.DecodeConfig(follow_edges=follow_edges)
+    colorizer = colorize.Colorizer(None, decoding)
+    painted = evaluate.paint(lightness, evaluate.decode(colorizer, logits, lightness))
+    for i, ab in enumerate(colorizer.decode(logits)):
+        alone = colorize.apply_colors(lightness[i], ab, follow_edges=follow_edges)
+        np.testing.assert_array_equal(painted[i], alone)
