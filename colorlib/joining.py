@@ -70,14 +70,21 @@ def _lanes(film, out, ending):
             lane = (out.add_stream_from_template(stream), False)
         elif stream.type == "audio" and context:
             codec = "libopus" if ending == ".webm" else "aac"
-            rate = 48_000 if ending == ".webm" else context.rate
-            lane = (out.add_stream(codec, rate=rate, layout=context.layout.name), True)
+            lane = (_encoder(out, codec, context), True)
         else:
             lost.append(f"{'sound' if stream.type == 'audio' else 'subtitles'} ({name})")
             continue
         lane[0].metadata.update({k: v for k, v in stream.metadata.items() if k == "language"})
         lanes[stream.index] = lane
     return lanes, lost
+
+
+def _encoder(out, codec, context):
+    rates = av.Codec(codec, "w").audio_rates
+    rate = context.rate if not rates or context.rate in rates else 48_000
+    # some files give a number of channels, but not which
+    layout = {1: "mono", 2: "stereo"}.get(context.layout.nb_channels, context.layout.name)
+    return out.add_stream(codec, rate=rate, layout=layout)
 
 
 def _pictures(parts, unit, stream):
