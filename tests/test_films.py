@@ -208,7 +208,9 @@ def test_turned_films_are_set_upright(tmp_path, colorizer, rotation, turns):
 
 
 def test_pixels_that_are_not_square(tmp_path, colorizer):
-    source = write(tmp_path / "in.mp4", pictures(2), rotation=90, sample_aspect_ratio=Fraction(4, 3))
+    source = write(
+        tmp_path / "in.mp4", pictures(2), rotation=90, sample_aspect_ratio=Fraction(4, 3)
+    )
     films.color_film(colorizer, source, tmp_path / "out.mp4", side_by_side=True)
     with av.open(str(tmp_path / "out.mp4")) as film:
         assert film.streams.video[0].sample_aspect_ratio == Fraction(3, 4)
