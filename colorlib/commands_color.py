@@ -1,11 +1,13 @@
-"""The command that colors photographs: `colorize`.
+"""The command that colors photographs and films: `colorize`.
 
-Not here: what it calls (`colorlib.folders`), imported inside the command so that
+Not here: what it calls (`colorlib.folders`, `colorlib.films`), imported inside the command so that
 ``colorlib --help`` answers at once.
 """
 
 import collections
 import contextlib
+import functools
+import itertools
 import os
 import warnings
 from pathlib import Path
@@ -15,48 +17,76 @@ import typer
 
 from colorlib import terminal
 
+Paths = Annotated[
+    list[Path], typer.Argument(help="Image files and films, grey or not, and folders.")
+]
+Output = Annotated[
+    Path, typer.Option("-o", "--output", help="A folder, or the file for one photograph or film.")
+]
+Recursive = Annotated[
+    bool, typer.Option("-r", "--recursive", help="Look into the subfolders of folders too.")
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Color again what is in the output already.")
+]
+SideBySide = Annotated[
+    bool, typer.Option("--side-by-side", help="Grey at the left, colored at the right.")
+]
+Run = Annotated[
+    str | None, typer.Option(help="A recorded run: its name in data/runs, or its folder.")
+]
+Saturation = Annotated[
+    float | None,
+    typer.Option(min=0.0, max=4.0, help="Factor on how colorful it gets: 0 is grey."),
+]
+WorkingSize = Annotated[
+    int | None,
+    typer.Option(min=8, max=1024, help="Shorter side, in pixels, of what the network sees."),
+]
+FollowEdges = Annotated[
+    bool | None,
+    typer.Option(help="Whether colors change where the lightness does, or smoothly."),
+]
+Smoothing = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="Films: how slowly the color of a still place changes, against flicker; 0 is off.",
+    ),
+]
+
 
 def colorize(
-    paths: Annotated[list[Path], typer.Argument(help="Image files, grey or not, and folders.")],
-    output: Annotated[
-        Path,
-        typer.Option("-o", "--output", help="A folder, or the image file for one photograph."),
-    ],
-    recursive: Annotated[
-        bool, typer.Option("-r", "--recursive", help="Look into the subfolders of folders too.")
-    ] = False,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Color again what is in the output already.")
-    ] = False,
-    side_by_side: Annotated[
-        bool, typer.Option("--side-by-side", help="Grey at the left, colored at the right.")
-    ] = False,
-    run: Annotated[
-        str | None, typer.Option(help="A recorded run: its name in data/runs, or its folder.")
-    ] = None,
+    paths: Paths,
+    output: Output,
+    recursive: Recursive = False,
+    overwrite: Overwrite = False,
+    side_by_side: SideBySide = False,
+    run: Run = None,
     temperature: terminal.Temperature = None,
     vividness: terminal.Vividness = None,
-    saturation: Annotated[
-        float | None,
-        typer.Option(min=0.0, max=4.0, help="Factor on how colorful it gets: 0 is grey."),
-    ] = None,
-    working_size: Annotated[
-        int | None,
-        typer.Option(min=8, max=1024, help="Shorter side, in pixels, of what the network sees."),
-    ] = None,
+    saturation: Saturation = None,
+    working_size: WorkingSize = None,
+    follow_edges: FollowEdges = None,
+    smoothing: Smoothing = None,
 ):
-    """Color photographs; each keeps its own lightness, resolution and file type.
+    """Color photographs and films; each keeps its own lightness, resolution and file type.
 
     Transparency, 16 bits per channel, EXIF and the other words of a file are kept as well. JPEG,
     PNG, TIFF, WebP, BMP, AVIF and HEIC; a GIF becomes a PNG. Temperature, vividness and working
     size are the run's own if they are not given. Stop it with Ctrl-C: the same call goes on.
 
+    Films (MP4, MOV, MKV, WebM; AVI and other ones become MP4) come after the photographs. They are
+    colored frame by frame and keep their sound and the time of each frame; one that was stopped,
+    even by a crash, goes on where it was.
+
     Example: colorlib colorize grandmother.jpg album/ -o colored/
+
+    Example: colorlib colorize wedding.mp4 -o wedding-in-color.mp4
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's; the threads are `folders`'
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # damaged files get a line of ours
-    from tqdm.auto import tqdm
-
     from colorlib import colorize, config, folders, images, runs
 
     warnings.simplefilter("ignore")  # Pillow's, about odd tags
@@ -68,16 +98,18 @@ def colorize(
             vividness=vividness,
             saturation=saturation,
             working_size=working_size,
+            follow_edges=follow_edges,
         )
+    films = [job for job in jobs if folders.is_film(job.source)]
+    jobs = [job for job in jobs if not folders.is_film(job.source)]
     fates = collections.Counter()
     try:
-        with (
-            contextlib.closing(folders.color_all(colorizer, jobs, overwrite, side_by_side)) as done,
-            tqdm(done, total=len(jobs), unit="photograph", disable=None, leave=False) as bar,
+        for outcome in itertools.chain(
+            _photographs(colorizer, jobs, overwrite, side_by_side),
+            _films(colorizer, films, overwrite, side_by_side, smoothing),
         ):
-            for outcome in bar:
-                fates[outcome.fate] += 1
-                _say(outcome, bar)
+            fates[outcome.fate] += 1
+            _say(outcome)
     except KeyboardInterrupt:
         terminal.stop("stopped; what is colored stays, and the same call goes on with the rest")
     kept = " (--overwrite colors them again)" if fates[folders.KEPT] else ""
@@ -86,8 +118,38 @@ def colorize(
         raise typer.Exit(terminal.FAILED)
 
 
-def _say(outcome, bar):
-    bar.clear()
+def _photographs(colorizer, jobs, overwrite, side_by_side):
+    from tqdm.auto import tqdm
+
+    from colorlib import folders
+
+    with (
+        contextlib.closing(folders.color_all(colorizer, jobs, overwrite, side_by_side)) as done,
+        tqdm(done, total=len(jobs), unit="photograph", disable=None, leave=False) as bar,
+    ):
+        for outcome in bar:
+            bar.clear()
+            yield outcome
+
+
+def _films(colorizer, jobs, overwrite, side_by_side, smoothing):
+    if not jobs:  # then PyAV need not start
+        return
+    from tqdm.auto import tqdm
+
+    from colorlib import films, steadying
+
+    yield from films.color_all(
+        colorizer,
+        jobs,
+        overwrite,
+        functools.partial(tqdm, unit="frame", disable=None, leave=False),
+        side_by_side=side_by_side,
+        smoothing=steadying.SMOOTHING if smoothing is None else smoothing,
+    )
+
+
+def _say(outcome):
     if outcome.fate == "colored":
         typer.echo(_printable(f"{outcome.job.source} -> {outcome.job.target}"))
     if outcome.why:

@@ -2,9 +2,8 @@
 
 Not here: the metrics (`colorlib.metrics`). Section 3.1 of Zhang et al. 2016.
 
-The protocol is that of the validation during training: the centre crop of each image, which the
-network sees as it is. Its (a, b) come at a quarter of the resolution and are enlarged, so that
-every pixel of the crop counts, as in the paper.
+The protocol is that of the validation during training: the network sees the centre crop of each
+image. Its (a, b) come at a quarter of the resolution and are enlarged: every pixel counts.
 """
 
 import contextlib
@@ -268,12 +267,11 @@ def decoders_of(colorizer):
 
 
 def decode(colorizer, logits, lightness):
-    """Turn a network's answers into colors at the images' own resolution.
+    """Turn a network's answers into colors at the images' resolution.
 
     Parameters
     ----------
     colorizer : colorlib.colorize.Colorizer
-        Decides how.
     logits : ndarray of float32, shape (n, h, w, 313)
     lightness : ndarray of float32, shape (n, height, width)
         L in 0..100.
@@ -283,9 +281,9 @@ def decode(colorizer, logits, lightness):
     ndarray of float32, shape (n, height, width, 2)
         (a, b).
     """
-    pairs = zip(lightness, colorizer.decode(logits), strict=True)
     follow = colorizer.decoding.follow_edges
-    return np.stack([colorize.enlarge(np.ascontiguousarray(one), ab, follow) for one, ab in pairs])
+    pairs = zip(lightness, colorizer.decode(logits), strict=True)
+    return np.stack([colorize.enlarge(one, ab, follow) for one, ab in pairs])
 
 
 def paint(lightness, ab):

@@ -1,7 +1,7 @@
-"""Many photographs: paths -> where each colored one goes, and all of them colored.
+"""Many photographs and films: paths -> where each colored one goes, and the photographs colored.
 
-Not here: what happens to one photograph (`colorlib.photographs`, `colorlib.colorize`) and what is
-said about it (`colorlib.commands_color`).
+Not here: what happens to one photograph (`colorlib.photographs`, `colorlib.colorize`), to films
+(`colorlib.films`), and what is said about it (`colorlib.commands_color`).
 """
 
 import dataclasses
@@ -15,7 +15,13 @@ import numpy as np
 from colorlib import colorize, images, photographs
 
 READABLE = (*images.EXTENSIONS, ".gif")
-"""Endings of the files that are taken from a folder."""
+"""Endings of the photographs that are taken from a folder."""
+
+FILMS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
+"""Endings of films that can be written."""
+
+READABLE_FILMS = (*FILMS, ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".wmv", ".3gp", ".flv", ".ogv")
+"""Endings of the films that are taken from a folder."""
 
 AT_ONCE = min(4, os.cpu_count() or 1)
 """Photographs colored at the same time."""
@@ -28,7 +34,7 @@ COLORED, KEPT, FAILED = "colored", "kept", "failed"
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-    """A photograph to color.
+    """A photograph or a film to color.
 
     Attributes
     ----------
@@ -62,35 +68,35 @@ class Outcome:
 
 
 def plan(paths, output, recursive=False):
-    """Decide where each colored photograph goes.
+    """Decide where each colored photograph and film goes.
 
     Parameters
     ----------
     paths : sequence of path-like
-        Image files, and folders of them.
+        Image files, films, and folders of them.
     output : path-like
-        An image file's name for a single photograph, else a folder, which is made if missing.
+        A file's name for a single photograph or film, else a folder, which is made if missing.
         What lies in subfolders of a folder keeps its place below `output`.
     recursive : bool
         Whether to look into the subfolders of folders too. Hidden files and folders, and `output`
-        itself, are left out. A GIF, which can't be written, becomes ``NAME.gif.png``.
+        itself, are left out. A GIF, which can't be written, becomes ``NAME.gif.png``, an AVI
+        ``NAME.avi.mp4``.
 
     Returns
     -------
     list of Job
-        Each photograph once. Those that would get the same name, or names that differ only in
+        Each file once. Those that would get the same name, or names that differ only in
         upper and lower case, get ``-2``, ``-3``, ... appended.
 
     Raises
     ------
     colorlib.images.ImageError
-        If several photographs are to go into one file, or the folder can't be made.
+        If several files are to go into one, a film into a photograph or the other way round, or
+        the folder can't be made.
     """
     output, paths = Path(output), [Path(path) for path in paths]
-    if output.suffix.lower() in images.EXTENSIONS and not output.is_dir():
-        if len(paths) > 1 or paths[0].is_dir():
-            raise images.ImageError(f"{output}: is one file for several photographs; name a folder")
-        return _guarded([Job(paths[0], output)])
+    if output.suffix.lower() in (*images.EXTENSIONS, *READABLE_FILMS) and not output.is_dir():
+        return _guarded([_single(paths, output)])
     _make(output)
     jobs, seen, taken = [], set(), set()
     for path in paths:
@@ -166,6 +172,22 @@ def color_file(colorizer, source, target, side_by_side=False):
     return photographs.write(target, pixels, profile, kept)
 
 
+def is_film(path):
+    """Say whether a file is a film, by its name."""
+    return Path(path).suffix.lower() in READABLE_FILMS
+
+
+def _single(paths, output):
+    if len(paths) > 1 or paths[0].is_dir():
+        raise images.ImageError(f"{output}: is one file for several photographs; name a folder")
+    film = is_film(paths[0])
+    endings = FILMS if film else images.EXTENSIONS
+    if output.suffix.lower() not in endings:
+        what = "a film" if film else "a photograph"
+        raise images.ImageError(f"{output}: {what} becomes one of {' '.join(endings)}; name such")
+    return Job(paths[0], output)
+
+
 def _do(job, colorizer, overwrite, side_by_side, alone):
     if job.problem:
         return Outcome(job, FAILED, job.problem)
@@ -193,14 +215,16 @@ def _inside(folder, output, recursive):
         inner = [name for name in folders if recursive and not name.startswith(".")]
         folders[:] = sorted(name for name in inner if not (place / name).samefile(output))
         for name in sorted(names):
-            if Path(name).suffix.lower() in READABLE and not name.startswith("."):
+            taken = is_film(name) or Path(name).suffix.lower() in READABLE
+            if taken and not name.startswith("."):
                 jobs.append(Job(place / name, (place / name).relative_to(folder)))
     for error in errors:
         why = f"{error.filename}: can't be looked into ({error.strerror}); check its permissions"
         jobs.append(Job(Path(error.filename), Path("unreadable"), why))
     if not jobs:
         remedy = "name a folder of image files" if recursive else "--recursive looks deeper"
-        jobs.append(Job(folder, Path("empty"), f"{folder}: has no photographs in it; {remedy}"))
+        why = f"{folder}: has no photographs or films in it; {remedy}"
+        jobs.append(Job(folder, Path("empty"), why))
     return jobs
 
 
@@ -212,7 +236,7 @@ def _guarded(jobs):
 def _checked(job, sources):
     if job.problem or job.target.resolve() not in sources:
         return job
-    why = f"{job.target}: would overwrite a photograph; choose another output"
+    why = f"{job.target}: would overwrite what is to be colored; choose another output"
     return dataclasses.replace(job, problem=why)
 
 
@@ -225,8 +249,8 @@ def _placed(job):
 
 
 def _free_name(target, taken):
-    if target.suffix.lower() not in images.EXTENSIONS:
-        target = target.with_name(f"{target.name}.png")
+    if target.suffix.lower() not in (*images.EXTENSIONS, *FILMS):
+        target = target.with_name(f"{target.name}{'.mp4' if is_film(target) else '.png'}")
     free, number = target, 1
     while str(free).casefold() in taken:
         number += 1

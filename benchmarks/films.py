@@ -1,0 +1,240 @@
+"""How much films flicker, how fast they are colored, and in how much memory.
+
+    python benchmarks/films.py [--run RUN] [--frames 72] [--json RESULTS.json]
+
+Two tables from one run. Speed: the command with a film of each size, start and sound included.
+Flicker: films made of the sample photographs, with a flower that moves
+over china, and a cut to coffee; as a good camera takes them (grain) and as old ones are (more
+grain, brightness that jumps by 3%, a picture that sways by a pixel). For each smoothing:
+
+- still: mean distance in the ab plane between the colors of a place where nothing moves in two
+  frames that follow one another, as predicted, on the network's grid;
+- in the file: the same in the film that was written, means over squares of 16 pixels;
+- moving: where the flower passes, mean distance from the colors predicted for the same film
+  without grain, brightness and sway: flicker makes it larger, and so does a color that lags;
+- cut: mean distance from the colors without smoothing in the first frame of the second scene.
+  In brackets what it would be if cuts were not looked for.
+"""
+
+import argparse
+import json
+import math
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+from unittest import mock
+
+import av
+import cv2
+import numpy as np
+
+from colorlib import colorize, colorspace, config, films, samples, steadying
+
+SHAPE = (360, 480)
+"""Height and width of the films that flicker."""
+
+KINDS = {"clean": (0, 0.0, 0.0), "grain": (6, 0.0, 0.0), "old film": (12, 0.03, 1.0)}
+"""Standard deviations of the grain (8-bit levels), the brightness and the swaying (pixels)."""
+
+SMOOTHINGS = (0.0, 0.5, 0.7, 0.85, 0.95)
+
+ROWS = slice(216, 296)
+"""Where the flower passes; 24 rows around it count neither as still nor as moving."""
+
+SIZES = {"640 x 480": (480, 640), "1280 x 720": (720, 1280), "1920 x 1080": (1080, 1920)}
+
+FLICKER = "{kind:10} {smoothing:>9} {still:>7} {file:>12} {moving:>8} {cut:>16}"
+
+SPEED = "{size:12} {frames:>7} {seconds:>8} {rate:>9} {peak:>8}"
+
+
+def scenes(count, kind, shape=SHAPE, cut=None):
+    """Yield the frames of a film; from `cut` on they show coffee."""
+    grain, brightness, sway = KINDS[kind]
+    rng = np.random.default_rng(0)
+    china, coffee = (
+        cv2.resize(samples.load(name), shape[::-1], interpolation=cv2.INTER_AREA)
+        for name in ("china", "coffee")
+    )
+    flower = cv2.resize(samples.load("flower"), (110, 80), interpolation=cv2.INTER_AREA)
+    for number in range(count):
+        rgb = (coffee if cut is not None and number >= cut else china).copy()
+        left = number * (shape[1] - 110) // count
+        if cut is None:
+            rgb[ROWS, left : left + 110] = flower
+        move = np.float32([[1, 0, sway * rng.normal()], [0, 1, sway * rng.normal()]])
+        rgb = cv2.warpAffine(rgb, move, shape[::-1], borderMode=cv2.BORDER_REFLECT)
+        rgb = rgb * (1 + brightness * rng.normal()) + grain * rng.normal(size=(*shape, 1))
+        yield np.clip(rgb, 0, 255).astype(np.uint8)
+
+
+def write(path, frames):
+    """Write a film with a tone."""
+    with av.open(str(path), "w") as out:
+        video = sound = None
+        for number, rgb in enumerate(frames):
+            if video is None:
+                video = out.add_stream("libx264", rate=24, options={"crf": "14"})
+                video.height, video.width = rgb.shape[:2]
+                video.pix_fmt = "yuv420p"
+                sound = out.add_stream("aac", rate=48_000, layout="mono")
+            out.mux(video.encode(av.VideoFrame.from_ndarray(rgb, "rgb24")))
+            tone = np.sin(np.arange(number * 2000, (number + 1) * 2000) / 17)[None]
+            piece = av.AudioFrame.from_ndarray((tone * 9000).astype(np.int16), "s16", "mono")
+            piece.sample_rate, piece.pts = 48_000, number * 2000
+            out.mux(sound.encode(piece))
+        out.mux([*video.encode(None), *sound.encode(None)])
+
+
+def write_scenes(path, *what):
+    write(path, scenes(*what))
+
+
+def predicted(colorizer, frames):
+    """Predict each frame's colors alone; return them and L, both on the network's grid."""
+    pairs = []
+    for rgb in frames:
+        lightness = colorspace.rgb_to_lab(rgb)[..., 0]
+        ab = colorizer.predict_ab(lightness)
+        pairs.append((ab, steadying.on_grid(lightness, ab)))
+    return pairs
+
+
+def steadied(pairs, smoothing):
+    """Return the colors of the frames, smoothed."""
+    state, colors = None, []
+    for ab, lightness in pairs:
+        state = steadying.steady(state, ab, lightness, smoothing)
+        colors.append(state.ab)
+    return colors
+
+
+def apart(one, other, where=slice(None)):
+    """Return the mean distance between two frames' colors."""
+    return float(np.linalg.norm((one - other)[where], axis=-1).mean())
+
+
+def rows(height, margin):
+    """Say of each of `height` rows whether the flower passes, with a margin in pixels."""
+    centers = (np.arange(height) + 0.5) * (SHAPE[0] / height)
+    return (centers > ROWS.start - margin) & (centers < ROWS.stop + margin)
+
+
+def flicker_in_file(colorizer, folder, source, smoothing):
+    """Color a film; return how much its still parts flicker."""
+    target = folder / "out.mp4"
+    films.color_film(colorizer, source, target, smoothing)
+    colors = []
+    with av.open(str(target)) as film:
+        for frame in film.decode(video=0):
+            ab = colorspace.rgb_to_lab(frame.to_ndarray(format="rgb24"))[..., 1:]
+            size = (SHAPE[1] // 16, math.ceil(SHAPE[0] / 16))
+            colors.append(cv2.resize(ab, size, interpolation=cv2.INTER_AREA))
+    return steadying.flicker(colors, ~rows(len(colors[0]), 24))
+
+
+def flickers(colorizer, folder, count):
+    """Yield the rows of the first table."""
+    clean = [ab for ab, _ in predicted(colorizer, scenes(count, "clean"))]
+    for kind in ("grain", "old film"):
+        source = folder / "in.mp4"
+        write_scenes(source, count, kind)
+        pairs = predicted(colorizer, scenes(count, kind))
+        cut = predicted(colorizer, scenes(16, kind, cut=12))
+        height = len(pairs[0][0])
+        passed = rows(height, -8)
+        for smoothing in SMOOTHINGS:
+            colors, cut_colors = steadied(pairs, smoothing), steadied(cut, smoothing)
+            with mock.patch.object(steadying, "CUT", np.inf):
+                unseen = steadied(cut, smoothing)[12]
+            moving = [apart(a, b, passed) for a, b in zip(colors, clean, strict=True)]
+            yield {
+                "kind": kind,
+                "smoothing": smoothing,
+                "still": steadying.flicker(colors, ~rows(height, 24)),
+                "file": flicker_in_file(colorizer, folder, source, smoothing),
+                "moving": float(np.mean(moving)),
+                "cut": apart(cut_colors[12], cut[12][0]),
+                "cut_unseen": apart(unseen, cut[12][0]),
+            }
+
+
+def speeds(folder, run, count):
+    """Yield the rows of the second table."""
+    for size, shape in SIZES.items():
+        source = folder / "speed.mp4"
+        # elsewhere, since a process hands its own peak of memory on to those it starts
+        with ProcessPoolExecutor(1, get_context("spawn")) as elsewhere:
+            elsewhere.submit(write_scenes, source, count, "grain", shape).result()
+        command = [sys.executable, "-m", "colorlib", "colorize", source, "--overwrite"]
+        begin = time.perf_counter()
+        process = subprocess.Popen(
+            [*command, "--run", run, "-o", folder / "out.mp4"], stdout=subprocess.DEVNULL
+        )
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        assert process.returncode == 0, command
+        seconds = time.perf_counter() - begin
+        peak = usage.ru_maxrss // 1024
+        yield {
+            "size": size,
+            "frames": count,
+            "seconds": seconds,
+            "rate": count / seconds,
+            "peak": peak,
+        }
+
+
+def shown(row):
+    cells = {key: f"{x:.2f}" if isinstance(x, float) else x for key, x in row.items()}
+    if "cut" in cells:
+        cells["cut"] = f"{cells['cut']} ({cells['cut_unseen']})"
+    return cells
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--run", default=config.DEFAULT_RUN)
+    parser.add_argument("--frames", type=int, default=72)
+    parser.add_argument("--json", type=Path)
+    given = parser.parse_args()
+    tables = {"speed": [], "flicker": []}
+    with tempfile.TemporaryDirectory() as folder:
+        folder = Path(folder)
+        names = {"rate": "frames/s", "peak": "peak MB", "seconds": "s"}
+        print(SPEED.format(size="film", frames="frames", **names))
+        for row in speeds(folder, given.run, given.frames):
+            tables["speed"].append(row)
+            print(SPEED.format(**shown(row)), flush=True)
+        names = {"kind": "film", "file": "in the file", "cut": "cut (unseen)"}
+        keys = ("smoothing", "still", "moving")
+        print("\n" + FLICKER.format(**names, **dict(zip(keys, keys, strict=True))))
+        colorizer = colorize.colorizer_for(given.run)
+        for row in flickers(colorizer, folder, given.frames):
+            tables["flicker"].append(row)
+            print(FLICKER.format(**shown(row)), flush=True)
+    if given.json:
+        machine = {
+            "run": given.run,
+            "cpus": os.cpu_count(),
+            "machine": platform.machine(),
+            "load": os.getloadavg()[0],
+        }
+        rounded = {
+            name: [
+                {key: round(x, 3) if isinstance(x, float) else x for key, x in row.items()}
+                for row in table
+            ]
+            for name, table in tables.items()
+        }
+        given.json.write_text(json.dumps({**machine, **rounded}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,288 @@
+"""A film -> the film in color: frame by frame, without flicker, with its sound, and resumable.
+
+Not here: film files (`colorlib.reels`, `colorlib.joining`), where flicker goes
+(`colorlib.steadying`), and which films there are (`colorlib.folders`).
+
+What is colored is kept in segments, in a hidden folder beside the target that is gone when the
+film is whole. Each segment has beside it what the next one needs, so that a film that was
+stopped, even killed, and goes on becomes the same as one that was not.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import itertools
+import shutil
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from colorlib import (
+    colorize,
+    colorspace,
+    folders,
+    images,
+    joining,
+    reels,
+    steadying,
+    unfinished,
+)
+
+SEGMENT = 96
+"""Frames in a segment, the most that have to be colored again after a stop: some seconds' work."""
+
+AHEAD = 2
+"""Frames in hand, times the threads; each takes some tens of bytes a pixel."""
+
+ENDS_EARLY = 1.0
+"""Seconds, and 2%, by which a film may be shorter than it announces before a word is said."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A frame on its way through.
+
+    Attributes
+    ----------
+    frame : colorlib.reels.Frame
+        Without its pixels once they are not needed.
+    mark : int
+        By which the frame is known again.
+    lightness : ndarray of float32, shape (height, width)
+        L, 0..100.
+    state : colorlib.steadying.Steady
+        The predicted colors, at first as predicted, then without flicker.
+    time : int
+        When it is shown: after the one before, whatever the file says.
+    rgb : ndarray of uint8, shape (height, width, 3), or None
+        The result.
+    """
+
+    frame: reels.Frame
+    mark: int
+    lightness: np.ndarray
+    state: steadying.Steady
+    time: int = 0
+    rgb: np.ndarray | None = None
+
+
+def color_all(colorizer, jobs, overwrite=False, progress=None, **how):
+    """Color films, one after the other.
+
+    Parameters
+    ----------
+    colorizer : colorlib.colorize.Colorizer
+    jobs : sequence of colorlib.folders.Job
+    overwrite : bool
+        Whether to color films whose targets are there already.
+    progress, **how
+        For `color_film`.
+
+    Yields
+    ------
+    colorlib.folders.Outcome
+        One for each job, in their order.
+    """
+    for job in jobs:
+        if job.problem:
+            yield folders.Outcome(job, folders.FAILED, job.problem)
+        elif job.target.exists() and not overwrite:
+            yield folders.Outcome(job, folders.KEPT)
+        else:
+            try:
+                lost = color_film(colorizer, job.source, job.target, progress=progress, **how)
+            except images.ImageError as error:
+                yield folders.Outcome(job, folders.FAILED, str(error))
+            except Exception as error:  # one odd film does not end the work on a folder
+                reason = f"{type(error).__name__}: {error}".splitlines()[0]
+                why = f"{job.source}: can't be colored ({reason}); leave it out"
+                yield folders.Outcome(job, folders.FAILED, why)
+            else:
+                yield folders.Outcome(job, folders.COLORED, lost)
+
+
+def color_film(
+    colorizer, source, target, smoothing=steadying.SMOOTHING, side_by_side=False, progress=None
+):
+    """Color a film; where an earlier call was stopped, this one goes on.
+
+    Parameters
+    ----------
+    colorizer : colorlib.colorize.Colorizer
+    source, target : path-like
+        Read from and written to; the target's ending, one of `reels.FORMATS`, decides its format.
+    smoothing : float
+        0..1, for `steadying.steady`.
+    side_by_side : bool
+        Put the grey film to the left of the colored one.
+    progress : callable, optional
+        Called with an iterable of frames and, by name, with their ``total`` (None if unknown)
+        and how many are done, ``initial``; its result is iterated over, then closed, as
+        ``tqdm``'s is.
+
+    Returns
+    -------
+    str
+        A line that names the target: what could not be kept or decoded; empty if all is well.
+
+    Raises
+    ------
+    colorlib.images.ImageError
+        If the source can't be read, the target can't be written, or another process colors it.
+    """
+    target = Path(target)
+    ending = target.suffix.lower()
+    with reels.Reader(source) as reader, images.explained_writing(target):
+        settings = _settings(colorizer, source, ending, smoothing, side_by_side)
+        with unfinished.workshop(target, settings) as folder:
+            done = unfinished.stands(folder)
+            last = done[-1] if done else unfinished.Stand()
+            frames = _rest(reader, last)
+            pictures = _colored(frames, colorizer, last, reader.step, smoothing, side_by_side)
+            shown = pictures
+            if progress:
+                shown = progress(pictures, total=reader.expected, initial=last.frames)
+            with (
+                contextlib.closing(frames),
+                contextlib.closing(pictures),
+                contextlib.closing(shown),
+            ):
+                done += _write_segments(folder, shown, reader, last, ending)
+            if not done:
+                raise images.ImageError(f"{source}: none of it can be decoded; get it anew")
+            parts = [(unfinished.segment(folder, n), stand.start) for n, stand in enumerate(done)]
+            lost = joining.join(parts, source, folder / "joined", ending)
+            (folder / "joined").replace(target)
+    shutil.rmtree(folder, ignore_errors=True)
+    return _report(target, reader, done, lost)
+
+
+def _report(target, reader, done, lost):
+    notes = [f"without its {what}, which the format can't hold" for what in lost]
+    if reader.damaged:
+        notes.append(f"{reader.damaged} damaged places in the source")
+    seconds = float((done[-1].time + reader.step - done[0].start) * reader.unit)
+    if reader.seconds and seconds < 0.98 * reader.seconds - ENDS_EARLY:
+        notes.append(f"only {seconds:.0f} of {reader.seconds:.0f} seconds are in the source")
+    return f"{target}: {'; '.join(notes)}" if notes else ""
+
+
+# Whatever makes a difference to the result: what was colored with others is not gone on with.
+def _settings(colorizer, source, ending, smoothing, side_by_side):
+    file = Path(source).stat()
+    probe = np.linspace(0, 255, 64 * 64 * 3).reshape(64, 64, 3).astype(np.uint8)
+    return {
+        "source": [Path(source).name, file.st_size, file.st_mtime_ns],
+        "network, decoding and drawing": zlib.crc32(colorizer(probe)),
+        "decoding": dataclasses.asdict(colorizer.decoding),
+        "ending": ending,
+        "smoothing": [smoothing, steadying.STILL, steadying.MOVED, steadying.CUT],
+        "side by side": side_by_side,
+        "encoding": [SEGMENT, reels.H264, reels.VP9, reels.VERSION],
+    }
+
+
+# The frames behind those that are done. A jump is quick, but only trusted if it leads to the
+# very frame that was the last one; else the frames are counted from the start.
+def _rest(reader, last):
+    if last.told is None:
+        yield from itertools.islice(reader.frames(), last.frames, None)
+        return
+    with reels.Reader(reader.path) as scout:
+        frames = scout.frames(since=last.told)
+        behind = itertools.dropwhile(lambda x: x.time is None or x.time < last.told, frames)
+        found = next(behind, None)
+        if found and found.time == last.told and _mark(found.rgb) == last.mark:
+            before = last.damaged - found.damaged
+            for frame in behind:
+                yield dataclasses.replace(frame, damaged=before + frame.damaged)
+            reader.damaged = before + scout.damaged
+            return
+    yield from itertools.islice(reader.frames(), last.frames, None)
+
+
+def _mark(rgb):
+    return zlib.crc32(np.ascontiguousarray(rgb[::4, ::4]))
+
+
+def _colored(frames, colorizer, last, step, smoothing, side_by_side):
+    def look(frame):
+        lightness = colorspace.rgb_to_lab(frame.rgb)[..., 0]
+        ab = colorizer.predict_ab(lightness)
+        state = steadying.Steady(ab, steadying.on_grid(lightness, ab))
+        mark = _mark(frame.rgb)
+        return Picture(dataclasses.replace(frame, rgb=None), mark, lightness, state)
+
+    follow = colorizer.decoding.follow_edges
+
+    def dye(picture):
+        rgb = colorize.apply_colors(picture.lightness, picture.state.ab, follow_edges=follow)
+        if side_by_side:
+            grey = colorize.apply_colors(picture.lightness, np.zeros((1, 1, 2), np.float32))
+            rgb = np.concatenate([grey, rgb], axis=1)
+        return dataclasses.replace(picture, rgb=rgb, lightness=None)
+
+    pool = ThreadPoolExecutor(folders.AT_ONCE)
+    try:
+        looked = _ahead(pool, look, frames)
+        yield from _ahead(pool, dye, _steadied(looked, last, step, smoothing))
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _steadied(pictures, last, step, smoothing):
+    state, time = last.state, last.time
+    for picture in pictures:
+        state = steadying.steady(state, picture.state.ab, picture.state.lightness, smoothing)
+        told = picture.frame.time
+        if told is None:
+            told = 0 if time is None else time + step
+        time = told if time is None else max(told, time + 1)
+        yield dataclasses.replace(picture, state=state, time=time)
+
+
+def _ahead(pool, do, items):
+    waiting = collections.deque()
+    for item in items:
+        waiting.append(pool.submit(do, item))
+        if len(waiting) > AHEAD * folders.AT_ONCE:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+def _write_segments(folder, pictures, reader, last, ending):
+    pictures, number, done = iter(pictures), -(-last.frames // SEGMENT), []
+    while first := next(pictures, None):
+        path = unfinished.segment(folder, number)
+        group = itertools.chain([first], itertools.islice(pictures, SEGMENT - 1))
+        with images.replacing(path) as temporary:
+            frames, picture = _write_segment(temporary, group, reader, first, ending)
+            frame = picture.frame
+            last = unfinished.Stand(
+                last.frames + frames,
+                first.time,
+                picture.time,
+                frame.time,
+                picture.mark,
+                frame.damaged,
+                picture.state,
+            )
+            # before the segment: where one is, all of it is
+            unfinished.save(path.with_suffix(".npz"), last)
+        done.append(last)
+        number += 1
+    return done
+
+
+def _write_segment(path, pictures, reader, first, ending):
+    frames = 0
+    like = dataclasses.replace(first.frame, rgb=first.rgb)
+    with reels.Writer(path, reader, like, ending == ".webm") as writer:
+        for picture in pictures:
+            duration = picture.frame.duration or reader.step
+            writer.add(picture.rgb, picture.time - first.time, duration)
+            frames += 1
+    return frames, picture

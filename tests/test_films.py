@@ -1,0 +1,419 @@
+"""Films: what is kept of them, no flicker, and going on after a stop."""
+
+import fcntl
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from fractions import Fraction
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from colorlib import (
+    colorize,
+    colorspace,
+    config,
+    films,
+    folders,
+    images,
+    joining,
+    reels,
+    samples,
+    steadying,
+)
+
+CLOCK = Fraction(1, 90_000)
+
+
+class Fickle:
+    """A network in two minds: grain decides between two colors."""
+
+    calls = 0
+
+    def predict_on_batch(self, lightness):
+        self.calls += 1
+        small = lightness[:, 2::4, 2::4, 0]
+        logits = np.full((*small.shape, 313), -99, np.float32)
+        logits[..., 200], logits[..., 60] = small - 50, 50 - small
+        return logits
+
+
+class Stop(Exception):
+    """What a progress bar raises when it was asked to."""
+
+
+@pytest.fixture
+def colorizer():
+    return colorize.Colorizer(Fickle(), config.DecodeConfig(working_size=32))
+
+
+@pytest.fixture(autouse=True)
+def short_segments(monkeypatch):
+    monkeypatch.setattr(films, "SEGMENT", 10)
+
+
+def pictures(count, shape=(48, 64), noise=8, cut=None):
+    """Coffee, with grain of its own in each frame; from `cut` on it is another scene."""
+    rng = np.random.default_rng(0)
+    scenes = [cv2.resize(samples.load(name), shape[::-1]) for name in ("coffee", "china")]
+    for number in range(count):
+        scene = scenes[cut is not None and number >= cut]
+        grain = rng.integers(-noise, noise + 1, (*shape, 1))
+        yield np.clip(scene.astype(int) + grain, 0, 255).astype(np.uint8)
+
+
+def write(path, frames, sound="aac", codec="libx264", pix_fmt="yuv420p", times=None, **stream):
+    """Write a film of 25 frames a second, or with `times`, with a tone; return its path."""
+    frames = list(frames)
+    height, width = frames[0].shape[:2]
+    rotation = stream.pop("rotation", None)
+    with av.open(str(path), "w") as out:
+        video = out.add_stream(codec, rate=25)
+        video.width, video.height, video.pix_fmt = width, height, pix_fmt
+        video.codec_context.gop_size = 12
+        for name, value in stream.items():
+            setattr(video.codec_context, name, value)
+        if rotation is not None:
+            video.set_display_rotation(rotation)
+        if times:
+            video.codec_context.time_base = CLOCK
+        audio = out.add_stream(sound, rate=44_100, layout="mono") if sound else None
+        for number, rgb in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format=pix_fmt)
+            frame.pts = times[number] if times else number
+            frame.time_base = CLOCK if times else Fraction(1, 25)
+            out.mux(video.encode(frame))
+        out.mux(video.encode(None))
+        if audio:
+            tone = np.sin(np.arange(len(frames) * 1764) / 16)
+            for start in range(0, len(tone), 1024):
+                part = (tone[None, start : start + 1024] * 9000).astype(np.int16)
+                piece = av.AudioFrame.from_ndarray(part, "s16", "mono")
+                piece.sample_rate, piece.pts, piece.time_base = 44_100, start, Fraction(1, 44_100)
+                out.mux(audio.encode(piece))
+            out.mux(audio.encode(None))
+    return path
+
+
+def decoded(path):
+    """Return a film's pictures, RGB, and their times in seconds."""
+    with av.open(str(path)) as film:
+        frames = list(film.decode(video=0))
+    colors = [frame.to_ndarray(format="rgb24") for frame in frames]
+    return np.stack(colors), [frame.pts * frame.time_base for frame in frames]
+
+
+def sound_of(path):
+    """Return the packets of a film's sound: their bytes and times, and the codec."""
+    with av.open(str(path)) as film:
+        stream = film.streams.audio[0]
+        packets = [packet for packet in film.demux(stream) if packet.size]
+        times = [float(packet.pts * packet.time_base) for packet in packets]
+        return [bytes(packet) for packet in packets], times, stream.codec_context.name
+
+
+def lab(rgb):
+    return colorspace.rgb_to_lab(rgb)
+
+
+def interrupted(after):
+    """A progress bar that stops the work after so many frames."""
+
+    def progress(frames, total, initial):
+        yield from itertools.islice(frames, after)
+        raise Stop
+
+    return progress
+
+
+def test_the_lists_of_endings_agree():
+    assert tuple(reels.FORMATS) == folders.FILMS
+
+
+def test_lightness_times_and_sound_are_kept(tmp_path, colorizer):
+    times = [0, 3600, 5000, 12_000, 30_000, 30_900, 61_000, 61_001, 70_000, 90_000, 91_000, 99_000]
+    source = write(tmp_path / "in.mp4", pictures(12), times=times)
+    assert films.color_film(colorizer, source, tmp_path / "out.mp4") == ""
+    before, told = decoded(source)
+    after, shown = decoded(tmp_path / "out.mp4")
+    assert shown == told == [moment * CLOCK for moment in times]
+    assert np.abs(lab(before)[..., 0] - lab(after)[..., 0]).mean() < 1.5
+    assert np.abs(lab(after)[..., 1:]).mean() > 10
+    assert sound_of(tmp_path / "out.mp4") == sound_of(source)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
+
+
+@pytest.mark.parametrize("ending", [".mkv", ".mov", ".webm"])
+def test_other_formats(tmp_path, colorizer, ending):
+    source = write(tmp_path / "in.mp4", pictures(25))
+    target = tmp_path / f"out{ending}"
+    assert films.color_film(colorizer, source, target) == ""
+    shape = decoded(target)[0].shape
+    assert shape == (25, 48, 64, 3)
+    steps = np.diff([float(moment) for moment in decoded(target)[1]])
+    assert np.abs(steps - 0.04).max() < 0.0011  # Matroska counts milliseconds
+    packets, times, codec = sound_of(target)
+    assert codec == ("opus" if ending == ".webm" else "aac")
+    assert ending == ".webm" or packets == sound_of(source)[0]
+    assert times[-1] == pytest.approx(1, abs=0.06)
+
+
+def test_sound_that_few_players_take_is_encoded_anew(tmp_path, colorizer):
+    source = write(tmp_path / "in.mkv", pictures(25), sound="pcm_s16le")
+    films.color_film(colorizer, source, tmp_path / "out.mp4")
+    assert sound_of(tmp_path / "out.mp4")[2] == "aac"
+    with av.open(str(tmp_path / "out.mp4")) as film:
+        heard = np.concatenate([x.to_ndarray()[0] for x in film.decode(audio=0)])
+    assert len(heard) == pytest.approx(44_100, abs=2100)
+    loudest = np.abs(np.fft.rfft(heard[4000:36_768])).argmax() * 44_100 / 32_768
+    assert loudest == pytest.approx(44_100 / (2 * np.pi * 16), rel=0.02)
+
+
+def test_silent_odd_grey_limited_range(tmp_path, colorizer):
+    ramp = np.linspace(0, 255, 35).astype(np.uint8)
+    grey = np.broadcast_to(ramp[None, :, None], (21, 35, 3)).copy()
+    source = tmp_path / "in.mkv"
+    with av.open(str(source), "w") as out:
+        video = out.add_stream("ffv1", rate=25)
+        video.width, video.height, video.pix_fmt = 35, 21, "gray"
+        video.codec_context.color_range = 1
+        for number in range(3):
+            limited = np.rint(16 + grey[..., 0] * (219 / 255)).astype(np.uint8)
+            frame = av.VideoFrame.from_ndarray(limited, "gray")
+            frame.pts, frame.time_base, frame.color_range = number, Fraction(1, 25), 1
+            out.mux(video.encode(frame))
+        out.mux(video.encode(None))
+    assert films.color_film(colorizer, source, tmp_path / "out.mp4") == ""
+    after, _ = decoded(tmp_path / "out.mp4")
+    assert after.shape == (3, 22, 36, 3)
+    difference = lab(after)[:, :21, :35, 0] - lab(grey)[..., 0]
+    assert np.abs(difference).mean() < 2
+
+
+@pytest.mark.parametrize("rotation, turns", [(90, 1), (-90, 3), (180, 2)])
+def test_turned_films_are_set_upright(tmp_path, colorizer, rotation, turns):
+    source = write(tmp_path / "in.mp4", pictures(3, noise=0), rotation=rotation)
+    films.color_film(colorizer, source, tmp_path / "out.mp4")
+    after, _ = decoded(tmp_path / "out.mp4")
+    upright = np.rot90(decoded(source)[0][0], turns)
+    assert after.shape[1:] == upright.shape
+    assert np.abs(lab(after)[0, ..., 0] - lab(upright)[..., 0]).mean() < 2
+    with av.open(str(tmp_path / "out.mp4")) as film:
+        assert next(film.decode(video=0)).rotation == 0
+
+
+def test_pixels_that_are_not_square(tmp_path, colorizer):
+    source = write(
+        tmp_path / "in.mp4", pictures(2), rotation=90, sample_aspect_ratio=Fraction(4, 3)
+    )
+    films.color_film(colorizer, source, tmp_path / "out.mp4", side_by_side=True)
+    with av.open(str(tmp_path / "out.mp4")) as film:
+        assert film.streams.video[0].sample_aspect_ratio == Fraction(3, 4)
+        rgb = next(film.decode(video=0)).to_ndarray(format="rgb24")
+    assert rgb.shape == (64, 96, 3)
+    grey, colored = np.abs(lab(rgb)[..., 1:]).mean(axis=(0, 2)).reshape(2, 48).mean(axis=1)
+    assert grey < 2 and colored > 10
+
+
+def test_smoothing_takes_the_flicker_out_and_stops_at_a_cut(tmp_path, colorizer):
+    source = write(tmp_path / "in.mp4", pictures(30, (144, 192), 20, cut=20), sound=None)
+    colors = {}
+    colorizer.decoding = config.DecodeConfig(working_size=32, saturation=0.4)  # in the gamut
+    for smoothing in (0, 0.9):
+        films.color_film(colorizer, source, tmp_path / f"{smoothing}.mp4", smoothing)
+        shown = lab(decoded(tmp_path / f"{smoothing}.mp4")[0])[..., 1:]
+        # over areas, since what 8 bits and the encoding round flickers in each pixel
+        small = [cv2.resize(ab, (24, 18), interpolation=cv2.INTER_AREA) for ab in shown]
+        colors[smoothing] = np.stack(small)
+    raw, steady = (steadying.flicker(colors[key][:20]) for key in (0, 0.9))
+    assert raw > 0.5 and steady < raw / 2
+    apart = np.linalg.norm(colors[0] - colors[0.9], axis=-1).mean(axis=(1, 2))
+    assert apart[20] < apart[19] / 4, apart  # behind the cut nothing is left of what was before it
+    assert apart[0] < apart[19] / 4
+
+
+def test_a_jump_of_the_brightness_is_no_movement():
+    rng = np.random.default_rng(0)
+    scene = rng.uniform(20, 60, (12, 16)).astype(np.float32)
+    red, blue = (np.full((12, 16, 2), value, np.float32) for value in (40, -40))
+    before = steadying.Steady(red, scene)
+    assert steadying.steady(before, blue, scene + 15, 0.9).ab.mean() == pytest.approx(32)
+    moved = scene.copy()
+    moved[:4] += 20
+    new = steadying.steady(before, blue, moved, 0.9).ab
+    assert new[:4].mean() == pytest.approx(-40) and new[4:].mean() == pytest.approx(32)
+    assert steadying.steady(before, blue, scene, 0).ab is blue
+    assert steadying.steady(before, blue, scene[::-1, ::-1], 0.9).ab is blue
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+def test_an_interrupted_film_becomes_the_same(tmp_path, colorizer, monkeypatch, trusted):
+    source = write(tmp_path / "in.mp4", pictures(47, cut=33))
+    films.color_film(colorizer, source, tmp_path / "whole.mp4")
+    for after in (24, 14):
+        with pytest.raises(Stop):
+            films.color_film(colorizer, source, tmp_path / "out.mp4", progress=interrupted(after))
+    assert not (tmp_path / "out.mp4").exists()
+    colorizer.network.calls, jumps, inner = 0, [], reels.Reader.frames
+
+    def frames(reader, since=None):
+        jumps.append(since)
+        return inner(reader, since)
+
+    monkeypatch.setattr(reels.Reader, "frames", frames)
+    if not trusted:
+        monkeypatch.setattr(films, "_mark", lambda _: -1)
+    assert films.color_film(colorizer, source, tmp_path / "out.mp4") == ""
+    assert colorizer.network.calls == 47 - 30 + 1  # and once to tell whether the colorizer is it
+    assert len(jumps) == (1 if trusted else 2) and jumps[0] is not None
+    for one, other in zip(
+        decoded(tmp_path / "out.mp4"), decoded(tmp_path / "whole.mp4"), strict=True
+    ):
+        assert np.array_equal(one, other)
+    assert sound_of(tmp_path / "out.mp4") == sound_of(source)
+    assert not (tmp_path / ".out.mp4.partial").exists()
+
+
+def test_going_on_with_other_settings_begins_anew(tmp_path, colorizer):
+    source = write(tmp_path / "in.mp4", pictures(25))
+    with pytest.raises(Stop):
+        films.color_film(colorizer, source, tmp_path / "out.mp4", progress=interrupted(22))
+    assert (tmp_path / ".out.mp4.partial" / "00001.mp4").exists()
+    films.color_film(colorizer, source, tmp_path / "out.mp4", 0.2)
+    films.color_film(colorizer, source, tmp_path / "whole.mp4", 0.2)
+    assert np.array_equal(decoded(tmp_path / "out.mp4")[0], decoded(tmp_path / "whole.mp4")[0])
+
+
+def test_damaged_segments_are_colored_again(tmp_path, colorizer):
+    source = write(tmp_path / "in.mp4", pictures(35))
+    with pytest.raises(Stop):
+        films.color_film(colorizer, source, tmp_path / "out.mp4", progress=interrupted(32))
+    (tmp_path / ".out.mp4.partial" / "00001.mp4").write_bytes(b"")
+    (tmp_path / ".out.mp4.partial" / "00002.npz").write_bytes(b"PK")
+    colorizer.network.calls = 0
+    films.color_film(colorizer, source, tmp_path / "out.mp4")
+    assert colorizer.network.calls == 25 + 1 and len(decoded(tmp_path / "out.mp4")[0]) == 35
+
+
+def test_two_processes_do_not_color_the_same_film(tmp_path, colorizer):
+    source = write(tmp_path / "in.mp4", pictures(3))
+    (tmp_path / ".out.mp4.partial").mkdir()
+    with (tmp_path / ".out.mp4.partial" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(images.ImageError, match="another process"):
+            films.color_film(colorizer, source, tmp_path / "out.mp4")
+
+
+def test_a_film_that_is_cut_off_is_colored_as_far_as_it_goes(tmp_path, colorizer):
+    data = write(tmp_path / "in.mkv", pictures(100, noise=30)).read_bytes()
+    (tmp_path / "cut.mkv").write_bytes(data[: len(data) // 2])
+    note = films.color_film(colorizer, tmp_path / "cut.mkv", tmp_path / "out.mp4")
+    assert "of 4 seconds" in note and str(tmp_path / "out.mp4") in note
+    count = len(decoded(tmp_path / "cut.mkv")[0])
+    assert 20 < count < 80 and len(decoded(tmp_path / "out.mp4")[0]) == count
+
+
+def test_damage_in_the_middle_is_left_out_and_told(tmp_path, colorizer):
+    data = bytearray(write(tmp_path / "in.mp4", pictures(60, noise=30)).read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 3000] = np.random.default_rng(0).bytes(3000)
+    (tmp_path / "bad.mp4").write_bytes(data)
+    note = films.color_film(colorizer, tmp_path / "bad.mp4", tmp_path / "out.mp4")
+    assert "damaged places" in note
+    assert 30 < len(decoded(tmp_path / "out.mp4")[0]) <= 60
+
+
+def test_what_is_no_film_is_refused_in_a_line(tmp_path, colorizer):
+    good = write(tmp_path / "good.mp4", pictures(3)).read_bytes()
+    with av.open(str(tmp_path / "sound.mkv"), "w") as out:
+        audio = out.add_stream("pcm_s16le", rate=8000, layout="mono")
+        piece = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), "s16", "mono")
+        piece.sample_rate = 8000
+        out.mux([*audio.encode(piece), *audio.encode(None)])
+    images.write(tmp_path / "photograph.png", samples.square("coffee", 32))
+    playlist = f"#EXTM3U\n#EXTINF:1,\n{tmp_path}/good.mp4\n#EXT-X-ENDLIST\n"
+    hostile = {
+        "cut.mp4": good[: len(good) // 2],
+        "empty.mp4": b"",
+        "text.mp4": b"hello " * 99,
+        "concat.mp4": f"ffconcat version 1.0\nfile '{tmp_path}/good.mp4'\n".encode(),
+        "playlist.mp4": playlist.encode(),
+        "photograph.mp4": (tmp_path / "photograph.png").read_bytes(),
+        "sound.mp4": (tmp_path / "sound.mkv").read_bytes(),
+    }
+    for name, data in hostile.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / "folder.mp4").mkdir()
+    names = [*hostile, "folder.mp4", "missing.mp4"]
+    jobs = [folders.Job(tmp_path / name, tmp_path / "out.mp4") for name in names]
+    for outcome in films.color_all(colorizer, jobs):
+        assert outcome.fate == "failed" and str(outcome.job.source) in outcome.why
+        assert ";" in outcome.why and "\n" not in outcome.why
+    assert not (tmp_path / "out.mp4").exists() and not (tmp_path / ".out.mp4.partial").exists()
+
+
+def test_a_place_that_cannot_be_written(tmp_path, colorizer):
+    source = write(tmp_path / "in.mp4", pictures(3))
+    job = folders.Job(source, tmp_path / "nowhere" / "out.mp4")
+    (outcome,) = films.color_all(colorizer, [job])
+    assert outcome.fate == "failed" and "nowhere" in outcome.why
+
+
+def test_films_have_their_places_among_photographs(tmp_path):
+    for name in ("a.mp4", "b.AVI", "c.jpg", ".hidden.mp4", "b.avi.mp4"):
+        (tmp_path / name).touch()
+    (tmp_path / ".a.mp4.partial").mkdir()
+    jobs = folders.plan([tmp_path], tmp_path / "out", recursive=True)
+    names = {job.source.name: job.target.name for job in jobs}
+    assert names == {
+        "a.mp4": "a.mp4",
+        "b.AVI": "b.AVI.mp4",
+        "b.avi.mp4": "b.avi-2.mp4",
+        "c.jpg": "c.jpg",
+    }
+    assert folders.plan(["a.avi"], tmp_path / "x.mkv")[0].target == tmp_path / "x.mkv"
+    for source, target in (("a.mp4", "x.jpg"), ("a.jpg", "x.mp4"), ("a.mp4", "x.avi")):
+        with pytest.raises(images.ImageError, match="becomes one of"):
+            folders.plan([source], tmp_path / target)
+
+
+def test_sound_and_pictures_are_interleaved(tmp_path, colorizer):
+    source = write(tmp_path / "in.mp4", pictures(50))
+    films.color_film(colorizer, source, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as film:
+        order = [float(packet.dts * packet.time_base) for packet in film.demux() if packet.size]
+    assert np.diff(order).min() > -0.5 and joining.KEPT
+
+
+def test_the_command_killed_and_called_again(tmp_path):
+    source = write(tmp_path / "in.mp4", pictures(300))
+    out = tmp_path / "out.mp4"
+    partial = tmp_path / ".out.mp4.partial"
+    call = [sys.executable, "-m", "colorlib", "colorize", source, "--working-size", "32", "-o"]
+    whole = subprocess.Popen([*call, tmp_path / "whole.mp4"])
+    for number, blow in enumerate((signal.SIGINT, signal.SIGKILL)):
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+        with subprocess.Popen([*call, out], stderr=subprocess.PIPE, env=environment) as process:
+            deadline = time.monotonic() + 60
+            while not (partial / f"{number:05}.mp4").exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            process.send_signal(blow)
+            _, stderr = process.communicate(timeout=60)
+        if blow == signal.SIGINT:
+            assert process.returncode == 2 and len(stderr.splitlines()) == 1, stderr
+            assert b"the same call goes on" in stderr
+            first = (partial / "00000.mp4").stat().st_mtime_ns
+    assert process.returncode == -signal.SIGKILL and not out.exists()
+    assert (partial / "00000.mp4").stat().st_mtime_ns == first  # it was not colored again
+    done = subprocess.run([*call, out], capture_output=True, text=True)
+    assert done.returncode == 0 and "1 colored" in done.stdout and not partial.exists()
+    assert whole.wait(60) == 0
+    for one, other in zip(decoded(out), decoded(tmp_path / "whole.mp4"), strict=True):
+        assert np.array_equal(one, other)
+    again = subprocess.run([*call, out], capture_output=True, text=True)
+    assert "0 colored, 1 kept" in again.stdout
