@@ -228,8 +228,7 @@ def colored(picture, answer):
 def on_screen(lightness, ab):
     """Do what `colorize.apply_colors` does, several times as fast and nearly as exactly.
 
-    On the sample photographs no channel is off by more than one 8-bit level; far outside of the
-    gamut (saturation 2) one pixel in a thousand is, by a dozen at most, where the gamut has edges.
+    Off by one 8-bit level at most on the sample photographs; at saturation 2 by a dozen, rarely.
 
     Parameters
     ----------

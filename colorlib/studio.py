@@ -226,7 +226,7 @@ def _sample(name):
 
 
 def _title(name):
-    return name.replace("_", " ").capitalize()
+    return name.replace("_", " ").title()
 
 
 def _slider(low, high):
