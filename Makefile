@@ -1,13 +1,15 @@
 # Every target works on its own on a machine with Python 3.11+ and make: what it needs is made first.
 
 PYTHON ?= python3
+HOST ?= 127.0.0.1
+PORT ?= 8866
 BIN := .venv/bin
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb) $(wildcard notebooks/solutions/*.ipynb))
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PYTHONHASHSEED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help figures test test-jax lab notebooks lint format lock clean
+.PHONY: help figures test test-jax lab app notebooks lint format lock clean
 
 help:  ## show this list
 	@echo "Colorizing grey images through a CNN. Targets:"
@@ -37,6 +39,11 @@ test-jax: .venv/installed  ## the library's unit tests on the JAX backend
 
 lab: .venv/installed  ## open JupyterLab on the first notebook
 	$(BIN)/jupyter lab $(firstword $(NOTEBOOKS))
+
+app: .venv/installed  ## serve notebook 10 as a web page, here only; HOST and PORT change where
+	JUPYTER_PATH=app $(BIN)/voila notebooks/10_color_your_own.ipynb --template=course \
+	  --Voila.ip=$(HOST) --port=$(PORT) --no-browser \
+	  --TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_cell_tags=notebook-only
 
 notebooks: .venv/installed  ## execute the notebooks in place, as they are committed
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --log-level WARN $(NOTEBOOKS)

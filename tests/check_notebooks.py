@@ -15,6 +15,8 @@ import nbformat
 
 LONGEST_CELL = 15
 
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
 
 def problems(path):
     """List what is wrong with a notebook, one line for each."""
@@ -50,14 +52,17 @@ def prose_problems(cells):
 
 
 def clean(path):
-    """Remove stderr, versions and time stamps from an executed notebook."""
+    """Remove stderr, versions, time stamps and what widgets showed from an executed notebook."""
     notebook = nbformat.read(path, as_version=4)
     notebook.metadata.pop("language_info", None)
+    notebook.metadata.pop("widgets", None)
     for number, cell in enumerate(notebook.cells):
         cell.id = f"cell-{number:02}"
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
             cell.outputs = [out for out in cell.outputs if out.get("name") != "stderr"]
+            for output in cell.outputs:
+                output.get("data", {}).pop(WIDGET, None)  # the text beside it stays
     nbformat.write(notebook, path)
 
 

@@ -15,7 +15,11 @@ from packaging.utils import canonicalize_name
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = [*sorted((ROOT / "colorlib").glob("[!_]*.py")), ROOT / "colorlib" / "__main__.py"]
 NOTEBOOKS = sorted((ROOT / "notebooks").rglob("[0-9]*.ipynb"))
-CONDA_NAMES = {"matplotlib": "matplotlib-base", "opencv-python-headless": "py-opencv"}
+CONDA_NAMES = {
+    "matplotlib": "matplotlib-base",
+    "opencv-python-headless": "py-opencv",
+    "playwright": "playwright-python",
+}
 
 
 def module_table():

@@ -1,0 +1,71 @@
+"""How fast the studio of notebook 10 answers: what a person waits for.
+
+    python benchmarks/studio.py [--repeats 15] [--json RESULTS.json]
+
+A row for each photograph (an enlarged sample photograph, as JPEG) and model, milliseconds:
+
+- upload: the file is decoded, the network looks, the picture and the belief are drawn;
+- slider: one step of it, from the new value to the JPEG and the drawing that go to the browser
+  (median and slowest of the repeats);
+- download: the photograph in full resolution, as a file.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import time
+from pathlib import Path
+
+import cv2
+
+from colorlib import samples, studio
+
+SHAPES = {0.3: (480, 640), 1: (1000, 1000), 12: (3000, 4000)}
+"""Megapixels -> height and width."""
+
+COLUMNS = ("megapixels", "model", "upload", "slider", "slowest", "download")
+
+
+def photograph(megapixels):
+    height, width = SHAPES[megapixels]
+    rgb = cv2.resize(samples.load("coffee"), (width, height), interpolation=cv2.INTER_CUBIC)
+    return cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes()
+
+
+def milliseconds(action):
+    begin = time.perf_counter()
+    action()
+    return 1000 * (time.perf_counter() - begin)
+
+
+def measure(megapixels, model, repeats):
+    data, shown = photograph(megapixels), studio.Studio(models=[model])
+    upload = milliseconds(lambda: shown.upload("photograph.jpg", data))
+    slider, steps = shown.sliders["temperature"], []
+    for step in range(repeats):
+        value = 0.1 + 0.02 * step
+        steps.append(milliseconds(lambda value=value: setattr(slider, "value", value)))
+    download = milliseconds(shown.save)
+    numbers = (upload, statistics.median(steps), max(steps), download)
+    return dict(zip(COLUMNS, (megapixels, model, *(round(x, 1) for x in numbers)), strict=True))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=15)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    print("".join(f"{name:>12}" for name in COLUMNS))
+    rows = []
+    for model in studio.MODELS:
+        for megapixels in SHAPES:
+            rows.append(measure(megapixels, model, options.repeats))
+            print("".join(f"{value:>12}" for value in rows[-1].values()), flush=True)
+    if options.json:
+        about = {"cpus": os.cpu_count(), "load": os.getloadavg()[0], "unit": "milliseconds"}
+        options.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,78 @@
+// A place to drop a file on. What is too large or of another type is refused before it is sent.
+
+function refusal(file, suffixes, largest) {
+  const name = file.name.toLowerCase();
+  if (!suffixes.some((suffix) => name.endsWith(suffix))) {
+    return `${file.name}: is no photograph by its name; choose a JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF or HEIC file`;
+  }
+  if (file.size > largest) {
+    const megabytes = (bytes) => Math.round(bytes / 2 ** 20);
+    return (
+      `${file.name}: has ${megabytes(file.size)} MB, at most ${megabytes(largest)} MB are taken here; ` +
+      "make it smaller, or use the command `colorlib colorize`"
+    );
+  }
+  return file.size ? "" : `${file.name}: is empty; choose another file`;
+}
+
+async function send(model, file) {
+  model.send({ kind: "begin", name: file.name, size: file.size });
+  const part = model.get("part");
+  for (let start = 0; start < file.size; start += part) {
+    const buffer = await file.slice(start, start + part).arrayBuffer();
+    model.send({ kind: "part" }, undefined, [buffer]);
+  }
+}
+
+function render({ model, el }) {
+  el.classList.add("cl-upload");
+  const label = document.createElement("label");
+  const text = document.createElement("span");
+  const input = document.createElement("input");
+  const message = document.createElement("p");
+  text.textContent = "Upload a photograph, or drop it here";
+  input.type = "file";
+  input.accept = model.get("suffixes").join(",");
+  message.setAttribute("role", "status");
+  label.append(text, input);
+  el.append(label, message);
+
+  const say = (words, wrong) => {
+    message.textContent = words;
+    message.classList.toggle("wrong", wrong);
+  };
+  const show = () => say(model.get("message"), model.get("wrong"));
+  const take = async (file) => {
+    if (!file) return;
+    const why = refusal(file, model.get("suffixes"), model.get("largest"));
+    if (why) return say(why, true);
+    say(`Reading ${file.name} …`, false);
+    try {
+      await send(model, file);
+    } catch (error) {
+      say(`${file.name}: can't be read (${error.message}); try again`, true);
+    }
+  };
+
+  input.addEventListener("change", async () => {
+    await take(input.files[0]);
+    input.value = "";
+  });
+  for (const kind of ["dragover", "dragleave", "drop"]) {
+    label.addEventListener(kind, (event) => {
+      event.preventDefault();
+      event.stopPropagation();
+      label.classList.toggle("over", kind === "dragover");
+      if (kind === "drop") take(event.dataTransfer.files[0]);
+    });
+  }
+  model.on("change:message", show);
+  model.on("change:wrong", show);
+  show();
+  return () => {
+    model.off("change:message", show);
+    model.off("change:wrong", show);
+  };
+}
+
+export default { render };

@@ -1,0 +1,261 @@
+"""Notebook 10 in a real browser: in JupyterLab, and as the page that `make app` serves.
+
+Needs Chromium; without it these tests are skipped. Nothing is fetched from the network: requests
+that would leave this machine fail a test.
+"""
+
+import contextlib
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import nbformat
+import numpy as np
+import odd_files
+import pytest
+
+from colorlib import answers, config, images, samples
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+
+CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
+NOTEBOOK = config.ROOT / "notebooks" / "10_color_your_own.ipynb"
+BIN = Path(sys.executable).parent
+PATIENCE = 60_000
+"""Milliseconds: far more than needed, for machines with other work."""
+
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+PIXELS = """image => {
+  const canvas = document.createElement("canvas");
+  [canvas.width, canvas.height] = [24, 24];
+  const context = canvas.getContext("2d");
+  context.drawImage(image, 0, 0, 24, 24);
+  return Array.from(context.getImageData(0, 0, 24, 24).data);
+}"""
+"""JavaScript: what an image element shows."""
+
+sync_api.expect.set_options(timeout=PATIENCE)
+
+pytestmark = pytest.mark.skipif(
+    not CHROMIUM.exists(),
+    reason=f"no browser at {CHROMIUM}; install Debian's chromium, or set CHROMIUM to one",
+)
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_api.sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser):
+    """A page that notes who is asked for anything."""
+    context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    opened = context.new_page()
+    opened.set_default_timeout(PATIENCE)
+    asked = set()
+    opened.on("request", lambda request: asked.add(request.url.partition("?")[0]))
+    yield opened
+    context.close()
+    outside = [url for url in asked if "//" in url and "//127.0.0.1" not in url]
+    assert [url for url in outside if url.startswith("http")] == [], "asked other machines"
+
+
+@pytest.fixture
+def granny(tmp_path):
+    """A grey photograph to upload."""
+    grey = samples.square("grace_hopper", 300)[..., 1]
+    images.write(tmp_path / "granny.jpg", np.dstack([grey] * 3))
+    return tmp_path / "granny.jpg"
+
+
+@contextlib.contextmanager
+def serving(command, folder, url):
+    """Run a server until the block ends, together with all that it started."""
+    environment = {**os.environ, "PYTHONPATH": str(config.ROOT)}
+    log = folder / "server.log"
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            command, cwd=config.ROOT, env=environment, stdout=output, stderr=output,
+            stdin=subprocess.DEVNULL, start_new_session=True,
+        )  # fmt: skip
+    try:
+        _wait_for(url, server, log)
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            server.wait(10)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
+        server.wait(10)
+
+
+def _wait_for(url, server, log):
+    end = time.monotonic() + PATIENCE / 1000
+    while time.monotonic() < end and server.poll() is None:
+        with contextlib.suppress(OSError):
+            urllib.request.urlopen(url, timeout=5).close()
+            return
+        time.sleep(0.2)
+    pytest.fail(f"the server did not start:\n{log.read_text()}")
+
+
+def free_port():
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return found.getsockname()[1]
+
+
+def app_command(port):
+    """Return the command that `make app` runs, as make itself says it."""
+    made = subprocess.run(
+        ["make", "--dry-run", "app", f"BIN={BIN}", f"PORT={port}"],
+        cwd=config.ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    command = made.stdout[made.stdout.index("JUPYTER_PATH=") :].replace("\\\n", " ")
+    return ["env", *shlex.split(command)]
+
+
+def shown(page):
+    return np.array(page.locator(".cl-after").evaluate(PIXELS)).reshape(24, 24, 4)
+
+
+def until(condition, what):
+    end = time.monotonic() + PATIENCE / 1000
+    while not condition():
+        assert time.monotonic() < end, f"waited in vain until {what}"
+        time.sleep(0.1)
+
+
+def use_the_studio(page, granny):
+    """Upload a photograph, move a slider, click, wipe: each has to show."""
+    stage = page.locator(".cl-stage")
+    stage.scroll_into_view_if_needed()
+    until(lambda: shown(page).any(), "a picture is shown")
+    first = shown(page)
+    page.locator(".cl-upload input").set_input_files(granny)
+    sync_api.expect(page.locator(".cl-shown")).to_contain_text("granny.jpg, 300 × 300 pixels")
+    until(lambda: not np.array_equal(shown(page), first), "the upload is shown")
+    colored = shown(page)
+    spread = np.ptp(colored[..., :3].astype(int), axis=-1)
+    assert spread.max() > 10, "a grey photograph has got colors"
+
+    saturation = page.locator(".cl-slider", has_text="Saturation").locator(".noUi-handle")
+    saturation.focus()
+    for _ in range(3):
+        page.keyboard.press("Home")
+    until(lambda: np.ptp(shown(page)[..., :3], axis=-1).max() < 10, "saturation 0 is grey")
+    page.get_by_role("button", name="Reset").click()
+    until(lambda: np.array_equal(shown(page), colored), "reset shows the colors again")
+
+    believed = page.locator(".cl-plane").inner_html()
+    stage.click(position={"x": 30, "y": 30})
+    until(lambda: page.locator(".cl-plane").inner_html() != believed, "a click changes the belief")
+    assert page.locator(".cl-swatches b").count() == 6, "five likeliest and the chosen one"
+
+    handle = page.locator(".cl-handle")
+    before = page.locator(".cl-before").evaluate("e => e.style.clipPath")
+    handle.focus()
+    page.keyboard.press("ArrowRight")
+    until(
+        lambda: page.locator(".cl-before").evaluate("e => e.style.clipPath") != before,
+        "the divider moves",
+    )
+    with page.expect_download() as waiting:
+        page.locator(".cl-download button").click()
+    assert waiting.value.suggested_filename == "granny-colored.jpg"
+    assert images.read(waiting.value.path()).shape == (300, 300, 3)
+
+
+def run_all(page):
+    """Run all cells; again if the notebook was not connected to its kernel yet."""
+    sync_api.expect(page.locator("#jp-main-statusbar")).to_contain_text("| Idle")
+    begun = page.locator(".jp-InputPrompt", has_text=re.compile(r"\[[*\d]+\]"))
+
+    def running():
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+        with contextlib.suppress(sync_api.TimeoutError):
+            begun.first.wait_for(state="attached", timeout=5000)
+        return begun.count()
+
+    until(running, "cells are running")
+
+
+def test_jupyterlab_runs_the_notebook(page, granny, tmp_path):
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    nbformat.write(notebook, tmp_path / NOTEBOOK.name)
+    port = free_port()
+    command = [
+        BIN / "jupyter", "lab", f"--ServerApp.root_dir={tmp_path}", f"--port={port}",
+        "--ip=127.0.0.1", "--no-browser", "--IdentityProvider.token=", "--allow-root",
+        "--LabApp.news_url=None", "--ServerApp.port_retries=0",
+        f"--LabApp.workspaces_dir={tmp_path / 'workspaces'}",
+        f"--LabApp.user_settings_dir={tmp_path / 'settings'}",
+    ]  # fmt: skip
+    with serving(command, tmp_path, f"http://127.0.0.1:{port}/api"):
+        page.goto(f"http://127.0.0.1:{port}/lab/tree/{NOTEBOOK.name}")
+        page.locator(".jp-Notebook .jp-Cell").first.wait_for()
+        run_all(page)
+        page.locator(".cl-plane").wait_for(state="attached")
+        use_the_studio(page, granny)
+
+
+def test_the_page_that_make_app_serves(page, granny, tmp_path):
+    port = free_port()
+    address = f"http://127.0.0.1:{port}/"
+    kept = answers.ANSWERS.read_bytes() if answers.ANSWERS.exists() else None
+    with serving(app_command(port), tmp_path, f"{address}voila/static/voila.js"):
+        page.goto(address)
+        page.locator(".cl-plane").wait_for()
+        use_the_studio(page, granny)
+        refuse_bad_files(page, tmp_path)
+        sync_api.expect(page.locator(".cl-card img")).to_have_count(2)
+        assert page.locator(".jp-InputArea-editor").count() == 0, "the page shows no code"
+        assert "Traceback" not in page.content() and "error when executing" not in page.content()
+        page.set_viewport_size({"width": 800, "height": 900})
+        width = page.evaluate("document.documentElement.scrollWidth")
+        assert width <= 800, "nothing reaches over the edge of a narrow page"
+    now = answers.ANSWERS.read_bytes() if answers.ANSWERS.exists() else None
+    assert now == kept, "a test leaves no answers"
+
+
+def refuse_bad_files(page, folder):
+    message = page.locator(".cl-upload p")
+    for name, (data, reason) in {
+        "text.png": odd_files.HOSTILE["text.png"],
+        "cut.jpg": odd_files.HOSTILE["cut.jpg"],
+        "bomb.png": odd_files.HOSTILE["bomb.png"],
+        "page.svg": (b"<svg/>", "no photograph by its name"),
+        "long.jpg": (bytes(41 * 2**20), "at most 40 MB"),
+    }.items():
+        (folder / name).write_bytes(data)
+        page.locator(".cl-upload input").set_input_files(folder / name)
+        sync_api.expect(message).to_contain_text(name)
+        sync_api.expect(message).to_contain_text(reason, timeout=PATIENCE)
+    sync_api.expect(page.locator(".cl-shown")).to_contain_text("granny.jpg")

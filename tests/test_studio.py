@@ -1,0 +1,238 @@
+"""The studio without a browser: uploads, decoding, beliefs, and what the widgets do."""
+
+import re
+
+import cv2
+import numpy as np
+import odd_files
+import pytest
+
+from colorlib import (
+    belief,
+    colorize,
+    colorspace,
+    config,
+    elements,
+    images,
+    photographs,
+    preview,
+    quantizer,
+    runs,
+    samples,
+    screen,
+    studio,
+)
+
+
+@pytest.fixture(scope="module")
+def picture():
+    return preview.from_file(samples.path("coffee"))
+
+
+@pytest.fixture(scope="module")
+def answer(picture):
+    return preview.ask(colorize.colorizer_for(), picture)
+
+
+@pytest.fixture
+def workshop():
+    return studio.Studio()
+
+
+@pytest.fixture(scope="module")
+def shared():
+    """A studio for tests that don't mind what it shows."""
+    return studio.Studio()
+
+
+def encoded(rgb, suffix=".png"):
+    return cv2.imencode(suffix, rgb[..., ::-1])[1].tobytes()
+
+
+def test_the_screens_colors_are_the_files(picture, answer):
+    for saturation, most, nearly_all in ((1.0, 2, 1), (2.0, 16, 4)):
+        each = answer.decoded_with(saturation=saturation)
+        assert each.decoding.follow_edges
+        ab = each.decode(each.logits)
+        exact = colorize.apply_colors(picture.lightness, ab, follow_edges=True)
+        difference = np.abs(preview.colored(picture, each).astype(int) - exact).max(axis=-1)
+        assert difference.max() <= most and np.quantile(difference, 0.999) <= nearly_all
+
+
+def test_a_large_photograph_is_small_on_the_screen_and_whole_in_the_file(answer):
+    rgb = np.tile(samples.square("coffee", 50), (30, 60, 1))
+    large = preview.from_bytes("large.png", encoded(rgb))
+    assert large.lightness.size <= preview.SCREEN
+    assert large.lightness.shape == pytest.approx((724, 1448), abs=1)
+    name, data = preview.full_resolution(large, answer)
+    assert name == "large-colored.png"
+    assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (1500, 3000, 3)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (7, 3), (3, 4000), (4000, 3), (2, 70_000)])
+def test_odd_shapes(shape):
+    rgb = np.full((*shape, 3), 77, np.uint8)
+    found = preview.from_bytes("x.png", encoded(rgb))
+    said = preview.ask(colorize.colorizer_for(), found)
+    assert screen.jpeg(preview.colored(found, said))[:2] == b"\xff\xd8"
+    assert found.truth is None and belief.at(said, found, 1.0, 1.0).truth is None
+    assert preview.full_resolution(found, said)[1]
+
+
+def test_the_download_is_what_the_command_writes(tmp_path, picture):
+    asked = colorize.colorizer_for()
+    images.write(tmp_path / "x.png", samples.load("coffee"))
+    whole = colorize.render(asked, photographs.read(tmp_path / "x.png"))
+    _, data = preview.full_resolution(picture, preview.ask(asked, picture))
+    got = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    assert np.array_equal(got, whole)
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "message"),
+    [
+        ("text.png", b"hello " * 17, "text.png: is not an image"),
+        ("cut.png", encoded(odd_files.RGB)[:900], "cut.png: is damaged or cut off"),
+        ("bomb.png", odd_files.png(60_000, 60_000), "bomb.png: has over 178 megapixels"),
+        ("large.png", odd_files.png(12_000, 10_000), "large.png: has 120 megapixels, at most 67"),
+        ("empty.jpg", b"", "empty.jpg: is empty"),
+        ("page.svg", b"<svg/>", "page.svg: is no photograph by its name"),
+        ("../../etc/passwd", b"x", "passwd: is no photograph by its name"),
+    ],
+)
+def test_what_is_no_photograph_is_refused_by_name(shared, name, data, message):
+    shown = shared.divider.after
+    assert not shared.upload(name, data)
+    assert shared.uploading.message.startswith(message) and shared.uploading.wrong
+    assert "upload." not in shared.uploading.message and "/tmp" not in shared.uploading.message
+    assert shared.divider.after == shown
+
+
+def test_too_many_bytes_are_refused():
+    with pytest.raises(images.ImageError, match="has 41 MB, at most 40 MB"):
+        preview.check_file("x.jpg", 41 * 2**20)
+
+
+@pytest.mark.parametrize("name", odd_files.ODD)
+def test_odd_photographs_are_shown_and_saved(shared, name):
+    assert shared.upload(name, odd_files.ODD[name])
+    assert shared.save()[1]
+
+
+@pytest.mark.parametrize("name", odd_files.HOSTILE)
+def test_hostile_files_are_refused_with_the_reason(shared, name):
+    data, reason = odd_files.HOSTILE[name]
+    assert not shared.upload(name, data)
+    message = shared.uploading.message
+    assert message.startswith(f"{name}: ") and "upload." not in message
+    assert reason in message or "no photograph by its name" in message
+
+
+def test_belief_is_a_distribution_and_marks_are_where_they_belong(picture, answer):
+    found = belief.at(answer, picture, 0.2, 0.7)
+    assert found.probabilities.shape == (313,) and found.probabilities.sum() == pytest.approx(1)
+    ranked = np.sort(found.probabilities)[::-1]
+    assert np.array_equal(found.probabilities[found.likeliest()], ranked[:5])
+    cell = answer.logits[int(0.7 * answer.logits.shape[0]), int(0.2 * answer.logits.shape[1])]
+    assert np.allclose(found.chosen, answer.decode(cell))
+    rgb = samples.load("coffee")
+    truth = colorspace.rgb_to_lab(rgb)[int(0.7 * len(rgb)), int(0.2 * rgb.shape[1]), 1:]
+    assert np.allclose(found.truth, truth)
+
+
+def test_the_plane_draws_each_bin_by_its_probability():
+    p = np.zeros(313, np.float32)
+    p[100], p[200] = 0.8, 0.2
+    found = belief.Belief(p, 50.0, quantizer.bin_centers()[100], np.zeros(2))
+    drawn = re.findall(r'class="bin" x="(.+?)" y="(.+?)" width="(.+?)"', belief.plane(found))
+    (left, top, large), (_, _, small) = np.array(drawn, float)
+    assert (small / large) ** 2 == pytest.approx(0.25, abs=0.01)
+    a, b = quantizer.bin_centers()[100]
+    scale = belief.PLANE / (2 * belief.RANGE)
+    assert left + large / 2 == pytest.approx((b + belief.RANGE) * scale, abs=0.2)
+    assert top + large / 2 == pytest.approx((a + belief.RANGE) * scale, abs=0.2)
+    assert belief.swatches(found).count("<b ") == 7
+    assert "80%" in belief.swatches(found) and "&lt;1%" in belief.swatches(found)
+
+
+def test_sliders_decode_and_models_are_asked_once(workshop):
+    shown = workshop.divider.after
+    for field, value in {"temperature": 0.9, "vividness": 0.9, "saturation": 0.2}.items():
+        before = workshop.divider.after, workshop.believed.value
+        workshop.sliders[field].value = value
+        assert getattr(workshop.answer.decoding, field) == value
+        assert workshop.divider.after != before[0] and workshop.believed.value != before[1]
+    workshop.resetting.click()
+    assert workshop.divider.after == shown and workshop.asked == 1
+    workshop.model.value = "model-256"
+    workshop.model.value = "model-64"
+    workshop.model.value = "model-256"
+    assert workshop.asked == 2 and workshop.divider.after != shown
+    assert workshop.sliders["vividness"].value == runs.load_run("model-256").decoding.vividness
+
+
+def test_a_click_changes_the_belief_only(workshop):
+    shown, believed = workshop.divider.after, workshop.believed.value
+    workshop.divider.point = [0.05, 0.05]
+    assert workshop.believed.value != believed and workshop.divider.after == shown
+
+
+def test_an_upload_is_shown_and_listed(workshop):
+    data = encoded(samples.square("china", 300), ".jpg")
+    assert workshop.upload("<b>granny</b>.jpg", data)
+    assert workshop.photograph.value == studio.UPLOADED
+    assert (workshop.divider.width, workshop.divider.height) == (300, 300)
+    assert "<b>" not in workshop.status.value
+    shown = workshop.divider.before
+    workshop.photograph.value = "rocket"
+    assert workshop.divider.before != shown
+    workshop.photograph.value = studio.UPLOADED
+    assert workshop.divider.before == shown
+    assert workshop.save()[0] == "b>-colored.jpg"
+
+
+def test_a_file_comes_in_parts():
+    came = []
+    place = elements.Upload(lambda *file: came.append(file), preview.check_file)
+    data = bytes(range(200))
+    place._on_message(place, {"kind": "begin", "name": "x.png", "size": 200}, [])
+    for start in (0, 90, 180):
+        assert not came
+        place._on_message(place, {"kind": "part"}, [memoryview(data)[start : start + 90]])
+    assert came == [("x.png", data)]
+    place._on_message(place, {"kind": "part"}, [b"more"])
+    assert len(came) == 1
+
+
+def test_an_upload_that_lies_is_refused():
+    came = []
+    place = elements.Upload(lambda *file: came.append(file), preview.check_file)
+    place._on_message(place, {"kind": "begin", "name": "x.png", "size": 10**9}, [])
+    assert "954 MB" in place.message and place.wrong
+    place._on_message(place, {"kind": "part"}, [b"x"])
+    place._on_message(place, {"kind": "begin", "name": "x.png", "size": 3}, [])
+    place._on_message(place, {"kind": "part"}, [b"four"])
+    assert "longer than it said" in place.message and not came
+    place._on_message(place, {"kind": "begin"}, [])
+    assert place.wrong and not came
+
+
+def test_a_download_that_fails_says_why():
+    def fail():
+        raise images.ImageError("x.png: can't be written (no space); choose another place")
+
+    button, sent = elements.Download(fail), []
+    button.send = lambda content, buffers=None: sent.append(content)
+    button._on_message(button, {"kind": "want"}, [])
+    assert sent == [{"kind": "none"}] and "no space" in button.message
+
+
+def test_a_studio_without_models_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(config, "RUNS", tmp_path)
+    with pytest.raises(runs.RunError, match="none of the models"):
+        studio.Studio()
+
+
+def test_nothing_is_loaded_from_elsewhere():
+    for path in [*elements.HERE.glob("*.js"), *elements.HERE.glob("*.css")]:
+        assert "http" not in path.read_text() and "@import" not in path.read_text()
