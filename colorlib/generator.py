@@ -91,7 +91,9 @@ class ColorBatches(keras.utils.PyDataset):
         self.batches = -(-len(self.indices) // batch_size)
         self.epoch = 0
         self._threads = workers
-        self._pool = ThreadPoolExecutor(workers) if workers else None
+        # OpenCV's own threads below ours would only get in each other's way
+        start = dict(initializer=cv2.setNumThreads, initargs=(1,))
+        self._pool = ThreadPoolExecutor(workers, **start) if workers else None
         self._pending = {}
 
     def __len__(self):
@@ -124,27 +126,38 @@ class ColorBatches(keras.utils.PyDataset):
         """
         count = len(self.indices)
         chosen = self.indices[self._order(epoch)[_share(count, self.batches, index)]]
-        return encode(self._crops(chosen, epoch, index))
+        return _encode(len(chosen), self.crop, self._crops(chosen, epoch, index))
 
     def _order(self, epoch):
         if not self.train:
             return np.arange(len(self.indices))
         return _permutation(self.seed, epoch, len(self.indices))
 
+    # The crops are cut a part at a time, so that they are still in a core's cache when encoded.
     def _crops(self, chosen, epoch, index):
-        room = self.size - self.crop
-        if not self.train:
-            return read_images(self.store, chosen, room // 2, room // 2, self.crop)
-        rng = np.random.default_rng((self.seed, 1, epoch, index))
-        if self.crop_scale is None:
-            tops, lefts = rng.integers(0, room + 1, (2, len(chosen)))
-            crops = read_images(self.store, chosen, tops, lefts, self.crop)
-        else:
-            whole = read_images(self.store, chosen)
-            crops = random_resized_crops(whole, self.crop, self.crop_scale, rng)
-        if self.flip:
-            _mirror(crops, rng.random(len(chosen)) < 0.5)
-        return crops
+        count, room = len(chosen), self.size - self.crop
+        tops = lefts = np.full(count, room // 2)
+        mirrored, resized = np.zeros(count, bool), None
+        if self.train:
+            rng = np.random.default_rng((self.seed, 1, epoch, index))
+            if self.crop_scale is None:
+                tops, lefts = rng.integers(0, room + 1, (2, count))
+            else:
+                whole = read_images(self.store, chosen)
+                resized = random_resized_crops(whole, self.crop, self.crop_scale, rng)
+            if self.flip:
+                mirrored = rng.random(count) < 0.5
+
+        def cut(part):
+            if resized is None:
+                where = chosen[part], tops[part], lefts[part]
+                crops = read_images(self.store, *where, self.crop)
+            else:
+                crops = resized[part]
+            _mirror(crops, mirrored[part])
+            return crops
+
+        return cut
 
 
 class RecordError(RuntimeError):
@@ -246,13 +259,16 @@ def encode(rgb):
     codes : ndarray of int32, shape (n, size / 4, size / 4)
         ab codes of the mean (a, b) over 4x4 pixels.
     """
-    count, size = rgb.shape[:2]
+    return _encode(*rgb.shape[:2], lambda part: rgb[part])
+
+
+def _encode(count, size, crops):
     lightness = np.empty((count, size, size, 1), np.float32)
     codes = np.empty((count, size // STRIDE, size // STRIDE), np.int32)
     parts = min(count, -(-count * size**2 // CHUNK))
     for k in range(parts):
         part = _share(count, parts, k)
-        _encode_into(lightness[part], codes[part], rgb[part])
+        _encode_into(lightness[part], codes[part], crops(part))
     return lightness, codes
 
 
