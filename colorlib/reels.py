@@ -38,13 +38,11 @@ ORIENTATION = "DISPLAYMATRIX"
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 """The endings of files that can be written -> ffmpeg's name of the format."""
 
+# x264's looking ahead came out otherwise once in thirty times; a film gone on with would differ
+REPEATABLE = {"x264-params": "mbtree=0:rc-lookahead=0:weightp=0"}
+
 # without B-frames each packet holds the next frame, and segments join without arithmetic
-H264_OPTIONS = "mbtree=0:rc-lookahead=0:weightp=0"
-"""Of x264: what looks ahead came out otherwise in one film of thirty, and a film has to be resumable."""
-H264 = (
-    "libx264",
-    {"crf": "17", "preset": "veryfast", "bf": "0", "x264-params": H264_OPTIONS},
-)
+H264 = ("libx264", {"crf": "17", "preset": "veryfast", "bf": "0", **REPEATABLE})
 VP9 = ("libvpx-vp9", {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "5", "row-mt": "1"})
 
 
