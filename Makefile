@@ -32,10 +32,10 @@ figures: .venv/installed  ## run every notebook, write the report's figures into
 	@echo "Figures:"; find figures -name '*.png' -newer build/started | sort | sed 's/^/  /'
 
 test: .venv/installed  ## unit tests and all notebooks, compared with their stored outputs
-	$(BIN)/python -m pytest --nbval tests notebooks
+	$(BIN)/python -m pytest --nbval -n 2 --dist loadscope tests notebooks
 
 test-jax: .venv/installed  ## the library's unit tests on the JAX backend
-	KERAS_BACKEND=jax $(BIN)/python -m pytest tests
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 --dist loadscope tests
 
 lab: .venv/installed  ## open JupyterLab on the first notebook
 	$(BIN)/jupyter lab $(firstword $(NOTEBOOKS))
