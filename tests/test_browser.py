@@ -131,7 +131,7 @@ def free_port():
 def app_command(port):
     """Return the command that `make app` runs, as make itself says it."""
     made = subprocess.run(
-        ["make", "--dry-run", "app", f"BIN={BIN}", f"PORT={port}"],
+        ["make", "--no-print-directory", "--dry-run", "app", f"BIN={BIN}", f"PORT={port}"],
         cwd=config.ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
     command = made.stdout[made.stdout.index("JUPYTER_PATH=") :].replace("\\\n", " ")
