@@ -170,7 +170,7 @@ def apply_colors(lightness, ab, depth=np.uint8, follow_edges=False):
     ndarray of `depth`, shape (height, width, 3)
         sRGB.
     """
-    colors = _fitted(lightness, ab) if follow_edges else ab
+    colors = _prepared(lightness, ab, follow_edges)
     out = np.empty((*lightness.shape, 3), depth)
     for rows in _bands(*lightness.shape):
         out[rows] = _color_band(lightness[rows], colors, rows, len(lightness), depth)
@@ -190,7 +190,7 @@ def enlarge(lightness, ab, follow_edges=False):
     ndarray of float32, shape (height, width, 2)
         (a, b), which sRGB may not be able to show.
     """
-    colors = _fitted(lightness, ab) if follow_edges else ab
+    colors = _prepared(lightness, ab, follow_edges)
     return _colors_of_band(lightness, colors, slice(0, len(lightness)), len(lightness))
 
 
@@ -215,9 +215,8 @@ def render(colorizer, photograph, depth=np.uint8, side_by_side=False):
     height, width = photograph.shape
     bands = _bands(height, width)
     small = _small_lightness(colorizer, photograph, bands)
-    colors = colorizer.predict_ab(small)
-    if colorizer.decoding.follow_edges:
-        colors = _fitted(small, colors)
+    ab = colorizer.predict_ab(small)
+    colors = _prepared(small, ab, colorizer.decoding.follow_edges)
     channels = 3 if photograph.alpha is None else 4
     out = np.empty((height, width * (1 + side_by_side), channels), depth)
 
@@ -296,8 +295,10 @@ def _small_lightness(colorizer, photograph, bands):
     return np.concatenate(parts)
 
 
-# On a copy at the resolution in which the network saw the photograph.
-def _fitted(lightness, ab):
+# What `_colors_of_band` takes: (a, b), or their fit to L at the resolution that the network saw.
+def _prepared(lightness, ab, follow_edges):
+    if not follow_edges:
+        return ab
     height, width = (FINENESS * side for side in ab.shape[:2])
     return guided.fit(_shrink(lightness, height, width), ab)
 

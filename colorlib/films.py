@@ -11,6 +11,7 @@ stopped, even killed, and goes on becomes the same as one that was not.
 import collections
 import contextlib
 import dataclasses
+import functools
 import itertools
 import shutil
 import zlib
@@ -86,21 +87,10 @@ def color_all(colorizer, jobs, overwrite=False, progress=None, **how):
         One for each job, in their order.
     """
     for job in jobs:
-        if job.problem:
-            yield folders.Outcome(job, folders.FAILED, job.problem)
-        elif job.target.exists() and not overwrite:
-            yield folders.Outcome(job, folders.KEPT)
-        else:
-            try:
-                lost = color_film(colorizer, job.source, job.target, progress=progress, **how)
-            except images.ImageError as error:
-                yield folders.Outcome(job, folders.FAILED, str(error))
-            except Exception as error:  # one odd film does not end the work on a folder
-                reason = f"{type(error).__name__}: {error}".splitlines()[0]
-                why = f"{job.source}: can't be colored ({reason}); leave it out"
-                yield folders.Outcome(job, folders.FAILED, why)
-            else:
-                yield folders.Outcome(job, folders.COLORED, lost)
+        color = functools.partial(
+            color_film, colorizer, job.source, job.target, progress=progress, **how
+        )
+        yield folders.attempt(job, overwrite, color)
 
 
 def color_film(

@@ -4,6 +4,7 @@ Not here: what happens to one photograph (`colorlib.photographs`, `colorlib.colo
 (`colorlib.films`), and what is said about it (`colorlib.commands_color`).
 """
 
+import contextlib
 import dataclasses
 import os
 import threading
@@ -13,9 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from colorlib import colorize, images, photographs
-
-READABLE = (*images.EXTENSIONS, ".gif")
-"""Endings of the photographs that are taken from a folder."""
 
 FILMS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 """Endings of films that can be written."""
@@ -172,6 +170,34 @@ def color_file(colorizer, source, target, side_by_side=False):
     return photographs.write(target, pixels, profile, kept)
 
 
+def attempt(job, overwrite, color):
+    """Do a job, unless it is done or can't be; one odd file does not end the work on a folder.
+
+    Parameters
+    ----------
+    job : Job
+    overwrite : bool
+        Whether to do it if its target is there already.
+    color : callable
+        Does it, and returns a line about what could not be kept, or nothing.
+
+    Returns
+    -------
+    Outcome
+    """
+    if job.problem:
+        return Outcome(job, FAILED, job.problem)
+    if job.target.exists() and not overwrite:
+        return Outcome(job, KEPT)
+    try:
+        return Outcome(job, COLORED, color())
+    except images.ImageError as error:
+        return Outcome(job, FAILED, str(error))
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Outcome(job, FAILED, f"{job.source}: can't be colored ({reason}); leave it out")
+
+
 def is_film(path):
     """Say whether a file is a film, by its name."""
     return Path(path).suffix.lower() in READABLE_FILMS
@@ -189,23 +215,13 @@ def _single(paths, output):
 
 
 def _do(job, colorizer, overwrite, side_by_side, alone):
-    if job.problem:
-        return Outcome(job, FAILED, job.problem)
-    if job.target.exists() and not overwrite:
-        return Outcome(job, KEPT)
-    try:
-        if photographs.count_pixels(job.source) < LARGE:
+    def color():
+        large = photographs.count_pixels(job.source) >= LARGE
+        with alone if large else contextlib.nullcontext():
             complete = color_file(colorizer, job.source, job.target, side_by_side)
-        else:
-            with alone:
-                complete = color_file(colorizer, job.source, job.target, side_by_side)
-    except images.ImageError as error:
-        return Outcome(job, FAILED, str(error))
-    except Exception as error:  # one odd file does not end the work on a folder
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        return Outcome(job, FAILED, f"{job.source}: can't be colored ({reason}); leave it out")
-    lost = "" if complete else f"{job.target}: without metadata, which are too long or damaged"
-    return Outcome(job, COLORED, lost)
+        return "" if complete else f"{job.target}: without metadata, which are too long or damaged"
+
+    return attempt(job, overwrite, color)
 
 
 def _inside(folder, output, recursive):
@@ -215,7 +231,7 @@ def _inside(folder, output, recursive):
         inner = [name for name in folders if recursive and not name.startswith(".")]
         folders[:] = sorted(name for name in inner if not (place / name).samefile(output))
         for name in sorted(names):
-            taken = is_film(name) or Path(name).suffix.lower() in READABLE
+            taken = is_film(name) or Path(name).suffix.lower() in images.READABLE
             if taken and not name.startswith("."):
                 jobs.append(Job(place / name, (place / name).relative_to(folder)))
     for error in errors:

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from colorlib import colorize, config, folders, images, samples
+from colorlib import colorize, config, images, samples
 
 SIDE = 256
 """Of the squares that are shown, in pixels."""
@@ -145,7 +145,7 @@ def folder_photographs(folder, most=MOST_PHOTOGRAPHS):
         raise images.ImageError(f"{folder}: no such folder; check the path")
     found, skipped = {}, []
     for path in sorted(folder.iterdir()):
-        if path.suffix.lower() not in folders.READABLE or path.name.startswith("."):
+        if path.suffix.lower() not in images.READABLE or path.name.startswith("."):
             continue
         if len(found) == most:
             skipped.append(f"{path}: is one too many; {most} are taken")

@@ -20,6 +20,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif")
 """Of files that can be written; GIF can only be read."""
 
+READABLE = (*EXTENSIONS, ".gif")
+"""Endings of photographs that are taken from a folder or as an upload."""
+
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
 """What Pillow may try; it would hand others, such as EPS, to programs of the system."""
 

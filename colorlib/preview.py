@@ -31,9 +31,6 @@ SCREEN = 2**20
 LONGEST_ON_SCREEN = 4096
 """Pixels of the longer side of what is shown."""
 
-SUFFIXES = (*images.EXTENSIONS, ".gif")
-"""Endings of the files that can be uploaded."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
@@ -169,7 +166,7 @@ def check_file(name, size):
     colorlib.images.ImageError
         If it is too large, empty, or its ending names no type that can be read.
     """
-    if Path(name).suffix.lower() not in SUFFIXES:
+    if Path(name).suffix.lower() not in images.READABLE:
         known = "JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF or HEIC"
         raise images.ImageError(f"{name}: is no photograph by its name; choose a {known} file")
     if size > LARGEST_FILE:

@@ -121,7 +121,7 @@ class Studio:
         self.uploading = elements.Upload(
             self.upload,
             preview.check_file,
-            suffixes=list(preview.SUFFIXES),
+            suffixes=list(images.READABLE),
             largest=preview.LARGEST_FILE,
         )
         self.divider = elements.Divider()

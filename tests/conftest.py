@@ -8,11 +8,20 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import pytest
 
-from colorlib import config, samples
+from colorlib import colorize, config, samples
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a shell starts jobs in the background so; processes that tests interrupt would inherit it
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class Dyer:
+    """A network that says the same everywhere."""
+
+    def predict_on_batch(self, lightness):
+        logits = np.zeros((1, lightness.shape[1] // 4, lightness.shape[2] // 4, 313), np.float32)
+        logits[..., 200] = 9
+        return logits
 
 
 def pytest_collectstart(collector):
@@ -39,3 +48,9 @@ def tiny():
 def rng():
     """A generator of random numbers, the same in each test."""
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def colorizer():
+    """A colorizer whose network says the same everywhere."""
+    return colorize.Colorizer(Dyer(), config.DecodeConfig(working_size=16))

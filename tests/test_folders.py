@@ -9,21 +9,7 @@ import odd_files
 import pytest
 from PIL import Image
 
-from colorlib import colorize, config, folders, images, photographs, samples
-
-
-class Dyer:
-    """A network that says the same everywhere."""
-
-    def predict_on_batch(self, lightness):
-        logits = np.zeros((1, lightness.shape[1] // 4, lightness.shape[2] // 4, 313), np.float32)
-        logits[..., 200] = 9
-        return logits
-
-
-@pytest.fixture
-def colorizer():
-    return colorize.Colorizer(Dyer(), config.DecodeConfig(working_size=16))
+from colorlib import colorize, folders, images, photographs, samples
 
 
 @pytest.fixture

@@ -6,23 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from colorlib import answers, board, colorize, config, game, images, samples
+from colorlib import answers, board, game, images, samples
 
 ANSWER = dict.fromkeys(answers.FIELDS, "x") | {"run": "model-64", "fooled": 1}
-
-
-class Dyer:
-    """A network that says the same everywhere."""
-
-    def predict_on_batch(self, lightness):
-        logits = np.zeros((1, lightness.shape[1] // 4, lightness.shape[2] // 4, 313), np.float32)
-        logits[..., 200] = 9
-        return logits
-
-
-@pytest.fixture
-def colorizer():
-    return colorize.Colorizer(Dyer(), config.DecodeConfig(working_size=16))
 
 
 @pytest.fixture
