@@ -170,7 +170,7 @@ def _settings(colorizer, source, ending, smoothing, side_by_side):
         "ending": ending,
         "smoothing": [smoothing, steadying.STILL, steadying.MOVED, steadying.CUT],
         "side by side": side_by_side,
-        "encoding": [SEGMENT, reels.H264, reels.VP9, reels.VERSION],
+        "film": [SEGMENT, reels.DEINTERLACING, reels.H264, reels.VP9, reels.VERSION],
     }
 
 

@@ -5,7 +5,7 @@ Not here: colors (`colorlib.colorize`), and how a film is colored so that it can
 
 What is kept of a film: its resolution, every frame's time, the shape of its pixels, its sound and,
 where the format can hold them, its subtitles, its chapters and its title. The orientation is
-applied. New pictures are H.264 (VP9 in WebM) with 8 bits and color at half the resolution, as
+applied, and the two halves of an interlaced picture are made one. New pictures are H.264 (VP9 in WebM) with 8 bits and color at half the resolution, as
 every player expects; that needs even sides, so the last row or column of an odd one is doubled.
 """
 
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import av
 import av.error
+import av.filter
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace
 
@@ -34,6 +35,9 @@ HD = 720
 """Rows from which a film that does not say it has BT.709's colors, below it BT.601's."""
 
 ORIENTATION = "DISPLAYMATRIX"
+
+DEINTERLACING = ("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
+"""ffmpeg's filter, so that a picture's even and odd rows, filmed one after the other, agree."""
 
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 """The endings of files that can be written -> ffmpeg's name of the format."""
@@ -143,7 +147,7 @@ class Reader:
         """
         if since is not None:
             self._container.seek(since, stream=self._video)
-        for frame in self._decoded():
+        for frame in self._progressive(self._decoded()):
             self.damaged += bool(frame.is_corrupt)
             rgb, turned = _upright(self._rgb(frame), frame)
             aspect = 1 / self._aspect if self._aspect and turned else self._aspect
@@ -167,6 +171,21 @@ class Reader:
                 self.damaged += 1
             if packet is None:
                 return
+
+    # from the first interlaced picture on; the filter itself leaves the others as they are
+    def _progressive(self, frames):
+        graph = None
+        for frame in frames:
+            if graph is None and frame.interlaced_frame:
+                graph = _graph(self._video, DEINTERLACING)
+            if graph is None:
+                yield frame
+            else:
+                graph.push(frame)
+                yield from _pulled(graph, self.unit)
+        if graph is not None:
+            graph.push(None)
+            yield from _pulled(graph, self.unit)
 
     def _rgb(self, frame):
         untold = frame.colorspace not in set(Colorspace)
@@ -280,6 +299,26 @@ def count_frames(path):
             return container.streams.video[0].frames
     except (OSError, av.error.FFmpegError, IndexError):
         return 0
+
+
+def _graph(stream, filtering):
+    graph = av.filter.Graph()
+    steps = [graph.add_buffer(template=stream), graph.add(*filtering), graph.add("buffersink")]
+    graph.link_nodes(*steps).configure()
+    return graph
+
+
+def _pulled(graph, unit):
+    while True:
+        try:
+            frame = graph.pull()
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return
+        ticks = frame.time_base / unit  # filters may count time in other units
+        if frame.pts is not None:
+            frame.pts = round(frame.pts * ticks)
+        frame.duration = round((frame.duration or 0) * ticks)
+        yield frame
 
 
 def _stretched(rgb):

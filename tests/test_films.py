@@ -29,6 +29,8 @@ from colorlib import (
 
 CLOCK = Fraction(1, 90_000)
 
+INTERLACED = av.codec.context.Flags.interlaced_dct | av.codec.context.Flags.interlaced_me
+
 
 class Fickle:
     """A network in two minds: grain decides between two colors."""
@@ -205,6 +207,40 @@ def test_turned_films_are_set_upright(tmp_path, colorizer, rotation, turns):
     assert np.abs(lab(after)[0, ..., 0] - lab(upright)[..., 0]).mean() < 2
     with av.open(str(tmp_path / "out.mp4")) as film:
         assert next(film.decode(video=0)).rotation == 0
+
+
+def test_interlaced_films_lose_their_combs(tmp_path, colorizer):
+    """Odd rows are filmed later than even ones: a bar that moves has a comb for an edge."""
+    moments = np.full((40, 64, 96, 3), 60, np.uint8)
+    for number, moment in enumerate(moments):
+        moment[:, 2 * number : 2 * number + 16] = 200
+    frames = moments[::2].copy()
+    frames[:, 1::2] = moments[1::2, 1::2]
+    how = dict(codec="mpeg2video", bit_rate=8_000_000, flags=INTERLACED)
+    source = write(tmp_path / "in.mkv", frames, **how)
+
+    def comb(rgb):
+        rows = rgb[2:-2].astype(int).mean(axis=-1)[:, 2:-2]  # (frames, rows, columns)
+        return np.abs(np.diff(rows, axis=1)).mean()
+
+    films.color_film(colorizer, source, tmp_path / "out.mp4")
+    (before, told), (after, shown) = decoded(source), decoded(tmp_path / "out.mp4")
+    assert len(before) == len(after) == 20
+    assert shown == pytest.approx([time - told[0] for time in told], abs=1e-3)
+    assert comb(after) < comb(before) / 5
+    progressive = write(tmp_path / "still.mkv", frames, codec="mpeg2video", bit_rate=8_000_000)
+    films.color_film(colorizer, progressive, tmp_path / "still.mp4")
+    assert comb(decoded(tmp_path / "still.mp4")[0]) > comb(before) / 2
+
+
+def test_an_interlaced_film_that_was_interrupted(tmp_path, colorizer):
+    how = dict(codec="mpeg2video", bit_rate=8_000_000, flags=INTERLACED)
+    source = write(tmp_path / "in.mkv", pictures(35), **how)
+    films.color_film(colorizer, source, tmp_path / "whole.mp4")
+    with pytest.raises(Stop):
+        films.color_film(colorizer, source, tmp_path / "out.mp4", progress=interrupted(23))
+    films.color_film(colorizer, source, tmp_path / "out.mp4")
+    assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 
 def test_pixels_that_are_not_square(tmp_path, colorizer):
