@@ -71,6 +71,9 @@ class TrainConfig:
     start_from : str
         A recorded run, by its name in ``data/runs`` or its folder, to begin with the weights of,
         widened if this network is wider (`model.start_from`); empty begins with random ones.
+    mixing : float
+        Share, in 0..1, of the trained weights in the recorded ones; the rest is the weights that
+        ``start_from`` gave (`model.mix`). 1 is off.
     ema : float
         Momentum of an exponential average of the weights, which replaces them after the last
         step; 0 is off.
@@ -108,6 +111,7 @@ class TrainConfig:
     initializer: str = "he_normal"
     start_from_prior: bool = False
     start_from: str = ""
+    mixing: float = 1.0
     ema: float = 0.0
     batch_norm_momentum: float = 0.99
     rebalance: float | None = None

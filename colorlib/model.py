@@ -153,6 +153,26 @@ def start_from(network, source, seed=0):
         layer.set_weights([array[..., copied] for array in arrays])
 
 
+def mix(network, start, share):
+    """Move a network's weights part of the way back to those that its training began with.
+
+    What was trained further on few images knows them better and the rest worse. On the straight
+    line between the two are networks that are good at both: Wortsman et al. 2022, "Robust
+    Fine-Tuning of Zero-Shot Models", arXiv 2109.01903.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Its weights are changed.
+    start : list of ndarray
+        As from `keras.Model.get_weights`, before the training.
+    share : float
+        Of the network's own weights, in 0..1: 1 changes nothing, 0 gives `start`.
+    """
+    pairs = zip(network.get_weights(), start, strict=True)
+    network.set_weights([share * now + (1 - share) * before for now, before in pairs])
+
+
 def describe(network):
     """Read Table 1 back from a built network.
 

@@ -79,10 +79,11 @@ def train(
     validation = _batches(settings, images_val, False, workers)
     prior = quantizer.prior(_histogram(images_train))
     network = new_network(settings, len(batches), prior)
+    finish = _finish(settings, network)
     data = {"train_images": len(images_train), "validation_images": len(images_val)}
     path = runs.begin(run_path, settings, data, prior)
     plateau = _plateau(settings)
-    record = Record(path, len(images_train), plateau, save_every)
+    record = Record(path, len(images_train), plateau, save_every, finish)
     state = checkpoints.restore(path / CHECKPOINTS, network)
     done = record.go_on_from(state)
     seen = [watching.ProgressBar(settings.epochs, done)] if progress else []
@@ -107,6 +108,7 @@ def train(
     record.flush()
     if settings.ema:
         network.optimizer.finalize_variable_values(network.trainable_variables)
+        finish(network)
         runs.save_weights(network, path / runs.WEIGHTS)
     return runs.load_run(path)
 
@@ -199,14 +201,17 @@ class Record(keras.callbacks.Callback):
         Whose counters belong to a checkpoint, since Keras resets them.
     seconds : float
         Between two writings.
+    finish : callable
+        Does to the network, before its best weights are saved, what belongs into the run alone.
     """
 
     COUNTERS = ("best", "wait", "cooldown_counter")
 
-    def __init__(self, path, image_count, plateau=None, seconds=60.0):
+    def __init__(self, path, image_count, plateau=None, seconds=60.0, finish=lambda network: None):
         super().__init__()
         self.path, self.image_count = path, image_count
         self.plateau, self.seconds, self.counters = plateau, seconds, {}
+        self.finish = finish
         self.rows, self.unsaved, self.unsaved_best = [], None, None
         self.saved_at = time.perf_counter()
 
@@ -267,6 +272,7 @@ class Record(keras.callbacks.Callback):
             return
         checkpoints.put_back(self.model, self.unsaved_best)
         try:
+            self.finish(self.model)
             runs.save_weights(self.model, self.path / runs.WEIGHTS)
         finally:
             checkpoints.put_back(self.model, self.unsaved)
@@ -284,6 +290,16 @@ def _batches(settings, store, train, workers):
         workers=workers,
         crop_scale=settings.crop_scale,
     )
+
+
+def _finish(settings, network):
+    if settings.mixing == 1:
+        return lambda network: None
+    if not (settings.start_from and 0 <= settings.mixing < 1):
+        needed = "in 0..1, and below 1 only with a run to start from"
+        raise ValueError(f"mixing has to be {needed}: {settings.mixing}")
+    start = network.get_weights()
+    return lambda network: model.mix(network, start, settings.mixing)
 
 
 def _plateau(settings):

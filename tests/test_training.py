@@ -63,6 +63,31 @@ def test_a_training_may_start_from_another_run(run, patches, tmp_path):
         training.train(nowhere, patches, patches, tmp_path / "none", progress=False)
 
 
+def test_recorded_weights_may_be_mixed_with_those_at_the_start(run, patches, tmp_path):
+    settings = run.settings.replace(epochs=2, start_from=str(run.path))
+    recorded = {}
+    for share in (1.0, 0.25):
+        changed = settings.replace(mixing=share)
+        path = tmp_path / str(share)
+        trained = training.train(changed, patches[:32], patches[32:], path, progress=False)
+        recorded[share] = trained.model().get_weights(), trained.history["val_loss"]
+    start = run.model().get_weights()
+    assert recorded[1][1] == recorded[0.25][1]  # the training itself is the same
+    for before, after, mixed in zip(start, recorded[1][0], recorded[0.25][0], strict=True):
+        np.testing.assert_allclose(mixed, 0.75 * before + 0.25 * after, atol=2e-3)
+    assert np.abs(recorded[1][0][0] - start[0]).max() > 0.01
+    again = training.train(changed, patches[:32], patches[32:], path, progress=False)
+    for mixed, once_more in zip(recorded[0.25][0], again.model().get_weights(), strict=True):
+        np.testing.assert_array_equal(mixed, once_more)
+
+
+@pytest.mark.parametrize("changes", [{"mixing": 0.5}, {"mixing": 1.5}])
+def test_mixing_needs_a_start_and_a_share(run, patches, tmp_path, changes):
+    settings = run.settings.replace(start_from="", **changes)
+    with pytest.raises(ValueError, match=r"mixing has to be in 0..1"):
+        training.train(settings, patches, patches, tmp_path / "none", progress=False)
+
+
 def test_weights_hold_arrays_only_and_no_optimizer(run):
     kinds = set()
     with h5py.File(run.path / runs.WEIGHTS) as file:
