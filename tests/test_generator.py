@@ -151,12 +151,12 @@ def test_a_training_hands_its_scale_to_its_batches_alone(patches, tiny):
 
 
 def test_images_larger_than_a_chunk_are_encoded(patches):
-    tall = np.tile(patches[:1], (1, 16, 16, 1))
+    tall = np.tile(patches[:1], (1, 20, 20, 1))
     assert tall.shape[1] ** 2 > generator.CHUNK
     lightness, codes = generator.encode(tall)
     small, few = generator.encode(patches[:1])
-    np.testing.assert_array_equal(lightness, np.tile(small, (1, 16, 16, 1)))
-    np.testing.assert_array_equal(codes, np.tile(few, (1, 16, 16)))
+    np.testing.assert_array_equal(lightness, np.tile(small, (1, 20, 20, 1)))
+    np.testing.assert_array_equal(codes, np.tile(few, (1, 20, 20)))
 
 
 def test_codes_are_those_of_the_mean_color_of_4x4_pixels(patches):
