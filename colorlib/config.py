@@ -72,8 +72,8 @@ class TrainConfig:
         A recorded run, by its name in ``data/runs`` or its folder, to begin with the weights of,
         widened if this network is wider (`model.start_from`); empty begins with random ones.
     mixing : float
-        Share, in 0..1, of the trained weights in the recorded ones; the rest is the weights that
-        ``start_from`` gave (`model.mix`). 1 is off.
+        Share, above 0 and at most 1, of the trained weights in the recorded ones; the rest is the
+        weights that ``start_from`` gave (`model.mix`). 1 is off.
     ema : float
         Momentum of an exponential average of the weights, which replaces them after the last
         step; 0 is off.
@@ -193,13 +193,17 @@ MODEL_64 = MODEL_64_QUARTER.replace(
 MODEL_256 = MODEL_64.replace(
     image_size=256,
     crop=176,
-    epochs=14,
+    epochs=10,
     batch_size=16,
-    learning_rate=2e-4,
     start_from="model-64",
+    mixing=0.5,
+    batch_norm_momentum=0.9,
     crop_scale=0.2,
 )
-"""Model-64 made used to photographs: few of them, so crops of random size, and a low rate."""
+"""Model-64 made used to photographs: few of them, so crops of random size, and then half way back.
+
+The share that is kept was chosen with ``benchmarks/mixing.py``. Few photographs are few steps, 36
+an epoch; BatchNorm's averages have to follow within them."""
 
 OVERFIT = TrainConfig(
     crop=64,

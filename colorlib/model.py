@@ -167,7 +167,8 @@ def mix(network, start, share):
     start : list of ndarray
         As from `keras.Model.get_weights`, before the training.
     share : float
-        Of the network's own weights, in 0..1: 1 changes nothing, 0 gives `start`.
+        Of the network's own weights: 1 changes nothing, 0 gives `start`, and more than 1 goes on
+        beyond the network on the same line.
     """
     pairs = zip(network.get_weights(), start, strict=True)
     network.set_weights([share * now + (1 - share) * before for now, before in pairs])

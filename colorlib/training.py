@@ -295,8 +295,8 @@ def _batches(settings, store, train, workers):
 def _finish(settings, network):
     if settings.mixing == 1:
         return lambda network: None
-    if not (settings.start_from and 0 <= settings.mixing < 1):
-        needed = "in 0..1, and below 1 only with a run to start from"
+    if not (settings.start_from and 0 < settings.mixing < 1):
+        needed = "above 0 and at most 1, and below 1 only with a run to start from"
         raise ValueError(f"mixing has to be {needed}: {settings.mixing}")
     start = network.get_weights()
     return lambda network: model.mix(network, start, settings.mixing)

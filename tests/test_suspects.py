@@ -1,22 +1,18 @@
 """The faults are the faults they claim to be, roughness is what was worked out by hand, and the
 recorded runs say what notebook 08 says."""
 
-import importlib.util
 import json
 
 import numpy as np
 import pytest
+import scripts
 
 from colorlib import config, generator, samples, suspects
 
 
 @pytest.fixture(scope="module")
 def script():
-    path = config.ROOT / "benchmarks" / "suspects.py"
-    spec = importlib.util.spec_from_file_location("suspects_script", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return scripts.load("suspects")
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import h5py
 import keras
 import numpy as np
 import pytest
+import scripts
 
 from colorlib import config, generator, optimizers, quantizer, runs, training
 
@@ -81,10 +82,23 @@ def test_recorded_weights_may_be_mixed_with_those_at_the_start(run, patches, tmp
         np.testing.assert_array_equal(mixed, once_more)
 
 
+def test_what_was_mixed_is_taken_apart_again(run, patches, tmp_path):
+    settings = run.settings.replace(epochs=1, start_from=str(run.path), mixing=0.5)
+    mixed = training.train(settings, patches[:32], patches[32:], tmp_path / "mixed", progress=False)
+    whole = settings.replace(mixing=1.0)
+    whole = training.train(whole, patches[:32], patches[32:], tmp_path / "whole", progress=False)
+    expected = {0.0: run, 0.5: mixed, 1.0: whole}
+    # the same object each time: compared before the next is asked for
+    for share, network in scripts.load("mixing").networks(mixed, run, expected):
+        pairs = zip(network.get_weights(), expected[share].model().get_weights(), strict=True)
+        for found, wanted in pairs:
+            np.testing.assert_allclose(found, wanted, atol=4e-3)
+
+
 @pytest.mark.parametrize("changes", [{"mixing": 0.5}, {"mixing": 1.5}])
 def test_mixing_needs_a_start_and_a_share(run, patches, tmp_path, changes):
     settings = run.settings.replace(start_from="", **changes)
-    with pytest.raises(ValueError, match=r"mixing has to be in 0..1"):
+    with pytest.raises(ValueError, match="mixing has to be above 0 and at most 1"):
         training.train(settings, patches, patches, tmp_path / "none", progress=False)
 
 

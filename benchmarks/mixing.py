@@ -1,0 +1,98 @@
+"""How much to keep of a fine-tuned network, and how much of the one that it started from.
+
+    python benchmarks/mixing.py RUN --images STORE --before STORE [--share 0 0.5 1] [--json FILE]
+
+Measures networks on the straight line from the weights that a training began with (share 0) to
+those it ended with (share 1): on validation images like those it was fine-tuned on, and on images
+like those it had learned from before. The numbers behind ``mixing`` in `config.MODEL_256`. Of a run
+that was recorded mixed, the end of the training is computed back from what was recorded.
+"""
+
+import argparse
+import json
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+from tqdm.auto import tqdm
+
+from colorlib import colorize, evaluate, images, model, quantizer, runs, store
+
+SHARES = (0.0, 0.25, 0.4, 0.5, 0.6, 0.75, 1.0)
+
+
+def networks(run, origin, shares):
+    """Yield the share and the network, for each share; it is the same object each time."""
+    network, start = run.model(), model.model_for(run.settings.replace(precision="float32"))
+    model.start_from(start, origin.model(), run.settings.seed)
+    recorded = network.get_weights()
+    for share in shares:
+        network.set_weights(recorded)
+        model.mix(network, start.get_weights(), share / run.settings.mixing)
+        yield share, network
+
+
+def measure(run, network, opened, settings, limit):
+    """Measure a network, plainly decoded, on the centre crops of images."""
+    weights = quantizer.rebalancing_weights(run.prior)
+    colorizer = colorize.Colorizer(network, run.decoding.replace(vividness=0), weights)
+    indices = evaluate.chosen(len(opened), limit)
+    sides = settings.image_size, settings.crop
+    found = evaluate.measure(
+        colorizer, run.prior, evaluate.crops_and_strangers(opened, indices, *sides)
+    )
+    return {"count": len(indices)} | found["distributions"]["network"] | found["colors"]["plain"]
+
+
+def sweep(run, opened, before, shares, limit):
+    """Measure all shares on both kinds of images; return a list of dicts."""
+    origin = runs.load_run(run.settings.start_from)
+    return [
+        {
+            "share": share,
+            "images": measure(run, network, opened, run.settings, limit),
+            "before": measure(run, network, before, origin.settings, limit),
+        }
+        for share, network in networks(run, origin, tqdm(shares, unit=" shares"))
+    ]
+
+
+def print_table(rows):
+    """Print a row for each share."""
+    keys = {
+        "cross_entropy": "nats",
+        "auc": "AuC %",
+        "rebalanced_auc": "rebal.",
+        "colorfulness": "M3",
+    }
+    heads = [f"{short:>7}" for short in keys.values()]
+    print(f"{'share':>7} |", *heads, "|", *heads, " (images | those before)")
+    for row in rows:
+        found = (row["images"], row["before"])
+        cells = [" ".join(f"{one[key]:7.3f}" for key in keys) for one in found]
+        print(f"{row['share']:7.2f} | {' | '.join(cells)}")
+
+
+def main():
+    """Parse the arguments, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", help="a recorded run: its name in data/runs, or its folder")
+    parser.add_argument("--images", required=True, help="validation images of the run")
+    parser.add_argument("--before", required=True, help="those of the run that it started from")
+    parser.add_argument("--share", type=float, nargs="+", default=SHARES, help="of the run's end")
+    parser.add_argument("--limit", type=int, default=200, help="images of a kind (default: 200)")
+    parser.add_argument("--json", type=Path, help="write the numbers into this file as well")
+    arguments = parser.parse_args()
+    run = runs.load_run(arguments.run)
+    opened, before = store.Store(arguments.images), store.Store(arguments.before)
+    rows = sweep(run, opened, before, arguments.share, arguments.limit)
+    print_table(rows)
+    if arguments.json:
+        result = {"run": run.path.name, "mixing": run.settings.mixing, "rows": rows}
+        with images.replacing(arguments.json) as temporary:
+            temporary.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
