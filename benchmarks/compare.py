@@ -185,9 +185,10 @@ def measure(opened, view, colorizers, prior, limit, groups):
 
 
 def summary(scores, units):
-    """Return metrics, gains over grey, and what each other model gains over the first."""
+    """Return metrics, gains over grey, and what the others gain over the first, plainly decoded."""
     models = [name for name in scores if name.endswith(WAYS)]
-    first, *others = (name for name in models if name.endswith(WAYS[0]))
+    first = models[0]
+    others = [name for name in models if not name.startswith(first.removesuffix(WAYS[0]))]
     return {
         "metrics": {name: comparison.summarize(one, units) for name, one in scores.items()},
         "over_grey": {
