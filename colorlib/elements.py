@@ -111,7 +111,8 @@ class Upload(anywidget.AnyWidget):
 
     def _begin(self, name, size):
         self._parts = None
-        self.say("")  # the same complaint again is then a change, which the page shows
+        # whatever is said next is then a change, which the page shows
+        self.say(f"Reading {name} …")
         self._refuse(name, size)
         self._name, self._size, self._parts = name, size, bytearray()
 

@@ -230,7 +230,7 @@ def _title(name):
 
 
 def _slider(low, high):
-    return widgets.FloatSlider(min=low, max=high, step=0.02, readout_format=".2f")
+    return widgets.FloatSlider(min=low, max=high, step=0.01, readout_format=".2f")
 
 
 def _label(title, hint=""):

@@ -46,7 +46,6 @@ function render({ model, el }) {
     if (!file) return;
     const why = refusal(file, model.get("suffixes"), model.get("largest"));
     if (why) return say(why, true);
-    say(`Reading ${file.name} …`, false);
     try {
       await send(model, file);
     } catch (error) {

@@ -21,7 +21,7 @@ import numpy as np
 import odd_files
 import pytest
 
-from colorlib import answers, config, images, samples
+from colorlib import answers, config, images, runs, samples
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -158,6 +158,10 @@ def use_the_studio(page, granny):
     page.locator(".cl-upload input").set_input_files(granny)
     sync_api.expect(page.locator(".cl-shown")).to_contain_text("granny.jpg, 300 × 300 pixels")
     until(lambda: not np.array_equal(shown(page), first), "the upload is shown")
+    sync_api.expect(page.locator(".cl-upload p")).to_have_text("")
+    vividness = page.locator(".cl-slider", has_text="Vividness").locator(".widget-readout")
+    own = runs.load_run(config.DEFAULT_RUN).decoding.vividness
+    sync_api.expect(vividness).to_have_text(f"{own:.2f}")
     colored = shown(page)
     spread = np.ptp(colored[..., :3].astype(int), axis=-1)
     assert spread.max() > 10, "a grey photograph has got colors"
