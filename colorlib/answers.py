@@ -10,12 +10,9 @@ import os
 import statistics
 from pathlib import Path
 
-from colorlib import config
+import filelock
 
-try:
-    import fcntl
-except ImportError:  # no such locks on this system
-    fcntl = None
+from colorlib import config
 
 PAPER = 0.323
 """Share of the trials in which the paper's full method fooled people (table 1, AMT)."""
@@ -112,9 +109,7 @@ def append(answer, path=ANSWERS):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+b") as file:
-        if fcntl:
-            fcntl.flock(file, fcntl.LOCK_EX)
+    with filelock.FileLock(path.with_name(f".{path.name}.lock")), path.open("a+b") as file:
         end = file.seek(0, os.SEEK_END)
         text = "" if end else _line(FIELDS)
         if end:

@@ -4,7 +4,8 @@ Not here: where the images come from (`colorlib.download`, `colorlib.crawl`) and
 count (`colorlib.verdict`). Chapter 3 of the report.
 
 A destination holds, beside the images, `journal.jsonl`, which grows by one line per image and
-lets a run that was killed go on, and `report.csv`, which is written when a run ends.
+lets a run that was killed go on, `report.csv`, which is written when a run ends, and `.lock`, which
+only one run at a time can hold.
 """
 
 import collections
@@ -14,15 +15,12 @@ import json
 import re
 from pathlib import Path
 
+import filelock
+
 from colorlib import images
 from colorlib.verdict import Fate, FetchError, Outcome
 
-try:
-    import fcntl
-except ImportError:
-    fcntl = None
-
-JOURNAL, REPORT = "journal.jsonl", "report.csv"
+JOURNAL, REPORT, LOCK = "journal.jsonl", "report.csv", ".lock"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -63,11 +61,15 @@ class Ledger:
         self.folder = Path(folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = filelock.FileLock(self.folder / LOCK)
+            self._lock.acquire(timeout=0)
             self._journal = (self.folder / JOURNAL).open("a+", encoding="utf-8", buffering=1)
+        except filelock.Timeout:
+            why = "another fetch is writing there; let it end, or choose another"
+            raise FetchError(f"{folder}: {why}") from None
         except OSError as error:
             reason = error.strerror
             raise FetchError(f"{folder}: can't be used ({reason}); choose another folder") from None
-        self._lock()
         for leftover in self.folder.rglob(".*.partial"):
             leftover.unlink(missing_ok=True)
         self.outcomes = self._replay()
@@ -81,6 +83,7 @@ class Ledger:
 
     def __exit__(self, *_):
         self._journal.close()
+        self._lock.release()
 
     def record(self, url, outcome):
         """Write down what became of an address, at once.
@@ -197,17 +200,6 @@ class Ledger:
             return False
         (self.folder / old.file).unlink(missing_ok=True)
         return True
-
-    def _lock(self):
-        if fcntl is None:
-            return
-        try:
-            fcntl.flock(self._journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._journal.close()
-            raise FetchError(
-                f"{self.folder}: another fetch is writing there; let it end, or choose another"
-            ) from None
 
     def _replay(self):
         self._journal.seek(0)

@@ -12,14 +12,10 @@ import dataclasses
 import json
 import shutil
 
+import filelock
 import numpy as np
 
 from colorlib import images, reels, steadying
-
-try:
-    import fcntl
-except ImportError:  # not on Windows
-    fcntl = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,13 +69,12 @@ def workshop(target, settings):
     """
     folder = target.with_name(f".{target.name}.partial")
     folder.mkdir(exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        if fcntl:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                why = "is being colored by another process; let it end, or name another output"
-                raise images.ImageError(f"{target}: {why}") from None
+    try:
+        lock = filelock.FileLock(folder / "lock").acquire(timeout=0)
+    except filelock.Timeout:
+        why = "is being colored by another process; let it end, or name another output"
+        raise images.ImageError(f"{target}: {why}") from None
+    with lock:
         for left in folder.glob(".*.partial"):
             left.unlink()  # what a killed run was writing
         note, told = folder / "settings.json", json.dumps(settings, indent=1)

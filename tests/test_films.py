@@ -1,6 +1,5 @@
 """Films: what is kept of them, no flicker, and going on after a stop."""
 
-import fcntl
 import itertools
 import os
 import signal
@@ -11,6 +10,7 @@ from fractions import Fraction
 
 import av
 import cv2
+import filelock
 import numpy as np
 import pytest
 
@@ -339,10 +339,11 @@ def test_damaged_segments_are_colored_again(tmp_path, colorizer):
 def test_two_processes_do_not_color_the_same_film(tmp_path, colorizer):
     source = write(tmp_path / "in.mp4", pictures(3))
     (tmp_path / ".out.mp4.partial").mkdir()
-    with (tmp_path / ".out.mp4.partial" / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(images.ImageError, match="another process"):
-            films.color_film(colorizer, source, tmp_path / "out.mp4")
+    held = filelock.FileLock(tmp_path / ".out.mp4.partial" / "lock")
+    with held, pytest.raises(images.ImageError, match="another process"):
+        films.color_film(colorizer, source, tmp_path / "out.mp4")
+    films.color_film(colorizer, source, tmp_path / "out.mp4")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
 
 
 def test_a_film_that_is_cut_off_is_colored_as_far_as_it_goes(tmp_path, colorizer):
