@@ -13,7 +13,6 @@ import tempfile
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from colorlib import config, evaluate, images, runs, store, training
 
@@ -80,8 +79,7 @@ def parse():
 def evenly(path, count):
     """Read so many images of a packed set, spread evenly."""
     packed = store.Store(path)
-    chosen = np.linspace(0, len(packed) - 1, min(count, len(packed))).astype(int)
-    return packed.read(chosen)
+    return packed.read(evaluate.chosen(len(packed), count))
 
 
 def measure(settings, train, validation):

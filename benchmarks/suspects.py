@@ -15,9 +15,8 @@ import time
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
-import numpy as np
 
-from colorlib import config, images, runs, store, suspects
+from colorlib import config, evaluate, images, runs, store, suspects
 
 RECORD = config.RUNS / "suspects" / "suspects.json"
 
@@ -52,7 +51,7 @@ def parse():
 def evenly(path, count):
     """Read so many images of a packed set, spread evenly."""
     packed = store.Store(path)
-    return packed.read(np.linspace(0, len(packed) - 1, min(count, len(packed))).astype(int))
+    return packed.read(evaluate.chosen(len(packed), count))
 
 
 def measure(name, seed, train, validation):
