@@ -11,8 +11,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
-
 from colorlib import colorize, images, photographs
 
 FILMS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
@@ -161,9 +159,9 @@ def color_file(colorizer, source, target, side_by_side=False):
     colorlib.images.ImageError
         If the source can't be read or the target can't be written.
     """
-    deep = photographs.holds_16_bits(target)
+    images.format_of(target)  # a name that can't be written is refused before the work
     photograph = photographs.read(source)
-    depth = np.uint16 if deep and photograph.pixels.dtype == np.uint16 else np.uint8
+    depth = photographs.depth_in(target, photograph)
     pixels = colorize.render(colorizer, photograph, depth, side_by_side)
     profile, kept = photograph.profile, photograph.kept
     del photograph  # its pixels are not needed while the file is encoded

@@ -138,7 +138,7 @@ def write(path, pixels, profile=None, kept=None):
     path : path-like
         The ending decides the format.
     pixels : ndarray of uint8 or uint16, shape (height, width, 3 or 4)
-        sRGB, and alpha. uint16 only where `holds_16_bits`; alpha is laid over white where the
+        sRGB, and alpha. uint16 only where `depth_in` says so; alpha is laid over white where the
         format has none.
     profile : bytes, optional
     kept : dict, optional
@@ -167,23 +167,27 @@ def write(path, pixels, profile=None, kept=None):
     return False
 
 
-def holds_16_bits(path):
-    """Say whether a file of this name can hold color in 16 bits per channel.
+def depth_in(path, photograph):
+    """Say in what depth a photograph's colors go into a file of this name.
 
     Parameters
     ----------
     path : path-like
+    photograph : Photograph
 
     Returns
     -------
-    bool
+    type
+        ``np.uint16`` if the photograph has so many bits and the format holds them, else
+        ``np.uint8``.
 
     Raises
     ------
     colorlib.images.ImageError
         If the ending names no known format.
     """
-    return images.format_of(path) in DEEP_FORMATS
+    holds_16_bits = images.format_of(path) in DEEP_FORMATS
+    return np.uint16 if holds_16_bits and photograph.pixels.dtype == np.uint16 else np.uint8
 
 
 def _pixels(image, path, embedded):

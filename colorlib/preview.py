@@ -237,8 +237,7 @@ def full_resolution(picture, answer):
     photograph = picture.photograph
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"colored{suffix.lower()}"
-        deep = photographs.holds_16_bits(path) and photograph.pixels.dtype == np.uint16
-        pixels = colorize.render(answer, photograph, np.uint16 if deep else np.uint8)
+        pixels = colorize.render(answer, photograph, photographs.depth_in(path, photograph))
         photographs.write(path, pixels, photograph.profile, photograph.kept)
         return f"{name.stem}-colored{suffix}", path.read_bytes()
 
