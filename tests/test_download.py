@@ -82,11 +82,9 @@ def folder_of(tmp_path, files):
 
 
 def fetch(server, tmp_path, path, data, **options):
-    options.setdefault("md5", hashlib.md5(data).hexdigest())
+    options = {"md5": hashlib.md5(data).hexdigest(), "timeout": 10, **options}
     server.files["tiny.zip"] = data
-    return download.fetch_tiny_imagenet(
-        tmp_path / "data" / "tiny", url=server.url(path), timeout=0.3, **options
-    )
+    return download.fetch_tiny_imagenet(tmp_path / "data" / "tiny", url=server.url(path), **options)
 
 
 def assert_complete(folder):
@@ -171,8 +169,9 @@ def test_a_wrong_hash_is_refused_and_the_next_call_starts_anew(server, tmp_path)
     ],
 )
 def test_a_server_that_fails(server, tmp_path, path, requests, message):
+    timeout = 0.3 if path == "/hang" else 10
     with pytest.raises(FetchError, match=message):
-        fetch(server, tmp_path, path, b"", patience=3)
+        fetch(server, tmp_path, path, b"", patience=3, timeout=timeout)
     assert server.hits[path] == requests
     assert not (tmp_path / "data" / "tiny").exists()
 
