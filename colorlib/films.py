@@ -151,6 +151,8 @@ def color_film(
 
 def _report(target, reader, done, lost):
     notes = [f"without its {what}, which the format can't hold" for what in lost]
+    if reader.high_dynamic_range:
+        notes.append("as ordinary film, although the source is HDR: it may look flat")
     if reader.damaged:
         notes.append(f"{reader.damaged} damaged places in the source")
     seconds = float((done[-1].time + reader.step - done[0].start) * reader.unit)

@@ -19,7 +19,7 @@ import av
 import av.error
 import av.filter
 import numpy as np
-from av.video.reformatter import ColorRange, Colorspace
+from av.video.reformatter import ColorRange, Colorspace, ColorTrc
 
 from colorlib import images
 
@@ -95,6 +95,9 @@ class Reader:
         That the file announces.
     damaged : int
         Places so far that could not be decoded.
+    high_dynamic_range : bool
+        Whether its brightness is coded for brighter screens (ITU-R BT.2100); it is taken as any
+        other film's.
 
     Raises
     ------
@@ -113,6 +116,7 @@ class Reader:
         if codec is None:
             self._refuse("is compressed in a way that is not known here; convert it to MP4")
         self._size = codec.width, codec.height
+        self.high_dynamic_range = codec.color_trc in (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
         if not 0 < codec.width * codec.height <= LARGEST:
             limit = f"from 1 to {LARGEST} pixels"
             self._refuse(f"has frames of {codec.width} x {codec.height}, not {limit}; resize it")

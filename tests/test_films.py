@@ -346,6 +346,14 @@ def test_two_processes_do_not_color_the_same_film(tmp_path, colorizer):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
 
 
+@pytest.mark.parametrize(("transfer", "flat"), [(1, False), (16, True), (18, True)])
+def test_a_film_of_high_dynamic_range_is_named(tmp_path, colorizer, transfer, flat):
+    source = write(tmp_path / "in.mp4", pictures(3), color_trc=transfer)
+    note = films.color_film(colorizer, source, tmp_path / "out.mp4")
+    assert ("HDR" in note) == flat
+    assert len(decoded(tmp_path / "out.mp4")[0]) == 3
+
+
 def test_a_film_that_is_cut_off_is_colored_as_far_as_it_goes(tmp_path, colorizer):
     data = write(tmp_path / "in.mkv", pictures(100, noise=30)).read_bytes()
     (tmp_path / "cut.mkv").write_bytes(data[: len(data) // 2])
