@@ -37,19 +37,23 @@ function render({ model, el }) {
   label.append(text, input);
   el.append(label, message);
 
-  const say = (words, wrong) => {
-    message.textContent = words;
-    message.classList.toggle("wrong", wrong);
+  const complain = (words) => {
+    model.set("wrong", true);
+    model.set("message", words);
+    model.save_changes();
   };
-  const show = () => say(model.get("message"), model.get("wrong"));
+  const show = () => {
+    message.textContent = model.get("message");
+    message.classList.toggle("wrong", model.get("wrong"));
+  };
   const take = async (file) => {
     if (!file) return;
     const why = refusal(file, model.get("suffixes"), model.get("largest"));
-    if (why) return say(why, true);
+    if (why) return complain(why);
     try {
       await send(model, file);
     } catch (error) {
-      say(`${file.name}: can't be read (${error.message}); try again`, true);
+      complain(`${file.name}: can't be read (${error.message}); try again`);
     }
   };
 

@@ -263,3 +263,6 @@ def refuse_bad_files(page, folder):
         sync_api.expect(message).to_contain_text(name)
         sync_api.expect(message).to_contain_text(reason, timeout=PATIENCE)
     sync_api.expect(page.locator(".cl-shown")).to_contain_text("granny.jpg")
+    page.locator(".cl-bar select").select_option(label="Coffee")
+    sync_api.expect(page.locator(".cl-shown")).to_contain_text("coffee.png")
+    sync_api.expect(message).to_have_text("")
