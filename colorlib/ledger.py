@@ -61,10 +61,11 @@ class Ledger:
         self.folder = Path(folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
+            self._journal = (self.folder / JOURNAL).open("a+", encoding="utf-8", buffering=1)
             self._lock = filelock.FileLock(self.folder / LOCK)
             self._lock.acquire(timeout=0)
-            self._journal = (self.folder / JOURNAL).open("a+", encoding="utf-8", buffering=1)
         except filelock.Timeout:
+            self._journal.close()
             why = "another fetch is writing there; let it end, or choose another"
             raise FetchError(f"{folder}: {why}") from None
         except OSError as error:
