@@ -24,12 +24,13 @@ SHARES = (0.0, 0.25, 0.4, 0.5, 0.6, 0.75, 1.0)
 
 def networks(run, origin, shares):
     """Yield the share and the network, for each share; it is the same object each time."""
-    network, start = run.model(), model.model_for(run.settings.replace(precision="float32"))
-    model.start_from(start, origin.model(), run.settings.seed)
+    network = run.model()
     recorded = network.get_weights()
+    model.start_from(network, origin.model(), run.settings.seed)
+    start = network.get_weights()
     for share in shares:
         network.set_weights(recorded)
-        model.mix(network, start.get_weights(), share / run.settings.mixing)
+        model.mix(network, start, share / run.settings.mixing)
         yield share, network
 
 
