@@ -47,8 +47,10 @@ class TrainConfig:
     ----------
     image_size, crop : int
         Side in pixels of the stored images and of the random crops the network sees.
+    network : {"table_1", "lite0", "lite2"}
+        Table 1 of the report, or a decoder on a classifier's encoder (`table.layers`).
     width : float
-        Factor on every channel count of Table 1 but the 313 bins.
+        Factor on every channel count of Table 1 but the 313 bins; of the others, the decoder's.
     epochs, batch_size : int
         Passes over the training images, and images per step.
     optimizer : {"adam", "adamw"}
@@ -94,6 +96,7 @@ class TrainConfig:
 
     image_size: int = 64
     crop: int = 56
+    network: str = "table_1"
     width: float = 1.0
     epochs: int = 300
     batch_size: int = 128

@@ -1,15 +1,18 @@
-"""The Keras model that Table 1 of the report describes.
+"""The Keras models that the networks' tables describe.
 
-Not here: the table (`colorlib.table`), the loss (`colorlib.losses`) and the training
+Not here: the tables (`colorlib.table`), the loss (`colorlib.losses`) and the training
 (`colorlib.training`).
-The network is that of Zhang et al. 2016, version 2 of the paper: eight blocks of convolutions
-that see lightness and give, at a quarter of the resolution, a distribution over 313 colors.
+Every network sees lightness and gives, at a quarter of the resolution, a distribution over 313
+colors. That of the report is Table 1: Zhang et al. 2016, version 2 of the paper.
 """
 
 import keras
 import numpy as np
 
 from colorlib import config, table
+
+CONVOLUTIONS = ("convolution", "depthwise")
+"""The kinds of layers (`table.Layer`) that have kernels."""
 
 PRIOR_FLOOR = 1e-6
 """Smallest probability that a color starts with: some never occur in small sets."""
@@ -23,17 +26,18 @@ def build_model(
     batch_norm_momentum=0.99,
     seed=0,
     dtype=None,
+    network="table_1",
 ):
-    """Build the network.
+    """Build a network.
 
     Parameters
     ----------
     width : float
-        Factor on every channel count but the 313 bins; 1 is the paper's 24.79 million
-        parameters.
+        Factor on every channel count but the 313 bins; with Table 1, 1 is the paper's 24.79
+        million parameters. Of the other networks it scales the decoder alone.
     input_size : int, optional
-        Side of the input in pixels, a multiple of 8. None (the default) builds a network for
-        any such size, square or not.
+        Side of the input in pixels, a multiple of `table.input_multiple`. None (the default)
+        builds a network for any such size, square or not.
     initializer : str
         Of the kernels: ``"he_normal"`` (the report's choice), ``"glorot_normal"`` (Xavier), or
         any other Keras initializer.
@@ -46,6 +50,8 @@ def build_model(
     dtype : str, optional
         A Keras dtype policy such as ``"mixed_bfloat16"``; Keras' global policy by default.
         The last layer computes in float32 all the same.
+    network : {"table_1", "lite0", "lite2"}
+        Table 1, or a decoder on an EfficientNet-Lite encoder (`table.layers`).
 
     Returns
     -------
@@ -56,23 +62,63 @@ def build_model(
     Raises
     ------
     ValueError
-        If `input_size` is no multiple of 8 or `width` leaves a layer without channels.
+        If there is no such network, `input_size` does not fit it, or `width` leaves a layer
+        without channels.
     """
-    if input_size is not None and (input_size <= 0 or input_size % table.INPUT_MULTIPLE):
-        raise ValueError(f"input_size has to be a positive multiple of 8, not {input_size}")
-    if round(64 * width) < 1:
-        raise ValueError(f"width {width} leaves no channels; the smallest useful one is 1/64")
-    lightness = keras.Input((input_size, input_size, 1), name="lightness")
-    x = keras.layers.Rescaling(table.LIGHTNESS_SCALE, table.LIGHTNESS_OFFSET, name="to_unit_range")(
-        lightness
-    )
-    for number, row in enumerate(table.TABLE_1):
-        kernels = dict(
+    rows = table.layers(network, width)
+    multiple = table.input_multiple(network)
+    if input_size is not None and (input_size <= 0 or input_size % multiple):
+        raise ValueError(
+            f"input_size has to be a positive multiple of {multiple}, not {input_size}"
+        )
+    lightness = keras.Input((input_size, input_size, 1), name=table.INPUT)
+    scaled = keras.layers.Rescaling(
+        table.LIGHTNESS_SCALE, table.LIGHTNESS_OFFSET, name="to_unit_range"
+    )(lightness)
+    settings = {
+        number: dict(
             kernel_initializer=_initializer(initializer, seed * len(table.TABLE_1) + number),
             kernel_regularizer=keras.regularizers.L2(l2) if l2 else None,
         )
-        x = _block(x, row, width, batch_norm_momentum, dtype, kernels)
-    return keras.Model(lightness, x, name="colorizer")
+        for number in range(sum(row.kind in CONVOLUTIONS for row in rows))
+    }
+    outputs = connect(rows, {table.INPUT: scaled}, settings, batch_norm_momentum, dtype)
+    return keras.Model(lightness, outputs[rows[-1].name], name="colorizer")
+
+
+def connect(rows, tensors, kernels=None, batch_norm_momentum=0.99, dtype=None):
+    """Turn the layers of a table into Keras layers.
+
+    Parameters
+    ----------
+    rows : list of table.Layer
+        In the order in which they are computed.
+    tensors : dict of str to keras.KerasTensor
+        What the layers read from outside, by name.
+    kernels : dict of int to dict, optional
+        For the first, second, ... convolution: its ``kernel_initializer`` and
+        ``kernel_regularizer``.
+    batch_norm_momentum : float
+        As for `build_model`.
+    dtype : str, optional
+        As for `build_model`.
+
+    Returns
+    -------
+    dict of str to keras.KerasTensor
+        The output of each layer, by its name.
+    """
+    tensors, kernels, number = dict(tensors), kernels or {}, 0
+    for row in rows:
+        inputs = [tensors[name] for name in row.inputs]
+        if row.kind in CONVOLUTIONS:
+            layer = _convolution(row, dtype, kernels.get(number, {}))
+            number += 1
+        else:
+            layer = _other(row, batch_norm_momentum, dtype)
+        settings = {"training": False} if row.kind == "frozen_batch_norm" else {}
+        tensors[row.name] = layer(inputs if len(inputs) > 1 else inputs[0], **settings)
+    return tensors
 
 
 def model_for(settings):
@@ -85,11 +131,12 @@ def model_for(settings):
     Returns
     -------
     keras.Model
-        For inputs of any size that is a multiple of 8.
+        For inputs of any size that is a multiple of `table.input_multiple`.
     """
     if not isinstance(settings, config.TrainConfig):
         raise TypeError(f"a TrainConfig is needed, not {type(settings).__name__}")
     return build_model(
+        network=settings.network,
         width=settings.width,
         initializer=settings.initializer,
         l2=settings.l2,
@@ -210,29 +257,33 @@ def describe(network):
     ]
 
 
-def _block(x, row, width, batch_norm_momentum, dtype, kernels):
-    last = row is table.TABLE_1[-1]
-    if row.stride == 0.5:
-        x = keras.layers.UpSampling2D(2, name=f"{row.name}_upsample", dtype=dtype)(x)
-    x = keras.layers.Conv2D(
-        row.channels if last else round(row.channels * width),
-        row.kernel,
-        strides=max(1, int(row.stride)),
+def _convolution(row, dtype, settings):
+    common = dict(
+        strides=row.stride,
         dilation_rate=row.dilation,
         padding="same",
-        activation=None if last else "relu",
+        activation="relu" if row.relu else None,
+        use_bias=row.bias,
         name=row.name,
-        dtype="float32" if last else dtype,
-        **kernels,
-    )(x)
-    if row.batch_norm:
-        x = keras.layers.BatchNormalization(
-            momentum=batch_norm_momentum,
-            epsilon=table.BATCH_NORM_EPSILON,
-            name=f"{row.name}_bn",
-            dtype=dtype,
-        )(x)
-    return x
+        dtype="float32" if row.channels == table.BINS else dtype,
+    )
+    if row.kind == "depthwise":
+        own = {name.replace("kernel", "depthwise"): value for name, value in settings.items()}
+        return keras.layers.DepthwiseConv2D(row.kernel, **common, **own)
+    return keras.layers.Conv2D(row.channels, row.kernel, **common, **settings)
+
+
+def _other(row, batch_norm_momentum, dtype):
+    common = dict(name=row.name, dtype=dtype)
+    if row.kind in ("batch_norm", "frozen_batch_norm"):
+        return keras.layers.BatchNormalization(
+            momentum=batch_norm_momentum, epsilon=table.BATCH_NORM_EPSILON, **common
+        )
+    if row.kind in ("nearest", "bilinear"):
+        return keras.layers.UpSampling2D(2, interpolation=row.kind, **common)
+    if row.kind == "relu6":
+        return keras.layers.ReLU(6.0, **common)
+    return {"add": keras.layers.Add, "concatenate": keras.layers.Concatenate}[row.kind](**common)
 
 
 def _share_out(kernel, senders, rng):
