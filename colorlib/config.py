@@ -70,6 +70,8 @@ class TrainConfig:
         A Keras initializer for the kernels: ``"he_normal"``, ``"glorot_normal"``, ...
     start_from_prior : bool
         Begin with the colors' frequencies as every pixel's prediction (`model.start_from_prior`).
+    pretrained : bool
+        Begin with the classifier's own weights in its encoder (`pretrained.load_encoder`).
     start_from : str
         A recorded run, by its name in ``data/runs`` or its folder, to begin with the weights of,
         widened if this network is wider (`model.start_from`); empty begins with random ones.
@@ -88,6 +90,11 @@ class TrainConfig:
     crop_scale : float or None
         Smallest share of the image's area that a training crop covers before it is resized to
         ``crop`` (random resized crops); None cuts crops at the images' own resolution.
+    degrade : float
+        Probability of each kind of degradation of a training crop's lightness
+        (`augmentation.degrade`): tone, fading, blur, lost resolution, grain, JPEG. 0 is off.
+    encoder_rate : float
+        Factor on the learning rate of a classifier's encoder; 0 keeps its weights as they are.
     precision : str
         A Keras dtype policy.
     seed : int
@@ -113,6 +120,7 @@ class TrainConfig:
     l2: float = 0.0
     initializer: str = "he_normal"
     start_from_prior: bool = False
+    pretrained: bool = True
     start_from: str = ""
     mixing: float = 1.0
     ema: float = 0.0
@@ -120,6 +128,8 @@ class TrainConfig:
     rebalance: float | None = None
     flip: bool = False
     crop_scale: float | None = None
+    degrade: float = 0.0
+    encoder_rate: float = 1.0
     precision: str = "float32"
     seed: int = 0
 
@@ -208,6 +218,36 @@ MODEL_256 = MODEL_64.replace(
 The share that is kept was chosen with ``benchmarks/mixing.py``. Few photographs are few steps, 36
 an epoch; BatchNorm's averages have to follow within them."""
 
+TRANSFER_DECODER = TrainConfig(
+    image_size=128,
+    crop=128,
+    network="lite0",
+    epochs=3,
+    batch_size=16,
+    optimizer="adamw",
+    learning_rate=1e-3,
+    weight_decay=1e-2,
+    schedule="cosine",
+    warmup=0.05,
+    start_from_prior=True,
+    batch_norm_momentum=0.95,
+    flip=True,
+    crop_scale=0.35,
+    degrade=0.2,
+    encoder_rate=0.0,
+    precision="mixed_bfloat16",
+)
+"""A decoder on the features of a classifier, which stay as they are."""
+
+TRANSFER = TRANSFER_DECODER.replace(
+    epochs=4,
+    learning_rate=5e-4,
+    start_from_prior=False,
+    start_from="transfer-decoder",
+    encoder_rate=0.2,
+)
+"""The same network, all of it trained further."""
+
 OVERFIT = TrainConfig(
     crop=64,
     epochs=300,
@@ -237,6 +277,8 @@ PRESETS = {
     "MODEL_64_QUARTER": MODEL_64_QUARTER,
     "MODEL_64": MODEL_64,
     "MODEL_256": MODEL_256,
+    "TRANSFER_DECODER": TRANSFER_DECODER,
+    "TRANSFER": TRANSFER,
     "OVERFIT": OVERFIT,
     "SEARCH": SEARCH,
 }

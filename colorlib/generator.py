@@ -17,7 +17,7 @@ import cv2
 import keras
 import numpy as np
 
-from colorlib import colorspace, quantizer
+from colorlib import augmentation, colorspace, quantizer
 from colorlib.store import squares
 
 STRIDE = 4
@@ -58,6 +58,9 @@ class ColorBatches(keras.utils.PyDataset):
     crop_scale : float, optional
         With `train`: squares of at least this share of an image's area, resized to `crop`
         (`random_resized_crops`); by default crops keep the images' own resolution.
+    degrade : float
+        With `train`: probability of each kind of degradation of an image's lightness
+        (`augmentation.degrade`).
 
     Attributes
     ----------
@@ -81,14 +84,17 @@ class ColorBatches(keras.utils.PyDataset):
         indices=None,
         workers=2,
         crop_scale=None,
+        degrade=0.0,
     ):
         super().__init__()
         self.store, self.crop, self.train, self.flip, self.seed = store, crop, train, flip, seed
-        self.crop_scale = crop_scale
+        self.crop_scale, self.degrade = crop_scale, degrade if train else 0.0
         self.indices = np.arange(len(store)) if indices is None else np.asarray(indices)
         self.size = store.shape[1] if isinstance(store, np.ndarray) else store.size
         if crop % 8 or not 8 <= crop <= self.size:
             raise ValueError(f"a crop of {crop} has to be a multiple of 8, at most {self.size}")
+        if not 0 <= degrade <= 1:
+            raise ValueError(f"degrade is a probability: it has to be in 0..1, not {degrade}")
         if crop_scale is not None and not 0 < crop_scale <= 1:
             raise ValueError(f"crop_scale {crop_scale} has to be in 0..1, above 0, or None")
         if len(self.indices) == 0:
@@ -129,7 +135,11 @@ class ColorBatches(keras.utils.PyDataset):
         """
         count = len(self.indices)
         chosen = self.indices[self._order(epoch)[_share(count, self.batches, index)]]
-        return _encode(len(chosen), self.crop, self._crops(chosen, epoch, index))
+        lightness, codes = _encode(len(chosen), self.crop, self._crops(chosen, epoch, index))
+        if self.degrade:
+            rng = np.random.default_rng((self.seed, 2, epoch, index))
+            augmentation.degrade(lightness, self.degrade, rng)
+        return lightness, codes
 
     def _order(self, epoch):
         if not self.train:
@@ -295,10 +305,11 @@ def _encode(count, size, crops):
 def _encode_into(lightness, codes, rgb):
     count, size = rgb.shape[:2]
     # (n, s, s, 3) -> (n, s * s, 3): OpenCV is called once for all, and faster in long rows
-    planes = cv2.split(colorspace.rgb_to_lab8(rgb.reshape(count, size * size, 3)))
+    # into planes that are there already: several times faster than planes of OpenCV's own
+    planes = np.empty((3, count, size * size), np.uint8)
+    cv2.split(colorspace.rgb_to_lab8(rgb.reshape(count, size * size, 3)), list(planes))
     np.multiply(planes[0], LIGHTNESS_STEP, out=lightness.reshape(count, size * size))
-    # the mean over 4x4 as twice the mean over 2x2, for which OpenCV has a much faster path
-    a, b = (_halve(_halve(plane.reshape(count * size, size))) for plane in planes[1:])
+    a, b = (_mean_of_blocks(plane.reshape(count * size, size)) for plane in planes[1:])
     codes.reshape(a.shape)[:] = quantizer.ab_codes(a, b)
 
 
@@ -306,6 +317,8 @@ def _share(count, parts, k):
     return slice(k * count // parts, (k + 1) * count // parts)
 
 
-def _halve(image):
-    height, width = image.shape[:2]
-    return cv2.resize(image, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+# Over an integer factor OpenCV adds whole numbers up and rounds their mean once, halves to even:
+# to round halves up, or twice, would make every target too large on average.
+def _mean_of_blocks(plane):
+    height, width = plane.shape
+    return cv2.resize(plane, (width // STRIDE, height // STRIDE), interpolation=cv2.INTER_AREA)

@@ -49,7 +49,7 @@ def build_model(
         Of the initial weights.
     dtype : str, optional
         A Keras dtype policy such as ``"mixed_bfloat16"``; Keras' global policy by default.
-        The last layer computes in float32 all the same.
+        The last layer and a classifier's encoder compute in float32 all the same.
     network : {"table_1", "lite0", "lite2"}
         Table 1, or a decoder on an EfficientNet-Lite encoder (`table.layers`).
 
@@ -165,6 +165,19 @@ def start_from_prior(network, prior):
     last.bias.assign(np.log(np.maximum(prior, PRIOR_FLOOR)))
 
 
+def freeze_encoder(network):
+    """Keep a classifier's features as they are: train the decoder alone.
+
+    Parameters
+    ----------
+    network : keras.Model
+        From `build_model`, not yet compiled.
+    """
+    for layer in network.layers:
+        if layer.name.startswith(table.ENCODER):
+            layer.trainable = False
+
+
 def start_from(network, source, seed=0):
     """Give a network the weights of another that is as wide or narrower, and so its answers.
 
@@ -183,8 +196,16 @@ def start_from(network, source, seed=0):
     Raises
     ------
     ValueError
-        If `source` is wider than `network`.
+        If `source` is wider than `network`, or another network; only Table 1 can be widened.
     """
+    names = [[layer.name for layer in one.layers] for one in (network, source)]
+    if names[0] != names[1]:
+        raise ValueError("the networks have different layers; start from a run of the same network")
+    if [w.shape for w in network.weights] == [w.shape for w in source.weights]:
+        network.set_weights(source.get_weights())
+        return
+    if network.layers[2].name != table.TABLE_1[0].name:
+        raise ValueError("only the network of Table 1 can be widened; choose the same width")
     rng = np.random.default_rng(seed)
     copied = np.arange(1)  # for each channel, of which channel in the source it is a copy
     for layer, old in zip(network.layers, source.layers, strict=True):
@@ -265,7 +286,7 @@ def _convolution(row, dtype, settings):
         activation="relu" if row.relu else None,
         use_bias=row.bias,
         name=row.name,
-        dtype="float32" if row.channels == table.BINS else dtype,
+        dtype=_dtype(row, dtype),
     )
     if row.kind == "depthwise":
         own = {name.replace("kernel", "depthwise"): value for name, value in settings.items()}
@@ -273,8 +294,15 @@ def _convolution(row, dtype, settings):
     return keras.layers.Conv2D(row.channels, row.kernel, **common, **settings)
 
 
+# The logits need float32. So do depthwise convolutions, for speed: in half precision a CPU takes
+# longer over them than the decoder gains.
+def _dtype(row, dtype):
+    exact = row.channels == table.BINS or row.name.startswith(table.ENCODER)
+    return "float32" if exact else dtype
+
+
 def _other(row, batch_norm_momentum, dtype):
-    common = dict(name=row.name, dtype=dtype)
+    common = dict(name=row.name, dtype=_dtype(row, dtype))
     if row.kind in ("batch_norm", "frozen_batch_norm"):
         return keras.layers.BatchNormalization(
             momentum=batch_norm_momentum, epsilon=table.BATCH_NORM_EPSILON, **common

@@ -7,6 +7,7 @@ and writes `learning_rate`. Chapter 4 of the report.
 import keras
 from keras import ops
 
+from colorlib import table
 from colorlib.losses import PACKAGE
 
 
@@ -40,6 +41,32 @@ class DecayedAdam(keras.optimizers.Adam):
         return {**super().get_config(), "decay": self.decay}
 
 
+@keras.saving.register_keras_serializable(PACKAGE)
+class EncoderAdamW(keras.optimizers.AdamW):
+    """AdamW with a rate of its own for a classifier's encoder, which has little to learn.
+
+    Parameters
+    ----------
+    encoder_rate : float
+        Factor on the rate of the encoder's variables.
+    **settings
+        Of `keras.optimizers.AdamW`.
+    """
+
+    def __init__(self, encoder_rate=1.0, **settings):
+        super().__init__(**settings)
+        self.encoder_rate = encoder_rate
+
+    def update_step(self, gradient, variable, learning_rate):
+        """Update a variable with the rate of its part."""
+        factor = self.encoder_rate if variable.path.startswith(table.ENCODER) else 1.0
+        super().update_step(gradient, variable, ops.cast(learning_rate, "float32") * factor)
+
+    def get_config(self):
+        """Return what `from_config` needs."""
+        return {**super().get_config(), "encoder_rate": self.encoder_rate}
+
+
 def build_optimizer(settings, steps):
     """Make the optimizer of a configuration.
 
@@ -65,7 +92,8 @@ def build_optimizer(settings, steps):
     if settings.optimizer == "adam":
         return DecayedAdam(settings.decay, learning_rate=rate, **common)
     if settings.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay, **common)
+        common |= dict(weight_decay=settings.weight_decay, encoder_rate=settings.encoder_rate)
+        optimizer = EncoderAdamW(learning_rate=rate, **common)
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
         return optimizer
     raise ValueError(f"unknown optimizer {settings.optimizer!r}; use 'adam' or 'adamw'")

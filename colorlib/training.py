@@ -21,6 +21,7 @@ from colorlib import (
     losses,
     model,
     optimizers,
+    pretrained,
     quantizer,
     runs,
     watching,
@@ -147,8 +148,13 @@ def new_network(settings, steps_per_epoch, prior):
     network = model.model_for(settings)
     if settings.start_from:
         model.start_from(network, runs.load_run(settings.start_from).model(), settings.seed)
-    elif settings.start_from_prior:
-        model.start_from_prior(network, prior)
+    else:
+        if settings.network in pretrained.PACKAGES and settings.pretrained:
+            pretrained.load_encoder(network, settings.network)
+        if settings.start_from_prior:
+            model.start_from_prior(network, prior)
+    if settings.encoder_rate == 0:
+        model.freeze_encoder(network)
     compile_model(network, settings, steps_per_epoch, prior)
     return network
 
@@ -289,6 +295,7 @@ def _batches(settings, store, train, workers):
         settings.seed,
         workers=workers,
         crop_scale=settings.crop_scale,
+        degrade=settings.degrade,
     )
 
 
