@@ -59,7 +59,9 @@ class EncoderAdamW(keras.optimizers.AdamW):
 
     def update_step(self, gradient, variable, learning_rate):
         """Update a variable with the rate of its part."""
-        factor = self.encoder_rate if variable.path.startswith(table.ENCODER) else 1.0
+        # TensorFlow hands its own variable in, which has no path
+        path = self._trainable_variables[self._get_variable_index(variable)].path
+        factor = self.encoder_rate if path.startswith(table.ENCODER) else 1.0
         super().update_step(gradient, variable, ops.cast(learning_rate, "float32") * factor)
 
     def get_config(self):
