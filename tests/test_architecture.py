@@ -85,7 +85,7 @@ def test_importing_the_package_imports_nothing_else():
 def declared():
     """Return pyproject's requirements: name -> specifier."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = project["dependencies"] + project["optional-dependencies"]["test"]
+    lines = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
     return {canonicalize_name(r.name): r.specifier for r in map(Requirement, lines)}
 
 
@@ -101,7 +101,7 @@ def test_the_lock_satisfies_pyproject_and_names_no_place():
 
 def test_environment_yml_is_in_step_with_pyproject():
     text = (ROOT / "environment.yml").read_text()
-    conda = dict(re.findall(r"^  - ([\w.-]+)(>=[\d.]+)$", text, re.M))
+    conda = dict(re.findall(r"^ +- ([\w.-]+)(>=[\d.]+)$", text, re.M))
     expected = {CONDA_NAMES.get(name, name): str(spec) for name, spec in declared().items()}
     assert conda == {**expected, "python": ">=3.11"}
 
