@@ -1,6 +1,7 @@
 """The rules of the house, read off the files: imports, sizes, dependencies, notebooks."""
 
 import ast
+import itertools
 import re
 import subprocess
 import sys
@@ -85,7 +86,7 @@ def test_importing_the_package_imports_nothing_else():
 def declared():
     """Return pyproject's requirements: name -> specifier."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    lines = project["dependencies"] + sum(project["optional-dependencies"].values(), [])
+    lines = itertools.chain(project["dependencies"], *project["optional-dependencies"].values())
     return {canonicalize_name(r.name): r.specifier for r in map(Requirement, lines)}
 
 
