@@ -1,12 +1,14 @@
-"""A recorded network's forward pass in NumPy: L in, logits out.
+"""A recorded network's forward pass, by ONNX Runtime: L in, logits out.
 
-Not here: training, which is Keras' (`colorlib.model`, `colorlib.training`). A test holds both to
-the same answers. Table 1 of the report.
+Not here: training, which is Keras' (`colorlib.model`, `colorlib.training`), and the graph that is
+computed (`colorlib.graph`). A test holds both to the same answers.
 
 Starting Keras and its backend takes seconds, coloring a photograph a fraction of one; so coloring
-goes without them. The whole network is convolutions, ReLU, a scale and a shift for each channel
-where BatchNorm was, and one doubling of the resolution.
+goes without them.
 """
+
+import collections
+import os
 
 import h5py
 import numpy as np
@@ -16,19 +18,37 @@ from colorlib import table
 LARGEST = 3 * 3 * 1024 * 1024
 """Numbers in an array of a weights file: twice the paper's width; more is refused unread."""
 
+KERAS_NAMES = {
+    "convolution": "conv2d",
+    "depthwise": "depthwise_conv2d",
+    "batch_norm": "batch_normalization",
+    "frozen_batch_norm": "batch_normalization",
+}
+"""What Keras calls the layers that have weights in a weights file, by their kind."""
+
+AT_ONCE = 8
+"""Threads that compute an answer together; a small network keeps no more of them busy."""
+
 
 class Network:
-    """The network of Table 1, ready to predict.
+    """A network, ready to predict; several threads may call it at once.
 
     Parameters
     ----------
-    layers : sequence of dict of str to ndarray
-        For each row of `table.TABLE_1` ``kernel`` (k, k, channels in, channels out) and ``bias``,
-        and where BatchNorm follows ``scale`` and ``shift``; all float32.
+    rows : list of table.Layer
+        From `table.layers`.
+    weights : dict of str to dict of str to ndarray of float32
+        As for `graph.build`.
+    input_multiple : int
+        What the sides of the input have to be multiples of.
     """
 
-    def __init__(self, layers):
-        self.layers = layers
+    def __init__(self, rows, weights, input_multiple):
+        from colorlib import graph
+
+        self.input_multiple = input_multiple
+        empty = graph.build(rows, weights, embed=False)
+        self._session = _session(empty.SerializeToString(), graph.by_name(weights))
 
     def predict_on_batch(self, lightness):
         """Predict the distribution over the bins; called as a Keras model is.
@@ -36,67 +56,35 @@ class Network:
         Parameters
         ----------
         lightness : ndarray of float32, shape (n, height, width, 1)
-            L in 0..100; the sides are multiples of 8.
+            L in 0..100; the sides are multiples of `input_multiple`.
 
         Returns
         -------
         ndarray of float32, shape (n, height / 4, width / 4, 313)
             Logits.
+
+        Raises
+        ------
+        ValueError
+            If the sides are no such multiples.
         """
-        x = np.asarray(lightness, np.float32) * np.float32(table.LIGHTNESS_SCALE)
-        x += np.float32(table.LIGHTNESS_OFFSET)
-        for row, layer in zip(table.TABLE_1, self.layers, strict=True):
-            if row.stride == 0.5:
-                x = x.repeat(2, axis=1).repeat(2, axis=2)
-            x = convolve(x, layer["kernel"], max(1, int(row.stride)), row.dilation)
-            x += layer["bias"]
-            if row is not table.TABLE_1[-1]:
-                np.maximum(x, 0, out=x)
-            if row.batch_norm:
-                x *= layer["scale"]
-                x += layer["shift"]
-        return x
+        lightness = np.ascontiguousarray(lightness, np.float32)
+        if any(side % self.input_multiple for side in lightness.shape[1:3]):
+            raise ValueError(
+                f"the sides have to be multiples of {self.input_multiple}: {lightness.shape[1:3]}"
+            )
+        return self._session.run(None, {table.INPUT: lightness})[0]
 
 
-def convolve(x, kernel, stride=1, dilation=1):
-    """Convolve as Keras does with ``padding="same"``.
-
-    Parameters
-    ----------
-    x : ndarray of float32, shape (n, height, width, channels in)
-        The sides are multiples of `stride`.
-    kernel : ndarray of float32, shape (k, k, channels in, channels out)
-        With odd k.
-    stride, dilation : int
-        At least one of them is 1.
-
-    Returns
-    -------
-    ndarray of float32, shape (n, height / stride, width / stride, channels out)
-    """
-    size = len(kernel)
-    height, width = x.shape[1] // stride, x.shape[2] // stride
-    # where the padding is odd, the larger half goes to the bottom and the right
-    padding = dilation * (size - 1) - (stride - 1)
-    before, after = padding // 2, padding - padding // 2
-    x = np.pad(x, ((0, 0), (before, after), (before, after), (0, 0)))
-    corners = (dilation * np.indices((size, size)).reshape(2, -1)).T
-    shifted = [
-        x[:, i : i + stride * height : stride, j : j + stride * width : stride] for i, j in corners
-    ]
-    # (n * h * w, k * k * channels in): each output pixel's whole neighborhood, then one product
-    weights = kernel.reshape(-1, kernel.shape[-1])
-    neighborhoods = np.concatenate(shifted, axis=-1).reshape(-1, len(weights))
-    return (neighborhoods @ weights).reshape(len(x), height, width, -1)
-
-
-def load(path):
-    """Load the weights that a training recorded; nothing in the file is executed.
+def load(path, network="table_1", width=1.0):
+    """Load a network with the weights that a training recorded; nothing in the file is executed.
 
     Parameters
     ----------
     path : path-like
         Written by `runs.save_weights`.
+    network, width
+        Which network it is, as for `table.layers`.
 
     Returns
     -------
@@ -104,51 +92,100 @@ def load(path):
 
     Raises
     ------
-    OSError, KeyError, ValueError
+    OSError, ValueError
         If the file can't be read, holds the weights of another network, or leads to other files.
     """
-    layers, norms = [], 0
+    rows = table.layers(network, width)
+    return Network(rows, read_weights(path, rows), table.input_multiple(network))
+
+
+def read_weights(path, rows):
+    """Read the weights of a network, as `graph.build` takes them.
+
+    Parameters
+    ----------
+    path : path-like
+        Written by `runs.save_weights`.
+    rows : list of table.Layer
+        From `table.layers`.
+
+    Returns
+    -------
+    dict of str to dict of str to ndarray of float32
+
+    Raises
+    ------
+    OSError, ValueError
+        As for `load`.
+    """
+    weights, seen, channels = {}, collections.Counter(), {table.INPUT: 1}
     with h5py.File(path) as file:
-        for number, row in enumerate(table.TABLE_1):
-            kernel, bias = _arrays(file, "conv2d", number, 2)
-            channels = layers[-1]["kernel"].shape[-1] if layers else 1
-            if kernel.shape[:3] != (row.kernel, row.kernel, channels):
-                raise ValueError(f"{row.name} has a kernel of the shape {kernel.shape}")
-            layer = {"kernel": kernel, "bias": bias}
-            if row.batch_norm:
-                gamma, beta, mean, variance = _arrays(file, "batch_normalization", norms, 4)
-                layer["scale"] = gamma / np.sqrt(variance + np.float32(table.BATCH_NORM_EPSILON))
-                layer["shift"] = beta - mean * layer["scale"]
-                norms += 1
-            layers.append(layer)
-    if layers[-1]["bias"].shape != (table.BINS,):
-        raise ValueError(f"the last layer has {layers[-1]['bias'].shape} biases")
-    return Network(layers)
+        for row in rows:
+            given = [channels[name] for name in row.inputs]
+            given = given[0] if row.kind == "add" else sum(given)
+            channels[row.name] = row.channels or given
+            if row.kind in KERAS_NAMES:
+                kind = KERAS_NAMES[row.kind]  # the first is called conv2d, the others conv2d_1, ...
+                place = f"layers/{kind}_{seen[kind]}/vars" if seen[kind] else f"layers/{kind}/vars"
+                weights[row.name] = _parts(file, place, _shapes(row, given))
+                seen[kind] += 1
+    return weights
 
 
-def _arrays(file, kind, number, count):
-    # Keras calls the layers of a kind conv2d, conv2d_1, conv2d_2, ...
-    name = f"layers/{kind}_{number}/vars" if number else f"layers/{kind}/vars"
-    arrays = [_dataset(file, f"{name}/{i}")[()].astype(np.float32) for i in range(count)]
-    if any(array.shape[-1] != arrays[0].shape[-1] for array in arrays):
-        raise ValueError(f"{name}: the numbers of channels differ")
-    if not all(np.isfinite(array).all() for array in arrays):
-        raise ValueError(f"{name}: not all of it is numbers")
-    return arrays
+# In the order and the layout of Keras.
+def _shapes(row, given):
+    if row.kind not in ("convolution", "depthwise"):
+        return dict.fromkeys(("gamma", "beta", "mean", "variance"), (given,))
+    last = (given, 1) if row.kind == "depthwise" else (given, row.channels)
+    shapes = {"kernel": (row.kernel, row.kernel, *last), "bias": (row.channels,)}
+    return shapes if row.bias else {"kernel": shapes["kernel"]}
+
+
+def _parts(file, place, shapes):
+    parts = {}
+    for number, (part, shape) in enumerate(shapes.items()):
+        path = f"{place}/{number}"
+        array = _dataset(file, path, shape)[()]
+        if part == "kernel":  # (k, k, in, out) -> (out, in, k, k); depthwise: (in, 1, k, k)
+            array = array.transpose((2, 3, 0, 1) if shape[-1] == 1 else (3, 2, 0, 1))
+        parts[part] = np.ascontiguousarray(array, np.float32)
+        if not np.isfinite(parts[part]).all():
+            raise ValueError(f"{path}: not all of it is numbers")
+    if (parts.get("variance", np.zeros(1)) < 0).any():
+        raise ValueError(f"{place}: has a negative variance")
+    return parts
 
 
 # Plain numbers that lie in the file itself: HDF5 would follow links to other files, too.
-def _dataset(file, path):
+def _dataset(file, path, shape):
     place = file
     for part in path.split("/"):
         link = place.get(part, getlink=True)
         if not isinstance(link, h5py.HardLink):
             raise ValueError(f"{path}: missing" if link is None else f"{path}: leads elsewhere")
         place = place[part]
-    if not isinstance(place, h5py.Dataset) or place.dtype.kind != "f" or place.ndim == 0:
+    if not isinstance(place, h5py.Dataset) or place.dtype.kind != "f":
         raise ValueError(f"{path}: no array of floating point numbers")
     if place.is_virtual or place.external:
         raise ValueError(f"{path}: its numbers are in another file")
+    if place.shape != shape:
+        raise ValueError(f"{path}: has the shape {place.shape} instead of {shape}")
     if place.size > LARGEST:
         raise ValueError(f"{path}: far too large")
     return place
+
+
+def _session(graph, arrays):
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # it would report to its makers
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    # named, since it else binds threads to cores, which fails where only some may be used
+    options.intra_op_num_threads = min(AT_ONCE, len(os.sched_getaffinity(0)))
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads sleep
+    options.enable_mem_pattern = False  # sizes differ from call to call
+    options.enable_cpu_mem_arena = False  # it never gives memory back
+    options.log_severity_level = 3  # errors
+    values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in arrays.values()]
+    options.add_external_initializers(list(arrays), values)
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

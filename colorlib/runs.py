@@ -110,7 +110,7 @@ class Run:
         if not path.is_file():
             raise RunError(f"{path}: no such weights file; {REMEDY}")
         try:
-            return inference.load(path)
+            return inference.load(path, self.settings.network, self.settings.width)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = str(error).splitlines()[0]
             raise RunError(f"{path}: damaged, or not a network's weights ({reason})") from None
