@@ -1,10 +1,14 @@
-"""What each change from the report's recipe buys: one change at a time, on an equal small budget.
+"""What each change of a recipe buys: one change at a time, on an equal small budget.
 
-    python benchmarks/recipe.py --train TRAIN.h5 --val VAL.h5 [--images 32768] [--only NAME ...]
+    python benchmarks/recipe.py model-64 --train TRAIN.h5 --val VAL.h5 [--only NAME ...]
+    python benchmarks/recipe.py transfer --train TRAIN.h5 --val VAL.h5
 
-Every row trains the preset MODEL_64_QUARTER at an eighth of the width on 32x32 crops, for one pass
-over the same images, with one setting changed, and is measured on the same validation images. Rows
-that are done already are kept, so that it can be stopped at any time; notebook 05 shows the table.
+Every row trains the same base for one pass over the same images, with one setting changed, and is
+measured on the same validation images: as it is, and at equal colorfulness, with the rebalancing
+strength at which the colors are half as colorful as the true ones. Of model-64 the base is the
+preset MODEL_64_QUARTER at an eighth of the width on 32x32 crops (notebook 05 shows the table); of
+transfer it is TRANSFER_DECODER (notebook 09). Rows that are done already are kept, so that it can
+be stopped at any time.
 """
 
 import argparse
@@ -13,8 +17,19 @@ import tempfile
 from pathlib import Path
 
 import keras
+import numpy as np
 
-from colorlib import config, evaluate, images, runs, store, training
+from colorlib import (
+    colorize,
+    colorspace,
+    config,
+    evaluate,
+    images,
+    metrics,
+    runs,
+    store,
+    training,
+)
 
 BASE = config.MODEL_64_QUARTER.replace(width=1 / 8, crop=32, epochs=1)
 
@@ -22,7 +37,7 @@ RECIPE_OF_THE_REPORT = config.REPORT_64.replace(
     width=BASE.width, crop=BASE.crop, epochs=1, precision=BASE.precision
 )
 
-ROWS = {
+MODEL_64_ROWS = {
     "ours": {},
     "ours, another seed": {"seed": 1},
     "output not started from the prior": {"start_from_prior": False},
@@ -40,54 +55,105 @@ ROWS = {
     "rebalanced, lambda 0.5": {"rebalance": 0.5},
 }
 
-RESULTS = config.RUNS / "recipe" / "recipe.json"
+TRANSFER_ROWS = {
+    "frozen encoder": {},
+    "frozen encoder, another seed": {"seed": 1},
+    "all of it, the encoder at 0.2 of the rate": {"encoder_rate": 0.2},
+    "all of it, one rate": {"encoder_rate": 1.0},
+    "from scratch": {"encoder_rate": 1.0, "pretrained": False},
+    "frozen encoder, no degradations": {"degrade": 0.0},
+    "frozen encoder, crops of at least 8%": {"crop_scale": 0.08},
+    "frozen encoder, rebalanced, lambda 0.5": {"rebalance": 0.5},
+    "frozen encoder of Lite2": {"network": "lite2"},
+    "frozen encoder, half the decoder": {"width": 0.5},
+}
+
+RECIPES = {
+    "model-64": (BASE, {"the report's recipe": RECIPE_OF_THE_REPORT.to_dict(), **MODEL_64_ROWS}),
+    "transfer": (config.TRANSFER_DECODER.replace(epochs=1), TRANSFER_ROWS),
+}
+"""The base of each recipe, and what each row changes."""
+
+SHARE = 0.5
+"""Of the true images' colorfulness, at which rows are compared."""
+
+STRENGTHS = (-2.0, 2.0)
+"""Between which the rebalancing strength is sought."""
 
 
 def main():
     arguments = parse()
+    base, changes = RECIPES[arguments.recipe]
     train = evenly(arguments.train, arguments.images)
     validation = evenly(arguments.val, arguments.validation)
-    rows = {"the report's recipe": RECIPE_OF_THE_REPORT}
-    rows |= {name: BASE.replace(**changes) for name, changes in ROWS.items()}
+    results = config.RUNS / "recipe" / f"{arguments.recipe}.json"
     data = {"train_images": len(train), "validation_images": len(validation)}
-    found = {"environment": runs.environment(), "data": data, "ours": BASE.to_dict(), "rows": []}
-    if RESULTS.exists():
-        found = json.loads(RESULTS.read_text())
+    found = {"environment": runs.environment(), "data": data, "ours": base.to_dict(), "rows": []}
+    if results.exists():
+        found = json.loads(results.read_text())
         if found["data"] != data:
-            raise SystemExit(f"{RESULTS}: was made of {found['data']}; delete it to start anew")
-    for name in arguments.only or rows:
-        settings = rows[name]
+            raise SystemExit(f"{results}: was made of {found['data']}; delete it to start anew")
+    for name in arguments.only or changes:
         if any(row["name"] == name for row in found["rows"]):
             continue
+        settings = base.replace(**changes[name])
         found["rows"].append({"name": name, **measure(settings, train, validation)})
-        RESULTS.parent.mkdir(parents=True, exist_ok=True)
-        with images.replacing(RESULTS) as temporary:
+        results.parent.mkdir(parents=True, exist_ok=True)
+        with images.replacing(results) as temporary:
             temporary.write_text(json.dumps(found, indent=1) + "\n")
         print(json.dumps(found["rows"][-1]), flush=True)
 
 
 def parse():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--train", required=True, help="a packed set to train on")
-    parser.add_argument("--val", required=True, help="a packed set to measure on")
+    parser.add_argument("recipe", choices=RECIPES, help="whose settings are changed")
+    parser.add_argument("--train", nargs="+", required=True, help="packed sets to train on")
+    parser.add_argument("--val", nargs="+", required=True, help="packed sets to measure on")
     parser.add_argument("--images", type=int, default=32768, help="seen in each training")
     parser.add_argument("--validation", type=int, default=2000, help="measured on")
     parser.add_argument("--only", nargs="+", help="rows to do; all by default")
     return parser.parse_args()
 
 
-def evenly(path, count):
-    """Read so many images of a packed set, spread evenly."""
-    packed = store.Store(path)
+def evenly(paths, count):
+    """Read so many images of packed sets, spread evenly."""
+    packed = store.Store(*paths)
     return packed.read(evaluate.chosen(len(packed), count))
 
 
 def measure(settings, train, validation):
-    """Train, and measure without the vividness that the recorded runs add."""
+    """Train, and measure: plainly decoded, and at equal colorfulness."""
     keras.backend.clear_session()
     with tempfile.TemporaryDirectory() as folder:
         run = training.train(settings, train, validation, Path(folder) / "run")
-        return evaluate.evaluate(run, validation)
+        strength = strength_for(run, validation, SHARE)
+        return {
+            **evaluate.evaluate(run, validation, vividness=strength),
+            "images_per_second": run.history["images_per_second"][-1],
+        }
+
+
+def strength_for(run, validation, share, count=100, steps=12):
+    """Find the rebalancing strength at which colors reach a share of the true colorfulness."""
+    indices = evaluate.chosen(len(validation), count)
+    size, crop = run.settings.image_size, run.settings.crop
+    batches = evaluate.crops_and_strangers(validation, indices, size, crop)
+    crops = np.concatenate([batch for batch, _ in batches])
+    lightness = colorspace.rgb_to_lab(crops)[..., 0]
+    base = colorize.colorizer_for(run)
+    logits = np.concatenate(
+        [base.network.predict_on_batch(one[None, ..., None]) for one in lightness]
+    )
+    wanted = share * metrics.colorfulness(crops).mean()
+    low, high = STRENGTHS
+    for _ in range(steps):
+        middle = (low + high) / 2
+        decoding = base.decoding.replace(vividness=middle)
+        colorizer = colorize.Colorizer(base.network, decoding, base.weights)
+        colored = evaluate.paint(lightness, evaluate.decode(colorizer, logits, lightness))
+        less = metrics.colorfulness(colored).mean() < wanted
+        low, high = (middle, high) if less else (low, middle)
+    return (low + high) / 2
 
 
 if __name__ == "__main__":
