@@ -141,9 +141,8 @@ def strength_for(run, validation, share, count=100, steps=12):
     crops = np.concatenate([batch for batch, _ in batches])
     lightness = colorspace.rgb_to_lab(crops)[..., 0]
     base = colorize.colorizer_for(run)
-    logits = np.concatenate(
-        [base.network.predict_on_batch(one[None, ..., None]) for one in lightness]
-    )
+    answers = [base.network.predict_on_batch(one[None, ..., None]) for one in lightness]
+    logits = np.concatenate(answers)
     wanted = share * metrics.colorfulness(crops).mean()
     low, high = STRENGTHS
     for _ in range(steps):
