@@ -12,8 +12,8 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 
-from colorlib import colorspace, config, guided, quantizer, runs
-from colorlib.table import INPUT_MULTIPLE
+from colorlib import augmentation, colorspace, config, guided, quantizer, runs
+from colorlib.table import INPUT_MULTIPLE, STRIDE
 
 LARGEST_WORKING_SIZE = 1024
 """Four times what any network here is trained on; beyond it memory runs out before sense does."""
@@ -127,7 +127,13 @@ class Colorizer:
         """
         height, width = working_shape(*lightness.shape, self.decoding.working_size)
         small = _shrink(lightness, height, width)
-        return np.asarray(self.network.predict_on_batch(small[None, ..., None])[0])
+        if self.decoding.jpeg_quality:
+            small = augmentation.compress(small, self.decoding.jpeg_quality)
+        multiple = getattr(self.network, "input_multiple", INPUT_MULTIPLE)
+        margins = (0, -height % multiple), (0, -width % multiple)
+        padded = np.pad(small, margins, mode="symmetric")
+        logits = np.asarray(self.network.predict_on_batch(padded[None, ..., None])[0])
+        return logits[: height // STRIDE, : width // STRIDE]
 
 
 def working_shape(height, width, working_size):

@@ -57,7 +57,8 @@ def build_model(
     -------
     keras.Model
         From float32 (batch, height, width, 1), L in 0..100, to float32 logits
-        (batch, height / 4, width / 4, 313).
+        (batch, height / 4, width / 4, 313). Its attribute ``input_multiple`` says what the sides
+        have to be multiples of.
 
     Raises
     ------
@@ -83,7 +84,9 @@ def build_model(
         for number in range(sum(row.kind in CONVOLUTIONS for row in rows))
     }
     outputs = connect(rows, {table.INPUT: scaled}, settings, batch_norm_momentum, dtype)
-    return keras.Model(lightness, outputs[rows[-1].name], name="colorizer")
+    built = keras.Model(lightness, outputs[rows[-1].name], name="colorizer")
+    built.input_multiple = multiple
+    return built
 
 
 def connect(rows, tensors, kernels=None, batch_norm_momentum=0.99, dtype=None):
