@@ -1,14 +1,20 @@
-"""How to decode a run's answers: working size, temperature and vividness against the metrics.
+"""How to decode a run's answers: its DecodeConfig against the metrics, next to grey.
 
-    python benchmarks/sweep_decoding.py RUN --images STORE_OR_FOLDER [--limit 50] [--json FILE]
+    python benchmarks/sweep_decoding.py RUN --images STORE_OR_FOLDER ... [--limit 50] [--json FILE]
 
 The numbers behind a run's ``decoding.json``. Whole images go the way a photograph goes in
-`colorlib colorize`; the network runs once for each image and working size, and its answer is
-decoded in all ways. No setting wins everywhere: vividness buys rebalanced AuC and colorfulness
-with AuC and PSNR (Zhang et al. 2016, table 1, for the trade between the two AuCs).
+`colorlib colorize`; the network runs once for each image, working size and JPEG quality, and its
+answer is decoded in all ways. No setting wins everywhere: rebalancing strength buys rebalanced AuC
+and colorfulness with AuC and PSNR (Zhang et al. 2016, table 1, for the trade between the two AuCs).
+
+So the choice is by a rule: the most colorful of the settings whose AuC, on each set of images, is
+at least 1.2 above grey's and whose PSNR is at most 0.2 dB below it (`--auc`, `--psnr`); if no
+setting is that good, the one with the highest AuC. ``--write`` writes the chosen setting into the
+run's folder.
 """
 
 import argparse
+import dataclasses
 import itertools
 import json
 import os
@@ -21,85 +27,148 @@ from tqdm.auto import tqdm
 
 from colorlib import colorize, colorspace, evaluate, generator, images, metrics, quantizer, runs
 
-KEYS = ("working_size", "temperature", "vividness")
+KEYS = ("working_size", "jpeg_quality", "temperature", "vividness")
+SEEN = 2
+"""How many of the keys, the first ones, decide what the network sees."""
 
 
-def sweep(run, opened, indices, sizes, ways):
-    """Measure every way of decoding; return a list of dicts, and the true images' colorfulness."""
+def sweep(run, source, size, limit, ways):
+    """Measure ways of decoding on one set of images.
+
+    Returns a tally for each way, that of grey, and the true images' colorfulness.
+    """
     base = colorize.colorizer_for(run)
-    tallies = {key: metrics.ColorTally() for key in ((s, *way) for s in sizes for way in ways)}
     decoders = {
-        key: colorize.Colorizer(
-            base.network, base.decoding.replace(**dict(zip(KEYS, key, strict=True))), base.weights
+        way: colorize.Colorizer(
+            base.network, base.decoding.replace(**dict(zip(KEYS, way, strict=True))), base.weights
         )
-        for key in tallies
+        for way in ways
     }
-    true_colorfulness = []
-    for index in tqdm(indices, unit=" images"):
-        rgb = np.stack(generator.read_images(opened, [index]))
-        lab = colorspace.rgb_to_lab(rgb)
-        lightness, true_ab = lab[..., 0], lab[..., 1:]
-        true_colorfulness.append(metrics.colorfulness(rgb))
-        for size in sizes:
-            # any decoder of this size will do: temperature and vividness come after the logits
-            logits = decoders[(size, *ways[0])].predict_logits(lightness[0])[None]
-            for way in ways:
-                ab = evaluate.decode(decoders[(size, *way)], logits, lightness)
-                colored = evaluate.paint(lightness, ab)
-                tallies[(size, *way)].add(ab, true_ab, colored, rgb)
-    prior = np.maximum(run.prior, evaluate.PRIOR_FLOOR)
-    weights = quantizer.rebalancing_weights(prior, 0)
-    rows = [
-        {**dict(zip(KEYS, key, strict=True)), **tally.result(weights)}
-        for key, tally in tallies.items()
+    tallies = {way: metrics.ColorTally() for way in ways}
+    grey, truth = metrics.ColorTally(), []
+    with evaluate.open_images(source, size, limit) as opened:
+        for index in tqdm(evaluate.chosen(len(opened), limit), unit=" images"):
+            rgb = np.stack(generator.read_images(opened, [index]))
+            lab = colorspace.rgb_to_lab(rgb)
+            lightness, ab = lab[..., 0], lab[..., 1:]
+            truth.append(float(metrics.colorfulness(rgb)[0]))
+            nothing = np.zeros_like(ab)
+            grey.add(nothing, ab, evaluate.paint(lightness, nothing), rgb)
+            for _, alike in itertools.groupby(ways, key=lambda way: way[:SEEN]):
+                alike = list(alike)
+                logits = decoders[alike[0]].predict_logits(lightness[0])[None]
+                for way in alike:
+                    colors = evaluate.decode(decoders[way], logits, lightness)
+                    tallies[way].add(colors, ab, evaluate.paint(lightness, colors), rgb)
+    return tallies, grey, truth
+
+
+def measured(run, sources, size, limit, ways):
+    """Measure ways of decoding on each set of images and on all of them together."""
+    weights = quantizer.rebalancing_weights(np.maximum(run.prior, evaluate.PRIOR_FLOOR), 0)
+    found, tallies, greys, truths = {}, {}, metrics.ColorTally(), []
+    for source in sources:
+        mine, grey, truth = sweep(run, source, size, limit, ways)
+        found[Path(source).stem] = result(mine, grey, truth, weights)
+        greys, truths = greys + grey, truths + truth
+        tallies = {way: tallies.get(way, metrics.ColorTally()) + mine[way] for way in ways}
+    if len(sources) > 1:
+        found["all"] = result(tallies, greys, truths, weights)
+    return found
+
+
+def result(tallies, grey, truth, weights):
+    """Write tallies as numbers."""
+    return {
+        "count": grey.images,
+        "true_colorfulness": float(np.mean(truth)),
+        "grey": grey.result(weights),
+        "rows": [
+            {**dict(zip(KEYS, way, strict=True)), **tally.result(weights)}
+            for way, tally in tallies.items()
+        ],
+    }
+
+
+def choose(found, auc, psnr):
+    """Choose a way by the rule; return its number, and whether it keeps to the limits."""
+    together = list(found.values())[-1]["rows"]
+    good = [
+        number
+        for number in range(len(together))
+        if all(keeps(part["rows"][number], part["grey"], auc, psnr) for part in found.values())
     ]
-    return rows, float(np.mean(true_colorfulness))
+    if good:
+        return max(good, key=lambda number: together[number]["colorfulness"]), True
+    return max(range(len(together)), key=lambda number: together[number]["auc"]), False
 
 
-def print_table(rows, true_colorfulness):
-    """Print a row for each way; the best of each metric is starred."""
-    better = {
-        "auc": lambda row: row["auc"],
-        "rebalanced_auc": lambda row: row["rebalanced_auc"],
-        "psnr": lambda row: row["psnr"],
-        "colorfulness": lambda row: -abs(row["colorfulness"] - true_colorfulness),
-    }
-    best = {name: max(rows, key=score) for name, score in better.items()}
-    print("| working size | temperature | vividness |  AuC % | rebal. AuC % | PSNR dB | colorful |")
-    print("|-------------:|------------:|----------:|-------:|-------------:|--------:|---------:|")
-    for row in rows:
-        cells = [f"{row[key]:g}" for key in KEYS]
-        cells += [f"{row[name]:.2f}{'*' if row is best[name] else ''}" for name in better]
-        widths = (12, 11, 9, 6, 12, 7, 8)
-        print("|", " | ".join(f"{c:>{w}}" for c, w in zip(cells, widths, strict=True)), "|")
-    print(f"\n* the best; of colorfulness, the nearest to the true images' {true_colorfulness:.1f}")
+def keeps(row, grey, auc, psnr):
+    """Say whether a row keeps to the limits."""
+    return row["auc"] >= grey["auc"] + auc and row["psnr"] >= grey["psnr"] + psnr
 
 
-def main():
-    """Parse the arguments, measure, print."""
+def print_table(found, chosen):
+    """Print a row for each way of decoding, as differences from grey."""
+    grey, truth = found["grey"], found["true_colorfulness"]
+    print("| size | JPEG | temperature | vividness | AuC % | rebal. AuC % | PSNR dB | colorful |")
+    print("|-----:|-----:|------------:|----------:|------:|-------------:|--------:|---------:|")
+    widths = (4, 4, 11, 9, 5, 12, 7, 8)
+    for number, row in enumerate([dict.fromkeys(KEYS, "–") | grey, *found["rows"]]):
+        cells = [str(row[key]) for key in KEYS]
+        cells += [f"{row[name]:.2f}" for name in ("auc", "rebalanced_auc", "psnr")]
+        cells.append(f"{row['colorfulness'] / truth:.0%}")
+        line = " | ".join(f"{c:>{w}}" for c, w in zip(cells, widths, strict=True))
+        print("|", line, "| <- chosen" if number == chosen + 1 else "|")
+    print(f"\ncolorful: share of the true images' colorfulness, {truth:.1f}")
+
+
+def parse():
+    """Parse the arguments."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", help="a recorded run: its name in data/runs, or its folder")
-    parser.add_argument("--images", required=True, help="a folder of image files, or a store")
+    parser.add_argument(
+        "--images", required=True, nargs="+", help="folders of image files, or stores"
+    )
     parser.add_argument(
         "--size", type=int, default=256, help="side to which a folder's are brought"
     )
-    parser.add_argument("--limit", type=int, default=50, help="images to measure on (default: 50)")
+    parser.add_argument("--limit", type=int, help="images of each to measure on (default: all)")
     parser.add_argument("--working-size", type=int, nargs="+", default=[64, 96, 128])
+    parser.add_argument("--jpeg-quality", type=int, nargs="+", default=[0], help="0 is off")
     parser.add_argument("--temperature", type=float, nargs="+", default=[0.38, 0.6, 1.0])
-    parser.add_argument("--vividness", type=float, nargs="+", default=[0.0, 0.3, 0.6, 0.9])
+    parser.add_argument("--vividness", type=float, nargs="+", default=[0.0, 0.2, 0.35, 0.5, 0.7])
+    parser.add_argument("--auc", type=float, default=1.2, help="least gain over grey, in %%")
+    parser.add_argument("--psnr", type=float, default=-0.2, help="least gain over grey, in dB")
     parser.add_argument("--json", type=Path, help="write the numbers into this file as well")
-    arguments = parser.parse_args()
+    parser.add_argument("--write", action="store_true", help="write the run's decoding.json")
+    return parser.parse_args()
+
+
+def main():
+    """Measure, print, choose."""
+    arguments = parse()
     run = runs.load_run(arguments.run)
-    ways = list(itertools.product(arguments.temperature, arguments.vividness))
-    with evaluate.open_images(arguments.images, arguments.size, arguments.limit) as opened:
-        indices = evaluate.chosen(len(opened), arguments.limit)
-        rows, true_colorfulness = sweep(run, opened, indices, arguments.working_size, ways)
-    print(f"{run.path.name} on {len(indices)} images of {Path(arguments.images).name}\n")
-    print_table(rows, true_colorfulness)
+    dials = arguments.working_size, arguments.jpeg_quality, arguments.temperature
+    ways = list(itertools.product(*dials, arguments.vividness))
+    found = measured(run, arguments.images, arguments.size, arguments.limit, ways)
+    chosen, good = choose(found, arguments.auc, arguments.psnr)
+    for name, part in found.items():
+        print(f"\n{run.path.name} on {part['count']} images of {name}\n")
+        print_table(part, chosen)
+    if not good:
+        print("no setting keeps to the limits; chosen is the one with the highest AuC")
+    decoding = run.decoding.replace(**dict(zip(KEYS, ways[chosen], strict=True)))
     if arguments.json:
-        result = {"run": run.path.name, "count": len(indices), "rows": rows}
-        with images.replacing(arguments.json) as temporary:
-            temporary.write_text(json.dumps(result, indent=1) + "\n")
+        write(arguments.json, {"run": run.path.name, "chosen": chosen, "sets": found})
+    if arguments.write:
+        write(run.path / "decoding.json", dataclasses.asdict(decoding))
+
+
+def write(path, value):
+    """Write JSON under a temporary name, then rename it."""
+    with images.replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n")
 
 
 if __name__ == "__main__":

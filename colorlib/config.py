@@ -159,9 +159,9 @@ class DecodeConfig:
         Factor on the colors' distance from grey: 0 leaves a grey photograph.
     follow_edges : bool
         Whether colors change where the photograph's lightness does (`guided`), or smoothly.
-    jpeg_quality : int or None
+    jpeg_quality : int
         Quality, 1..100, of a JPEG that the network's copy of the lightness goes through first; a
-        network that learned from small JPEGs takes clean edges for colors. None is off.
+        network that learned from small JPEGs takes clean edges for colors. 0 is off.
     """
 
     working_size: int = 64
@@ -169,7 +169,7 @@ class DecodeConfig:
     vividness: float = 0.0
     saturation: float = 1.0
     follow_edges: bool = False
-    jpeg_quality: int | None = None
+    jpeg_quality: int = 0
 
     def replace(self, **changes):
         """Return a copy with some fields changed; None leaves a field as it is."""

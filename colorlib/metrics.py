@@ -206,6 +206,14 @@ class ColorTally:
         self._psnr += psnr(predicted_rgb, true_rgb).sum()
         self._colorfulness += colorfulness(predicted_rgb).sum()
 
+    def __add__(self, other):
+        """Return the tally of both sets of images together."""
+        both = ColorTally()
+        both.images, both.counts = self.images + other.images, self.counts + other.counts
+        both._psnr = self._psnr + other._psnr
+        both._colorfulness = self._colorfulness + other._colorfulness
+        return both
+
     def result(self, weights):
         """Return the metrics of all images that were added.
 
