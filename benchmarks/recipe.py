@@ -59,13 +59,13 @@ TRANSFER_ROWS = {
     "frozen encoder": {},
     "frozen encoder, another seed": {"seed": 1},
     "all of it, the encoder at 0.2 of the rate": {"encoder_rate": 0.2},
-    "all of it, one rate": {"encoder_rate": 1.0},
     "from scratch": {"encoder_rate": 1.0, "pretrained": False},
-    "frozen encoder, no degradations": {"degrade": 0.0},
-    "frozen encoder, crops of at least 8%": {"crop_scale": 0.08},
     "frozen encoder, rebalanced, lambda 0.5": {"rebalance": 0.5},
+    "frozen encoder, no degradations": {"degrade": 0.0},
+    "all of it, one rate": {"encoder_rate": 1.0},
     "frozen encoder of Lite2": {"network": "lite2"},
     "frozen encoder, half the decoder": {"width": 0.5},
+    "frozen encoder, crops of at least 8%": {"crop_scale": 0.08},
 }
 
 RECIPES = {
