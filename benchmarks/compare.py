@@ -37,8 +37,8 @@ from colorlib import (
     store,
 )
 
-RUNS = tuple(dict.fromkeys((config.DEFAULT_RUN, "model-256")))
-"""What is compared by default, as far as it is recorded."""
+RUNS = ("model-64", "model-256", "transfer")
+"""What is compared by default, as far as it is recorded; the others are compared with the first."""
 
 OUTPUT = config.RUNS / "comparison" / "comparison.json"
 
@@ -93,10 +93,11 @@ VIEWS = {
 
 
 def model_names(recorded):
-    """Name runs as the report does, by the side of their images: Model-64, Model-256."""
+    """Name runs of Table 1 as the report does, by the side of their images: Model-64, Model-256."""
     named = {}
     for run in recorded:
-        name = f"Model-{run.settings.image_size}"
+        of_the_report = run.settings.network == "table_1"
+        name = f"Model-{run.settings.image_size}" if of_the_report else run.path.name.capitalize()
         named[run.path.name if name in named else name] = run
     return named
 
@@ -104,7 +105,7 @@ def model_names(recorded):
 def logits_of(colorizer, rgb, view):
     """Predict for a batch of crops, uint8 of the shape (n, crop, crop, 3)."""
     if view.as_is:
-        return np.asarray(colorizer.network.predict_on_batch(generator.encode(rgb)[0]))
+        return colorize.predict(colorizer.network, generator.encode(rgb)[0])
     return np.stack([colorizer.predict_logits(colorspace.rgb_to_lab(one)[..., 0]) for one in rgb])
 
 

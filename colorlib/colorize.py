@@ -129,11 +129,29 @@ class Colorizer:
         small = _shrink(lightness, height, width)
         if self.decoding.jpeg_quality:
             small = augmentation.compress(small, self.decoding.jpeg_quality)
-        multiple = getattr(self.network, "input_multiple", INPUT_MULTIPLE)
-        margins = (0, -height % multiple), (0, -width % multiple)
-        padded = np.pad(small, margins, mode="symmetric")
-        logits = np.asarray(self.network.predict_on_batch(padded[None, ..., None])[0])
-        return logits[: height // STRIDE, : width // STRIDE]
+        return predict(self.network, small[None, ..., None])[0]
+
+
+def predict(network, lightness):
+    """Predict for images whose sides need not suit the network: what they lack is mirrored.
+
+    Parameters
+    ----------
+    network : colorlib.inference.Network or keras.Model
+        Its attribute ``input_multiple`` says what it needs; 8 by default.
+    lightness : ndarray of float32, shape (n, height, width, 1)
+        L in 0..100; the sides are multiples of 4.
+
+    Returns
+    -------
+    ndarray of float32, shape (n, height / 4, width / 4, 313)
+        Logits.
+    """
+    height, width = lightness.shape[1:3]
+    multiple = getattr(network, "input_multiple", INPUT_MULTIPLE)
+    margins = (0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)
+    logits = network.predict_on_batch(np.pad(lightness, margins, mode="symmetric"))
+    return np.asarray(logits)[:, : height // STRIDE, : width // STRIDE]
 
 
 def working_shape(height, width, working_size):

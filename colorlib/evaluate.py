@@ -223,7 +223,7 @@ def measure(colorizer, prior, batches, done=lambda count: None):
     for rgb, strangers in batches:
         lightness, codes = generator.encode(rgb)
         lab = colorspace.rgb_to_lab(rgb)
-        logits = np.asarray(colorizer.network.predict_on_batch(lightness))
+        logits = colorize.predict(colorizer.network, lightness)
         pixels += codes.size
         for name, sums in _distribution_sums(logits, np.log(prior), codes).items():
             distributions[name] = distributions.get(name, 0) + sums
