@@ -15,6 +15,8 @@ sRGB       uint8 or float32, 0..255 or 0..1
 ========== ======= ============================= ==========================
 """
 
+import functools
+
 import cv2
 import numpy as np
 
@@ -24,6 +26,9 @@ AB_OFFSET = 128
 
 TOLERANCE = 5e-4
 """How far linear RGB may lie outside of 0..1: at this, rounding throws no 8-bit color out."""
+
+CURVE_LEVELS = 2**16
+"""Levels of linear RGB at which sRGB's curve is tabulated: a twentieth of 8 bits' finest step."""
 
 WHITE = np.array([0.950456, 1.0, 1.088754], np.float32)
 """The D65 white point in XYZ (as OpenCV has it)."""
@@ -106,9 +111,28 @@ def lab_to_rgb16(lab):
         0..65535.
     """
     linear = np.clip(_linear_rgb(np.asarray(lab, np.float32)), 0, 1)
-    curved = np.float32(1.055) * linear ** np.float32(1 / 2.4) - np.float32(0.055)
-    rgb = np.where(linear <= 0.0031308, linear * np.float32(12.92), curved)
-    return np.rint(rgb * 65535).astype(np.uint16)
+    return np.rint(_curved(linear) * 65535).astype(np.uint16)
+
+
+def lab_to_rgb8(lab):
+    """Convert float Lab to 8-bit sRGB, by the formulas and a table of sRGB's curve.
+
+    The same as `to_uint8` of `lab_to_rgb`, but for a level in a few pixels; OpenCV's conversion
+    first makes tables for 0.08 seconds, longer than a small photograph takes.
+
+    Parameters
+    ----------
+    lab : ndarray of floating point, shape (..., 3)
+        L in 0..100, all of it `in_gamut`; else it is clipped per channel.
+
+    Returns
+    -------
+    ndarray of uint8, shape (..., 3)
+        0..255.
+    """
+    linear = _linear_rgb(np.asarray(lab, np.float32)) * np.float32(CURVE_LEVELS - 1)
+    linear += np.float32(0.5)
+    return _curve8()[np.clip(linear, 0, CURVE_LEVELS - 1, out=linear).astype(np.uint16)]
 
 
 def rgb_to_lab8(rgb):
@@ -226,6 +250,17 @@ def _linear_rgb(lab):
     f *= np.float32(3 * (6 / 29) ** 2)
     np.copyto(xyz, f, where=low)
     return cv2.transform(xyz, XYZ_TO_LINEAR_RGB * WHITE).reshape(lab.shape)
+
+
+# sRGB's curve: IEC 61966-2-1.
+def _curved(linear):
+    curved = np.float32(1.055) * linear ** np.float32(1 / 2.4) - np.float32(0.055)
+    return np.where(linear <= 0.0031308, linear * np.float32(12.92), curved)
+
+
+@functools.cache
+def _curve8():
+    return to_uint8(_curved(np.linspace(0, 1, CURVE_LEVELS, dtype=np.float32)))
 
 
 def _convert(pixels, code):
