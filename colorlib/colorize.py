@@ -310,7 +310,7 @@ def _color_band(lightness, colors, rows, height, depth):
     lab = cv2.merge([lightness, _colors_of_band(lightness, colors, rows, height)])
     if depth == np.uint16:
         return colorspace.lab_to_rgb16(colorspace.clip_to_gamut(lab, tolerance=FINE_TOLERANCE))
-    return colorspace.lab_to_rgb8(colorspace.clip_to_gamut(lab))
+    return colorspace.lab_to_rgb8(lab)
 
 
 # `colors` are (a, b), or what `guided.fit` gives.

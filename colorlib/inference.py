@@ -76,31 +76,8 @@ class Network:
         return self._session.run(None, {table.INPUT: lightness})[0]
 
 
-def load(path, network="table_1", width=1.0):
-    """Load a network with the weights that a training recorded; nothing in the file is executed.
-
-    Parameters
-    ----------
-    path : path-like
-        Written by `runs.save_weights`.
-    network, width
-        Which network it is, as for `table.layers`.
-
-    Returns
-    -------
-    Network
-
-    Raises
-    ------
-    OSError, ValueError
-        If the file can't be read, holds the weights of another network, or leads to other files.
-    """
-    rows = table.layers(network, width)
-    return Network(rows, read_weights(path, rows), table.input_multiple(network))
-
-
 def read_weights(path, rows):
-    """Read the weights of a network, as `graph.build` takes them.
+    """Read the weights that a training recorded; nothing in the file is executed.
 
     Parameters
     ----------
@@ -112,11 +89,12 @@ def read_weights(path, rows):
     Returns
     -------
     dict of str to dict of str to ndarray of float32
+        As `graph.build` takes them.
 
     Raises
     ------
     OSError, ValueError
-        As for `load`.
+        If the file can't be read, holds the weights of another network, or leads to other files.
     """
     weights, seen, channels = {}, collections.Counter(), {table.INPUT: 1}
     with h5py.File(path) as file:
@@ -190,6 +168,7 @@ def _session(graph, arrays):
     options.enable_mem_pattern = False  # sizes differ from call to call
     options.enable_cpu_mem_arena = False  # it never gives memory back
     options.log_severity_level = 3  # errors
+    # copied while the session is made
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in arrays.values()]
     options.add_external_initializers(list(arrays), values)
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
