@@ -276,7 +276,12 @@ def describe(run):
     return {
         "run": run.path.name,
         "width": run.settings.width,
-        "parameters": sum(array.size for layer in run.network().layers for array in layer.values()),
+        "parameters": sum(
+            array.size
+            for parts in run.weights()[1].values()
+            for part, array in parts.items()
+            if part not in ("mean", "variance")
+        ),
         "image_size": run.settings.image_size,
         "crop": run.settings.crop,
         "epochs": len(run.history["val_loss"]),

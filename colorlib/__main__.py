@@ -2,7 +2,7 @@
 
 import typer
 
-from colorlib import commands_color, commands_data, commands_training
+from colorlib import commands_color, commands_data, commands_export, commands_training
 
 app = typer.Typer(
     help="Color grey photographs with the CNN of Zhang et al. 2016.",
@@ -17,6 +17,7 @@ app.command()(commands_data.pack)
 app.command()(commands_training.train)
 app.command()(commands_training.search)
 app.command()(commands_training.evaluate)
+app.command()(commands_export.export)
 
 
 def main():

@@ -22,9 +22,12 @@ MAX_ASPECT = 8
 """The longer side of what the network sees is at most this many times the shorter one."""
 
 BAND = 2**20
-"""Pixels that are brought to sRGB at once."""
+"""Pixels whose L is shrunk at once."""
 
-BANDS_AT_ONCE = 2
+PIECE = 2**16
+"""Pixels that are brought to sRGB at once: few enough to stay in a processor's cache."""
+
+PIECES_AT_ONCE = 2
 """More need more memory, and OpenCV uses the other cores already."""
 
 FINE_TOLERANCE = 2e-6
@@ -196,7 +199,7 @@ def apply_colors(lightness, ab, depth=np.uint8, follow_edges=False):
     """
     colors = _prepared(lightness, ab, follow_edges)
     out = np.empty((*lightness.shape, 3), depth)
-    for rows in _bands(*lightness.shape):
+    for rows in _bands(*lightness.shape, PIECE):
         out[rows] = _color_band(lightness[rows], colors, rows, len(lightness), depth)
     return out
 
@@ -237,15 +240,17 @@ def render(colorizer, photograph, depth=np.uint8, side_by_side=False):
         sRGB, and alpha if the photograph has it. `width` is doubled if side by side.
     """
     height, width = photograph.shape
-    bands = _bands(height, width)
-    small = _small_lightness(colorizer, photograph, bands)
+    lightness_of = photograph.lightness
+    if height * width <= BAND:  # then it is kept, and not computed twice
+        lightness_of = lightness_of().__getitem__
+    small = _small_lightness(colorizer, photograph.shape, lightness_of)
     ab = colorizer.predict_ab(small)
     colors = _prepared(small, ab, colorizer.decoding.follow_edges)
     channels = 3 if photograph.alpha is None else 4
     out = np.empty((height, width * (1 + side_by_side), channels), depth)
 
     def fill(rows):
-        lightness = photograph.lightness(rows)
+        lightness = lightness_of(rows)
         out[rows, -width:, :3] = _color_band(lightness, colors, rows, height, depth)
         if side_by_side:
             grey = np.zeros((1, 1, 2), np.float32)
@@ -254,11 +259,8 @@ def render(colorizer, photograph, depth=np.uint8, side_by_side=False):
             alpha = _to_depth(photograph.alpha[rows], depth)
             out[rows, :, 3] = np.tile(alpha, 1 + side_by_side)
 
-    if len(bands) == 1:
-        fill(bands[0])
-    else:
-        with ThreadPoolExecutor(BANDS_AT_ONCE) as pool:
-            list(pool.map(fill, bands))
+    with ThreadPoolExecutor(PIECES_AT_ONCE) as pool:
+        list(pool.map(fill, _bands(height, width, PIECE)))
     return out
 
 
@@ -299,21 +301,22 @@ def _shrink(lightness, height, width):
     return np.clip(resized, 0, colorspace.L_MAX)
 
 
-def _bands(height, width):
-    rows = max(1, BAND // width)
+def _bands(height, width, pixels):
+    rows = max(1, pixels // width)
     return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
 
 
-def _small_lightness(colorizer, photograph, bands):
-    height, width = photograph.shape
+def _small_lightness(colorizer, shape, lightness_of):
+    height, width = shape
+    bands = _bands(height, width, BAND)
     h, w = working_shape(height, width, colorizer.decoding.working_size)
     factor = min(height // h, width // w) // FINENESS
     if len(bands) == 1 or factor < 2:
-        parts = [photograph.lightness(rows) for rows in bands]
+        parts = [lightness_of(rows) for rows in bands]
         return np.concatenate(parts)
     parts = []
     for rows in bands:
-        lightness = photograph.lightness(rows)
+        lightness = lightness_of(rows)
         size = (round(width / factor), max(1, round(len(lightness) / factor)))
         parts.append(cv2.resize(lightness, size, interpolation=cv2.INTER_AREA))
     return np.concatenate(parts)
@@ -331,7 +334,7 @@ def _color_band(lightness, colors, rows, height, depth):
     lab = cv2.merge([lightness, _colors_of_band(lightness, colors, rows, height)])
     if depth == np.uint16:
         return colorspace.lab_to_rgb16(colorspace.clip_to_gamut(lab, tolerance=FINE_TOLERANCE))
-    return colorspace.to_uint8(colorspace.lab_to_rgb(colorspace.clip_to_gamut(lab)))
+    return colorspace.lab_to_rgb8(lab)
 
 
 # `colors` are (a, b), or what `guided.fit` gives.

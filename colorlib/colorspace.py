@@ -15,6 +15,8 @@ sRGB       uint8 or float32, 0..255 or 0..1
 ========== ======= ============================= ==========================
 """
 
+import functools
+
 import cv2
 import numpy as np
 
@@ -24,6 +26,12 @@ AB_OFFSET = 128
 
 TOLERANCE = 5e-4
 """How far linear RGB may lie outside of 0..1: at this, rounding throws no 8-bit color out."""
+
+CURVE_LEVELS = 2**16
+"""Levels of linear RGB at which sRGB's curve is tabulated: a twentieth of 8 bits' finest step."""
+
+STEPS = 10
+"""Halvings of the interval in which the largest chroma is sought: 10 find it to 0.1%."""
 
 WHITE = np.array([0.950456, 1.0, 1.088754], np.float32)
 """The D65 white point in XYZ (as OpenCV has it)."""
@@ -106,9 +114,33 @@ def lab_to_rgb16(lab):
         0..65535.
     """
     linear = np.clip(_linear_rgb(np.asarray(lab, np.float32)), 0, 1)
-    curved = np.float32(1.055) * linear ** np.float32(1 / 2.4) - np.float32(0.055)
-    rgb = np.where(linear <= 0.0031308, linear * np.float32(12.92), curved)
-    return np.rint(rgb * 65535).astype(np.uint16)
+    return np.rint(_curved(linear) * 65535).astype(np.uint16)
+
+
+def lab_to_rgb8(lab):
+    """Convert float Lab to 8-bit sRGB; colors that sRGB can't show are pulled towards grey.
+
+    The same as `clip_to_gamut`, `lab_to_rgb` and `to_uint8`, but for a level in a few pixels, and
+    it starts sooner: OpenCV first makes tables, for longer than a small photograph takes.
+
+    Parameters
+    ----------
+    lab : ndarray of floating point, shape (..., 3)
+        L in 0..100.
+
+    Returns
+    -------
+    ndarray of uint8, shape (..., 3)
+        0..255.
+    """
+    lab = np.asarray(lab, np.float32)
+    linear = _linear_rgb(lab)
+    outside = np.flatnonzero(~_fits(linear, TOLERANCE))
+    pulled_in = _pulled_in(lab.reshape(-1, 3)[outside], STEPS, TOLERANCE)
+    linear.reshape(-1, 3)[outside] = _linear_rgb(pulled_in)
+    linear *= np.float32(CURVE_LEVELS - 1)
+    linear += np.float32(0.5)
+    return _curve8().take(np.clip(linear, 0, CURVE_LEVELS - 1, out=linear).astype(np.uint16))
 
 
 def rgb_to_lab8(rgb):
@@ -172,15 +204,10 @@ def in_gamut(lab, tolerance=TOLERANCE):
     -------
     ndarray of bool, shape (...)
     """
-    linear = _linear_rgb(np.asarray(lab, np.float32))
-    if not linear.size:
-        return np.zeros(linear.shape[:-1], bool)
-    # (..., 3) -> (pixels, 1, 3), an image to OpenCV, which is ten times as fast as NumPy here
-    inside = cv2.inRange(linear.reshape(-1, 1, 3), (-tolerance,) * 3, (1 + tolerance,) * 3)
-    return inside.reshape(linear.shape[:-1]) > 0
+    return _fits(_linear_rgb(np.asarray(lab, np.float32)), tolerance)
 
 
-def clip_to_gamut(lab, steps=10, tolerance=TOLERANCE):
+def clip_to_gamut(lab, steps=STEPS, tolerance=TOLERANCE):
     """Pull colors that sRGB can't show towards grey until it can; L and the hue angle stay.
 
     Parameters
@@ -188,7 +215,7 @@ def clip_to_gamut(lab, steps=10, tolerance=TOLERANCE):
     lab : ndarray of floating point, shape (..., 3)
         Float Lab, L in 0..100.
     steps : int
-        Halvings of the interval in which the largest chroma is sought: 10 find it to 0.1%.
+        As `STEPS`.
     tolerance : float
         Of `in_gamut`. What lies within it is clipped later, which can change L by half a unit
         where it is dark.
@@ -199,33 +226,57 @@ def clip_to_gamut(lab, steps=10, tolerance=TOLERANCE):
     """
     lab = np.array(lab, np.float32)
     outside = ~in_gamut(lab, tolerance)
-    colors = lab[outside]
-    low, high = np.zeros(len(colors), np.float32), np.ones(len(colors), np.float32)
-    for _ in range(steps):
-        middle = (low + high) / 2
-        fits = in_gamut(_scale_chroma(colors, middle), tolerance)
-        low, high = np.where(fits, middle, low), np.where(fits, high, middle)
-    lab[outside] = _scale_chroma(colors, low)
+    lab[outside] = _pulled_in(lab[outside], steps, tolerance)
     return lab
 
 
-def _scale_chroma(lab, factor):
-    scaled = lab.copy()
-    scaled[..., 1:] *= factor[..., None]
-    return scaled
+# On the way from grey to a color only X and Z change, and both their f are linear.
+def _pulled_in(colors, steps, tolerance):
+    lightness, a, b = np.ascontiguousarray(colors.T)
+    grey = (lightness + 16) / np.float32(116)
+    toward_x, toward_z = a / 500, b / -200
+    xyz, matrix = np.empty_like(colors.T), XYZ_TO_LINEAR_RGB * WHITE
+    xyz[1] = _from_f(grey)
+    share = np.zeros_like(lightness)
+    for step in 0.5 ** np.arange(1, steps + 1, dtype=np.float32):
+        tried = share + step
+        xyz[0], xyz[2] = _from_f(grey + tried * toward_x), _from_f(grey + tried * toward_z)
+        linear = matrix @ xyz
+        fits = (linear.min(axis=0) >= -tolerance) & (linear.max(axis=0) <= 1 + tolerance)
+        share += step * fits
+    return np.stack([lightness, a * share, b * share], axis=-1)
+
+
+def _fits(linear, tolerance):
+    if not linear.size:
+        return np.zeros(linear.shape[:-1], bool)
+    # (..., 3) -> (pixels, 1, 3), an image to OpenCV, which is ten times as fast as NumPy here
+    inside = cv2.inRange(linear.reshape(-1, 1, 3), (-tolerance,) * 3, (1 + tolerance,) * 3)
+    return inside.reshape(linear.shape[:-1]) > 0
 
 
 def _linear_rgb(lab):
     if not lab.size:
         return lab
-    # f of CIE Lab for X, Y and Z, then its inverse, then the matrix; D65 is part of the matrix
     f = cv2.transform(np.ascontiguousarray(lab).reshape(-1, 1, 3), LAB_TO_F)
-    xyz = f * f * f
-    low = f <= np.float32(6 / 29)
-    f -= np.float32(16 / 116)
-    f *= np.float32(3 * (6 / 29) ** 2)
-    np.copyto(xyz, f, where=low)
-    return cv2.transform(xyz, XYZ_TO_LINEAR_RGB * WHITE).reshape(lab.shape)
+    return cv2.transform(_from_f(f), XYZ_TO_LINEAR_RGB * WHITE).reshape(lab.shape)
+
+
+# CIE 15: X, Y and Z, in shares of white's, are the cube of f where they are not dark.
+def _from_f(f):
+    dark = (f - np.float32(16 / 116)) * np.float32(3 * (6 / 29) ** 2)
+    return np.where(f <= np.float32(6 / 29), dark, f * f * f)
+
+
+# sRGB's curve: IEC 61966-2-1.
+def _curved(linear):
+    curved = np.float32(1.055) * linear ** np.float32(1 / 2.4) - np.float32(0.055)
+    return np.where(linear <= 0.0031308, linear * np.float32(12.92), curved)
+
+
+@functools.cache
+def _curve8():
+    return to_uint8(_curved(np.linspace(0, 1, CURVE_LEVELS, dtype=np.float32)))
 
 
 def _convert(pixels, code):

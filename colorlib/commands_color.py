@@ -119,7 +119,7 @@ def colorize(
 
 
 def _photographs(colorizer, jobs, overwrite, side_by_side):
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     from colorlib import folders
 
@@ -135,7 +135,7 @@ def _photographs(colorizer, jobs, overwrite, side_by_side):
 def _films(colorizer, jobs, overwrite, side_by_side, smoothing):
     if not jobs:  # then PyAV need not start
         return
-    from tqdm.auto import tqdm
+    from tqdm import tqdm
 
     from colorlib import films, steadying
 

@@ -56,7 +56,8 @@ def apply(lightness, fitted):
     ndarray of float32, shape (height, width, 2)
         (a, b).
     """
-    return fitted[..., :2] * lightness[..., None] + fitted[..., 2:]
+    slope_a, slope_b, a, b = cv2.split(fitted)  # NumPy is slow along axes as short as this
+    return cv2.merge([slope_a * lightness + a, slope_b * lightness + b])
 
 
 def _mean(image):

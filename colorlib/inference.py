@@ -76,31 +76,8 @@ class Network:
         return self._session.run(None, {table.INPUT: lightness})[0]
 
 
-def load(path, network="table_1", width=1.0):
-    """Load a network with the weights that a training recorded; nothing in the file is executed.
-
-    Parameters
-    ----------
-    path : path-like
-        Written by `runs.save_weights`.
-    network, width
-        Which network it is, as for `table.layers`.
-
-    Returns
-    -------
-    Network
-
-    Raises
-    ------
-    OSError, ValueError
-        If the file can't be read, holds the weights of another network, or leads to other files.
-    """
-    rows = table.layers(network, width)
-    return Network(rows, read_weights(path, rows), table.input_multiple(network))
-
-
 def read_weights(path, rows):
-    """Read the weights of a network, as `graph.build` takes them.
+    """Read the weights that a training recorded; nothing in the file is executed.
 
     Parameters
     ----------
@@ -112,11 +89,12 @@ def read_weights(path, rows):
     Returns
     -------
     dict of str to dict of str to ndarray of float32
+        As `graph.build` takes them.
 
     Raises
     ------
     OSError, ValueError
-        As for `load`.
+        If the file can't be read, holds the weights of another network, or leads to other files.
     """
     weights, seen, channels = {}, collections.Counter(), {table.INPUT: 1}
     with h5py.File(path) as file:
@@ -127,7 +105,7 @@ def read_weights(path, rows):
             if row.kind in KERAS_NAMES:
                 kind = KERAS_NAMES[row.kind]  # the first is called conv2d, the others conv2d_1, ...
                 place = f"layers/{kind}_{seen[kind]}/vars" if seen[kind] else f"layers/{kind}/vars"
-                weights[row.name] = _parts(file, place, _shapes(row, given))
+                weights[row.name] = _parts(_follow(file, place), place, _shapes(row, given))
                 seen[kind] += 1
     return weights
 
@@ -141,38 +119,42 @@ def _shapes(row, given):
     return shapes if row.bias else {"kernel": shapes["kernel"]}
 
 
-def _parts(file, place, shapes):
+def _parts(group, place, shapes):
     parts = {}
     for number, (part, shape) in enumerate(shapes.items()):
         path = f"{place}/{number}"
-        array = _dataset(file, path, shape)[()]
+        array = _dataset(_follow(group, str(number), path), path, shape)[()]
         if part == "kernel":  # (k, k, in, out) -> (out, in, k, k); depthwise: (in, 1, k, k)
             array = array.transpose((2, 3, 0, 1) if shape[-1] == 1 else (3, 2, 0, 1))
         parts[part] = np.ascontiguousarray(array, np.float32)
         if not np.isfinite(parts[part]).all():
             raise ValueError(f"{path}: not all of it is numbers")
-    if (parts.get("variance", np.zeros(1)) < 0).any():
+    if "variance" in parts and (parts["variance"] < 0).any():
         raise ValueError(f"{place}: has a negative variance")
     return parts
 
 
-# Plain numbers that lie in the file itself: HDF5 would follow links to other files, too.
-def _dataset(file, path, shape):
-    place = file
+# What lies in the file itself: HDF5 would follow links to other files, too.
+def _follow(place, path, shown=None):
     for part in path.split("/"):
         link = place.get(part, getlink=True)
         if not isinstance(link, h5py.HardLink):
-            raise ValueError(f"{path}: missing" if link is None else f"{path}: leads elsewhere")
+            fault = "missing" if link is None else "leads elsewhere"
+            raise ValueError(f"{shown or path}: {fault}")
         place = place[part]
-    if not isinstance(place, h5py.Dataset) or place.dtype.kind != "f":
-        raise ValueError(f"{path}: no array of floating point numbers")
-    if place.is_virtual or place.external:
-        raise ValueError(f"{path}: its numbers are in another file")
-    if place.shape != shape:
-        raise ValueError(f"{path}: has the shape {place.shape} instead of {shape}")
-    if place.size > LARGEST:
-        raise ValueError(f"{path}: far too large")
     return place
+
+
+def _dataset(found, path, shape):
+    if not isinstance(found, h5py.Dataset) or found.dtype.kind != "f":
+        raise ValueError(f"{path}: no array of floating point numbers")
+    if found.is_virtual or found.external:
+        raise ValueError(f"{path}: its numbers are in another file")
+    if found.shape != shape:
+        raise ValueError(f"{path}: has the shape {found.shape} instead of {shape}")
+    if found.size > LARGEST:
+        raise ValueError(f"{path}: far too large")
+    return found
 
 
 def _session(graph, arrays):
@@ -186,6 +168,7 @@ def _session(graph, arrays):
     options.enable_mem_pattern = False  # sizes differ from call to call
     options.enable_cpu_mem_arena = False  # it never gives memory back
     options.log_severity_level = 3  # errors
+    # copied while the session is made
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in arrays.values()]
     options.add_external_initializers(list(arrays), values)
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])

@@ -104,16 +104,34 @@ class Run:
         Raises
         ------
         RunError
-            If the weights are missing or damaged.
+            If the weights are missing, damaged or those of another network.
+        """
+        return inference.Network(*self.weights(), table.input_multiple(self.settings.network))
+
+    def weights(self):
+        """Read the weights, without Keras.
+
+        Returns
+        -------
+        rows : list of table.Layer
+            The layers of the network.
+        weights : dict of str to dict of str to ndarray of float32
+            As `inference.read_weights` gives them.
+
+        Raises
+        ------
+        RunError
+            If the weights are missing, damaged or those of another network.
         """
         path = self.path / WEIGHTS
         if not path.is_file():
             raise RunError(f"{path}: no such weights file; {REMEDY}")
         try:
-            return inference.load(path, self.settings.network, self.settings.width)
+            rows = table.layers(self.settings.network, self.settings.width)
+            return rows, inference.read_weights(path, rows)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = str(error).splitlines()[0]
-            raise RunError(f"{path}: damaged, or not a network's weights ({reason})") from None
+            raise RunError(f"{path}: damaged, or not this network's weights ({reason})") from None
 
 
 def load_run(path):

@@ -37,7 +37,7 @@ def test_bands_leave_no_seams(monkeypatch, rng, follow_edges):
     lightness = rng.uniform(0, 100, (50, 20)).astype(np.float32)
     ab = rng.uniform(-60, 60, (5, 3, 2)).astype(np.float32)
     whole = colorize.apply_colors(lightness, ab, follow_edges=follow_edges)
-    monkeypatch.setattr(colorize, "BAND", 60)
+    monkeypatch.setattr(colorize, "PIECE", 60)
     banded = colorize.apply_colors(lightness, ab, follow_edges=follow_edges)
     np.testing.assert_array_equal(banded, whole)
 

@@ -86,3 +86,17 @@ def test_clipping_keeps_as_much_color_as_fits():
     vivid = np.array([[50.0, 120.0, 0.0]], np.float32)
     clipped = colorspace.clip_to_gamut(vivid)
     assert not colorspace.in_gamut(clipped * np.array([1, 1.01, 1.01])).any()
+
+
+def test_float_lab_to_8_bits_is_the_formulas_to_half_a_level(rng):
+    lab = rng.uniform((0, -120, -120), (100, 120, 120), (200, 50, 3)).astype(np.float32)
+    rgb = colorspace.lab_to_rgb8(lab)
+    exact = colorspace.lab_to_rgb16(colorspace.clip_to_gamut(lab)) / 257
+    assert rgb.dtype == np.uint8 and np.abs(rgb - exact).max() < 0.6
+    by_opencv = colorspace.to_uint8(colorspace.lab_to_rgb(colorspace.clip_to_gamut(lab)))
+    assert np.abs(rgb.astype(int) - by_opencv).max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(3,), (5, 3), (0, 3), (0, 5, 3)])
+def test_float_lab_to_8_bits_takes_any_shape(shape):
+    assert colorspace.lab_to_rgb8(np.zeros(shape, np.float32)).shape == shape
