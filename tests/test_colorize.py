@@ -6,7 +6,17 @@ import shutil
 import numpy as np
 import pytest
 
-from colorlib import colorize, colorspace, config, model, photographs, quantizer, runs, samples
+from colorlib import (
+    augmentation,
+    colorize,
+    colorspace,
+    config,
+    model,
+    photographs,
+    quantizer,
+    runs,
+    samples,
+)
 
 
 @pytest.fixture(scope="module")
@@ -161,3 +171,43 @@ def test_a_damaged_or_hostile_run_is_refused(spoiled_run, name, content):
         colorize.colorizer_for(spoiled_run)
     assert str(spoiled_run) in str(caught.value) or "working size" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+class Recorder:
+    """A network that keeps what it is asked, and numbers its answers' pixels."""
+
+    def __init__(self, input_multiple):
+        self.input_multiple = input_multiple
+
+    def predict_on_batch(self, lightness):
+        self.seen = lightness
+        shape = lightness.shape[1] // 4, lightness.shape[2] // 4
+        numbers = np.arange(np.prod(shape), dtype=np.float32).reshape(1, *shape, 1)
+        return np.repeat(numbers, quantizer.BINS, axis=-1)
+
+
+def test_what_a_network_needs_beyond_the_photograph_is_mirrored(rng):
+    lightness = rng.uniform(0, 100, (400, 600)).astype(np.float32)
+    seen, answers = {}, {}
+    for multiple in (8, 32):
+        network = Recorder(multiple)
+        one = colorize.Colorizer(network, config.DecodeConfig(working_size=80))
+        answers[multiple], seen[multiple] = one.predict_logits(lightness), network.seen[0, ..., 0]
+        assert answers[multiple].shape == (20, 30, quantizer.BINS)
+    assert seen[32].shape == (96, 128)
+    np.testing.assert_array_equal(seen[32][:80, :120], seen[8])
+    np.testing.assert_array_equal(seen[32][80:, :120], seen[8][:-17:-1])
+    assert (answers[32][:, 1:, 0] - answers[32][:, :-1, 0] == 1).all()
+
+
+def test_the_network_sees_a_jpeg_if_that_is_what_it_learned_from(rng):
+    lightness = rng.uniform(0, 100, (64, 64)).astype(np.float32)
+    seen = []
+    for quality in (0, 50):
+        network = Recorder(8)
+        decoding = config.DecodeConfig(working_size=64, jpeg_quality=quality)
+        colorize.Colorizer(network, decoding).predict_logits(lightness)
+        seen.append(network.seen[0, ..., 0])
+    np.testing.assert_array_equal(seen[0], lightness)
+    np.testing.assert_array_equal(seen[1], augmentation.compress(lightness, 50))
+    assert np.abs(seen[1] - seen[0]).mean() > 3
