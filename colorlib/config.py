@@ -13,7 +13,7 @@ DATA = ROOT / "data"
 RUNS = DATA / "runs"
 FIGURES = ROOT / "figures"
 
-DEFAULT_RUN = "model-64"
+DEFAULT_RUN = "transfer"
 """The recorded run whose weights color a photograph when no other is named."""
 
 SCALES = ("smoke", "full")

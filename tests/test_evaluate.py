@@ -37,7 +37,7 @@ class Oracle:
 
 @pytest.fixture(scope="module")
 def run():
-    return runs.load_run(config.DEFAULT_RUN)
+    return runs.load_run("model-64")
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def auc_by_the_definition(chroma):
 
 
 def test_a_folder_on_the_command_line(folder, run):
-    done = colorlib("evaluate", config.DEFAULT_RUN, "--images", folder, "--json")
+    done = colorlib("evaluate", "model-64", "--images", folder, "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert (result["count"], result["left_out"]) == (9, 1)  # grey is measured, broken is not
@@ -90,11 +90,11 @@ def test_the_table_names_everything(result):
 
 def test_errors_on_the_command_line_say_what_to_do(tmp_path):
     call = CliRunner().invoke
-    done = call(app, ["evaluate", config.DEFAULT_RUN, "--images", str(tmp_path / "nowhere")])
+    done = call(app, ["evaluate", "model-64", "--images", str(tmp_path / "nowhere")])
     assert done.exit_code == 2 and "nowhere: no such folder or store; name" in done.stderr
     done = call(app, ["evaluate", "nosuch", "--images", str(tmp_path)])
     assert done.exit_code == 2 and "nosuch" in done.stderr
-    done = call(app, ["evaluate", config.DEFAULT_RUN, "--images", str(tmp_path)])
+    done = call(app, ["evaluate", "model-64", "--images", str(tmp_path)])
     assert done.exit_code == 2 and "holds no image" in done.stderr
 
 
