@@ -30,6 +30,26 @@ def style():
     return (HERE / "elements.css").read_text()
 
 
+def reason(error):
+    """Say what went wrong on the server, for the page.
+
+    Parameters
+    ----------
+    error : Exception
+
+    Returns
+    -------
+    str
+        A line of plain text, with the remedy; the words of a `ValueError` as they are.
+    """
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for this photograph; make it smaller"
+    if isinstance(error, ValueError) and str(error):
+        return str(error)
+    why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}".strip(": ")
+    return f"the server can't do this now ({why.splitlines()[0]}); try again"
+
+
 class Divider(anywidget.AnyWidget):
     """Two versions of a picture, a divider to drag between them, and a point to choose.
 
@@ -108,7 +128,7 @@ class Upload(anywidget.AnyWidget):
                 self._part(bytes(buffers[0]))
         except Exception as error:  # whatever goes wrong, the page does not wait for ever
             self._forget()
-            self.say(_reason(error), wrong=True)
+            self.say(reason(error), wrong=True)
 
     def _begin(self, upload, name, size):
         self._forget()
@@ -164,15 +184,6 @@ class Download(anywidget.AnyWidget):
             name, data = self._make()
             answer, buffers = {"kind": "file", "name": name}, [data]
         except Exception as error:  # whatever goes wrong, the page does not wait for ever
-            self.message = _reason(error)
+            self.message = reason(error)
         finally:  # also when the kernel is interrupted
             self.send(answer, buffers)
-
-
-def _reason(error):
-    if isinstance(error, MemoryError):
-        return "there is not enough memory for this photograph; make it smaller"
-    if isinstance(error, ValueError) and str(error):  # ours, in words
-        return str(error)
-    why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}".strip(": ")
-    return f"the server can't do this now ({why.splitlines()[0]}); try again"

@@ -297,6 +297,28 @@ def test_a_download_that_is_interrupted_lets_the_button_go():
     assert sent == [{"kind": "none"}]
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), RuntimeError("<it> fell over")])
+def test_a_network_that_fails_leaves_the_page_as_it_was(workshop, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    shown, picture, said = workshop.divider.after, workshop.picture, workshop.status.value
+    with monkeypatch.context() as patch:
+        patch.setattr(preview, "ask", fail)
+        assert not workshop.upload("x.png", encoded(samples.square("china", 60)))
+        assert workshop.uploading.wrong and workshop.status.value == said
+        workshop.photograph.value = "rocket"
+        assert "try again" in workshop.status.value and "<it>" not in workshop.status.value
+        workshop.model.value = "model-256"
+        workshop.sliders["saturation"].value = 0.5
+        assert "try again" in workshop.status.value
+        assert workshop.picture is picture and workshop.divider.after == shown
+    workshop.sliders["saturation"].value = 0.6
+    assert "Model-256 saw" in workshop.status.value and workshop.divider.after != shown
+    workshop.model.value = "model-64"
+    assert workshop.divider.after == shown
+
+
 def test_a_studio_without_models_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(config, "RUNS", tmp_path)
     with pytest.raises(runs.RunError, match="none of the models"):
