@@ -4,10 +4,10 @@ Not here: colors (`colorlib.colorize`), and how a film is colored so that it can
 (`colorlib.films`).
 
 What is kept of a film: its resolution, every frame's time, the shape of its pixels, its sound and,
-where the format can hold them, its subtitles, its chapters and its title. The orientation is
-applied, and the two halves of an interlaced picture are made one. New pictures are H.264 (VP9 in
-WebM) with 8 bits and color at half the resolution, as every player expects; that needs even sides,
-so the last row or column of an odd one is doubled.
+where the format can hold them, its subtitles, its chapters and its words (`joining.KEPT`). The
+orientation is applied, the two halves of an interlaced picture are made one, and a clock that
+restarts goes on. New pictures are H.264 (VP9 in WebM) with 8 bits and color at half the resolution,
+as every player expects; that needs even sides, so the last row or column of an odd one is doubled.
 """
 
 import contextlib
