@@ -3,6 +3,7 @@
 import itertools
 import os
 import re
+import shutil
 import signal
 import struct
 import subprocess
@@ -395,15 +396,26 @@ def test_odd_files_in_the_hidden_folder_do_not_matter(tmp_path, colorizer, unfin
     assert not (tmp_path / ".out.mp4.partial").exists()
 
 
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory):
+    """A folder with a film of 35 frames, what it becomes, and three segments of it."""
+    folder = tmp_path_factory.mktemp("stopped")
+    colorizer = colorize.Colorizer(Fickle(), config.DecodeConfig(working_size=32))
+    source = write(folder / "in.mp4", pictures(35))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(films, "SEGMENT", 10)
+        films.color_film(colorizer, source, folder / "whole.mp4")
+        with pytest.raises(Stop):
+            films.color_film(colorizer, source, folder / "out.mp4", progress=interrupted(32))
+    assert len(list((folder / ".out.mp4.partial").glob("*.mp4"))) == 3
+    return folder
+
+
 @pytest.fixture
-def unfinished_film(tmp_path, colorizer):
-    """A film of 35 frames, of which three segments are done, and what it becomes."""
-    source = write(tmp_path / "in.mp4", pictures(35))
-    films.color_film(colorizer, source, tmp_path / "whole.mp4")
-    with pytest.raises(Stop):
-        films.color_film(colorizer, source, tmp_path / "out.mp4", progress=interrupted(32))
-    assert len(list((tmp_path / ".out.mp4.partial").glob("*.mp4"))) == 3
-    return source, (tmp_path / "whole.mp4").read_bytes()
+def unfinished_film(stopped, tmp_path):
+    """A copy of it: the film, and the bytes of what it becomes."""
+    shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "in.mp4", (tmp_path / "whole.mp4").read_bytes()
 
 
 @pytest.mark.parametrize("error", [ValueError, OSError, MemoryError, struct.error, RuntimeError])
