@@ -4,7 +4,8 @@ Not here: what they are used for (`colorlib.studio`). Each is an anywidget, whos
 beside this module; nothing is loaded from elsewhere.
 
 A file comes in parts because a server closes the connection on a message of more than 10 MB; and
-the browser already refuses what is too large or of another type.
+the browser already refuses what is too large or of another type. Each upload has an id: a newer
+one takes the place of an older one, whose later parts count no more.
 """
 
 from pathlib import Path
@@ -27,6 +28,26 @@ def style():
         CSS; all its classes begin with ``cl-``.
     """
     return (HERE / "elements.css").read_text()
+
+
+def reason(error):
+    """Say what went wrong on the server, for the page.
+
+    Parameters
+    ----------
+    error : Exception
+
+    Returns
+    -------
+    str
+        A line of plain text, with the remedy; the words of a `ValueError` as they are.
+    """
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for this photograph; make it smaller"
+    if isinstance(error, ValueError) and str(error):
+        return str(error)
+    why = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}".strip(": ")
+    return f"the server can't do this now ({why.splitlines()[0]}); try again"
 
 
 class Divider(anywidget.AnyWidget):
@@ -84,7 +105,7 @@ class Upload(anywidget.AnyWidget):
     def __init__(self, receive, refuse, **traits):
         super().__init__(**traits)
         self._receive, self._refuse = receive, refuse
-        self._name, self._size, self._parts = "", 0, None
+        self._id, self._name, self._size, self._parts = None, "", 0, None
         self.on_msg(self._on_message)
 
     def say(self, message, wrong=False):
@@ -102,27 +123,31 @@ class Upload(anywidget.AnyWidget):
     def _on_message(self, _, content, buffers):
         try:
             if content.get("kind") == "begin":
-                self._begin(str(content["name"]), int(content["size"]))
-            elif content.get("kind") == "part" and self._parts is not None:
+                self._begin(content["id"], str(content["name"]), int(content["size"]))
+            elif content.get("kind") == "part" and content["id"] == self._id:
                 self._part(bytes(buffers[0]))
-        except (ValueError, KeyError, IndexError, TypeError) as error:
-            self._parts = None
-            self.say(str(error), wrong=True)
+        except Exception as error:  # whatever goes wrong, the page does not wait for ever
+            self._forget()
+            self.say(reason(error), wrong=True)
 
-    def _begin(self, name, size):
-        self._parts = None
+    def _begin(self, upload, name, size):
+        self._forget()
         # whatever is said next is then a change, which the page shows
         self.say(f"Reading {name} …")
         self._refuse(name, size)
-        self._name, self._size, self._parts = name, size, bytearray()
+        self._id, self._name, self._size, self._parts = upload, name, size, bytearray()
 
     def _part(self, data):
         self._parts += data
         if len(self._parts) > self._size:
             raise ValueError(f"{self._name}: is longer than it said; try again")
         if len(self._parts) == self._size:
-            data, self._parts = bytes(self._parts), None
+            data = bytes(self._parts)
+            self._forget()
             self._receive(self._name, data)
+
+    def _forget(self):
+        self._id, self._parts = None, None
 
 
 class Download(anywidget.AnyWidget):
@@ -131,7 +156,7 @@ class Download(anywidget.AnyWidget):
     Parameters
     ----------
     make : callable
-        Returns the file's name and its bytes; raises ValueError, whose message is shown.
+        Returns the file's name and its bytes; why it can't is shown.
 
     Attributes
     ----------
@@ -154,11 +179,11 @@ class Download(anywidget.AnyWidget):
     def _on_message(self, _, content, __):
         if content.get("kind") != "want":
             return
-        self.message = ""
+        self.message, answer, buffers = "", {"kind": "none"}, []
         try:
             name, data = self._make()
-        except (ValueError, MemoryError) as error:
-            self.message = str(error) or "there is not enough memory for this photograph"
-            self.send({"kind": "none"})
-        else:
-            self.send({"kind": "file", "name": name}, [data])
+            answer, buffers = {"kind": "file", "name": name}, [data]
+        except Exception as error:  # whatever goes wrong, the page does not wait for ever
+            self.message = reason(error)
+        finally:  # also when the kernel is interrupted
+            self.send(answer, buffers)

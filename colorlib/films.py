@@ -124,7 +124,7 @@ def color_film(
     """
     target = Path(target)
     ending = target.suffix.lower()
-    with reels.Reader(source) as reader, images.explained_writing(target):
+    with reels.Reader(source) as reader:
         settings = _settings(colorizer, source, ending, smoothing, side_by_side)
         with unfinished.workshop(target, settings) as folder:
             done = unfinished.stands(folder)
@@ -138,13 +138,16 @@ def color_film(
                 contextlib.closing(frames),
                 contextlib.closing(pictures),
                 contextlib.closing(shown),
+                _Segments(target, folder, reader, done) as segments,
             ):
-                done += _write_segments(folder, shown, reader, last, ending)
+                for picture in shown:
+                    segments.add(picture)
             if not done:
                 raise images.ImageError(f"{source}: none of it can be decoded; get it anew")
             parts = [(unfinished.segment(folder, n), stand.start) for n, stand in enumerate(done)]
-            lost = joining.join(parts, source, folder / "joined", ending)
-            (folder / "joined").replace(target)
+            with images.explained_writing(target):
+                lost = joining.join(parts, source, folder / "joined", ending)
+                (folder / "joined").replace(target)
     shutil.rmtree(folder, ignore_errors=True)
     return _report(target, reader, done, lost)
 
@@ -156,6 +159,8 @@ def _report(target, reader, done, lost):
     if reader.damaged:
         notes.append(f"{reader.damaged} damaged places in the source")
     seconds = float((done[-1].time + reader.step - done[0].start) * reader.unit)
+    if not reader.announces_pictures:
+        seconds = max(seconds, reader.reached)
     if reader.seconds and seconds < 0.98 * reader.seconds - ENDS_EARLY:
         notes.append(f"only {seconds:.0f} of {reader.seconds:.0f} seconds are in the source")
     return f"{target}: {'; '.join(notes)}" if notes else ""
@@ -179,7 +184,7 @@ def _settings(colorizer, source, ending, smoothing, side_by_side):
 # The frames behind those that are done. A jump is quick, but only trusted if it leads to the
 # very frame that was the last one; else the frames are counted from the start.
 def _rest(reader, last):
-    if last.told is None:
+    if last.told is None or reader.may_restart:
         yield from itertools.islice(reader.frames(), last.frames, None)
         return
     with reels.Reader(reader.path) as scout:
@@ -190,7 +195,7 @@ def _rest(reader, last):
             before = last.damaged - found.damaged
             for frame in behind:
                 yield dataclasses.replace(frame, damaged=before + frame.damaged)
-            reader.damaged = before + scout.damaged
+            reader.damaged, reader.reached = before + scout.damaged, scout.reached
             return
     yield from itertools.islice(reader.frames(), last.frames, None)
 
@@ -245,36 +250,62 @@ def _ahead(pool, do, items):
         yield waiting.popleft().result()
 
 
-def _write_segments(folder, pictures, reader, last, ending):
-    pictures, number, done = iter(pictures), -(-last.frames // SEGMENT), []
-    while first := next(pictures, None):
-        path = unfinished.segment(folder, number)
-        group = itertools.chain([first], itertools.islice(pictures, SEGMENT - 1))
+class _Segments:
+    """Where pictures are put, one after the other; `done` grows by a `Stand` for each segment.
+
+    Only writing happens in here, so what goes wrong in here is said to be that.
+    """
+
+    def __init__(self, target, folder, reader, done):
+        self._target, self._folder, self._reader, self._done = target, folder, reader, done
+        self._open, self._frames = contextlib.ExitStack(), 0
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, *error):
+        if kind is None:
+            self._end()
+        self._open.__exit__(kind, *error)
+
+    def add(self, picture):
+        with images.explained_writing(self._target):
+            if not self._frames:
+                self._first = picture
+                self._open.enter_context(self._segment())
+            duration = picture.frame.duration or self._reader.step
+            self._writer.add(picture.rgb, picture.time - self._first.time, duration)
+        self._last, self._frames = picture, self._frames + 1
+        if self._frames == SEGMENT:
+            self._end()
+
+    def _end(self):
+        with images.explained_writing(self._target):
+            self._open.close()
+        self._frames = 0
+
+    @contextlib.contextmanager
+    def _segment(self):
+        path = unfinished.segment(self._folder, len(self._done))
+        like = dataclasses.replace(self._first.frame, rgb=self._first.rgb)
+        webm = self._target.suffix.lower() == ".webm"
         with images.replacing(path) as temporary:
-            frames, picture = _write_segment(temporary, group, reader, first, ending)
-            frame = picture.frame
-            last = unfinished.Stand(
-                last.frames + frames,
-                first.time,
-                picture.time,
-                frame.time,
-                picture.mark,
-                frame.damaged,
-                picture.state,
-            )
-            # before the segment: where one is, all of it is
-            unfinished.save(path.with_suffix(".npz"), last)
-        done.append(last)
-        number += 1
-    return done
+            with reels.Writer(temporary, self._reader, like, webm) as self._writer:
+                yield
+            # before the segment has its name: where one is, all of it is
+            self._done.append(self._stand(unfinished.checksum(temporary)))
+            unfinished.save(path, self._done[-1])
 
-
-def _write_segment(path, pictures, reader, first, ending):
-    frames = 0
-    like = dataclasses.replace(first.frame, rgb=first.rgb)
-    with reels.Writer(path, reader, like, ending == ".webm") as writer:
-        for picture in pictures:
-            duration = picture.frame.duration or reader.step
-            writer.add(picture.rgb, picture.time - first.time, duration)
-            frames += 1
-    return frames, picture
+    def _stand(self, checksum):
+        before = self._done[-1].frames if self._done else 0
+        last = self._last
+        return unfinished.Stand(
+            frames=before + self._frames,
+            start=self._first.time,
+            time=last.time,
+            told=last.frame.time,
+            mark=last.mark,
+            damaged=last.frame.damaged,
+            checksum=checksum,
+            state=last.state,
+        )

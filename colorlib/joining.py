@@ -14,8 +14,32 @@ import av.error
 
 from colorlib import reels
 
-KEPT = ("title", "artist", "date", "comment", "copyright", "description")
-"""Words about a film that go into the new file."""
+KEPT = {
+    "title": "title",
+    "artist": "artist",
+    "album": "album",
+    "composer": "composer",
+    "genre": "genre",
+    "date": "date",
+    "creation_time": "creation time",
+    "location": "place",
+    "make": "camera's make",
+    "model": "camera's model",
+    "comment": "comment",
+    "copyright": "copyright",
+    "description": "description",
+    "synopsis": "synopsis",
+    "keywords": "keywords",
+}
+"""ffmpeg's keys of what goes into the new file -> what they are called here."""
+
+OTHER_KEYS = {
+    "com.apple.quicktime.location.iso6709": "location",
+    "com.apple.quicktime.creationdate": "date",
+    "com.apple.quicktime.make": "make",
+    "com.apple.quicktime.model": "model",
+}
+"""Keys that cameras write -> ffmpeg's."""
 
 
 def join(parts, source, path, ending):
@@ -44,7 +68,7 @@ def join(parts, source, path, ending):
         av.open(str(path), "w", format=reels.FORMATS[ending], container_options=options) as out,
         av.open(str(parts[0][0])) as first,
     ):
-        out.metadata.update({k: v for k, v in film.metadata.items() if k in KEPT})
+        out.metadata.update(words := _words(film))
         out.set_chapters(film.chapters())
         unit = film.streams.best("video").time_base
         pictures = out.add_stream_from_template(first.streams.video[0])
@@ -56,7 +80,16 @@ def join(parts, source, path, ending):
         # by time: written one behind the other, ffmpeg would have to hold them in memory
         for _, packet in heapq.merge(*tracks, key=lambda pair: pair[0]):
             out.mux(packet)
-    return lost
+    with reels.opened(path) as written:
+        there = _words(written)
+    return lost + [KEPT[key] for key in words if key not in there]
+
+
+# Matroska has its keys in capitals.
+def _words(film):
+    named = {key.lower(): words for key, words in film.metadata.items()}
+    others = {new: named[old] for old, new in OTHER_KEYS.items() if old in named}
+    return {key: words for key, words in (others | named).items() if key in KEPT}
 
 
 # A lane is what carries on the packets of one stream: (from, to, whether they are encoded anew).
@@ -102,8 +135,8 @@ def _pictures(parts, unit, stream):
 
 def _sound(film, lanes):
     ended = {}  # the latest time of each stream: damaged ones go back, which no file may
-    chosen = [film.streams[index] for index in lanes]
-    for packet in itertools.chain(_readable(film.demux(chosen)), [None]):
+    ours = (packet for packet in reels.packets(film) if packet.stream.index in lanes)
+    for packet in itertools.chain(ours, [None]):
         done = lanes.items() if packet is None else [(packet.stream.index, None)]
         for index, _ in list(done):
             stream, anew = lanes[index]
@@ -122,10 +155,3 @@ def _anew(packet, stream):
     return [
         new for sound in sounds if sound is None or sound.samples for new in stream.encode(sound)
     ]
-
-
-def _readable(packets):
-    try:
-        yield from packets
-    except av.error.FFmpegError:
-        return  # cut off here

@@ -4,14 +4,15 @@ Not here: colors (`colorlib.colorize`), and how a film is colored so that it can
 (`colorlib.films`).
 
 What is kept of a film: its resolution, every frame's time, the shape of its pixels, its sound and,
-where the format can hold them, its subtitles, its chapters and its title. The orientation is
-applied, and the two halves of an interlaced picture are made one. New pictures are H.264 (VP9 in
-WebM) with 8 bits and color at half the resolution, as every player expects; that needs even sides,
-so the last row or column of an odd one is doubled.
+where the format can hold them, its subtitles, its chapters and its words (`joining.KEPT`). The
+orientation is applied, the two halves of an interlaced picture are made one, and a clock that
+restarts goes on. New pictures are H.264 (VP9 in WebM) with 8 bits and color at half the resolution,
+as every player expects; that needs even sides, so the last row or column of an odd one is doubled.
 """
 
 import contextlib
 import dataclasses
+import itertools
 from fractions import Fraction
 from pathlib import Path
 
@@ -21,9 +22,9 @@ import av.filter
 import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, ColorTrc
 
-from colorlib import images
+from colorlib import clock, images
 
-DEMUXERS = "mov,matroska,webm,avi,mpeg,mpegts,asf,ogg,flv"
+DEMUXERS = "mov,matroska,webm,avi,mpeg,mpegts,asf,ogg,flv,dv"
 """What ffmpeg may try; others would follow a list to other files, or take a photograph."""
 
 VERSION = av.__version__
@@ -93,6 +94,12 @@ class Reader:
         Frames that the file announces, about.
     seconds : float or None
         That the file announces.
+    announces_pictures : bool
+        Whether these are the seconds of its pictures; else they are those of all that is in it.
+    reached : float
+        Seconds into the film, of its pictures or its sound, up to which it was read.
+    may_restart : bool
+        Whether its clock may restart, so that a time can be in it twice.
     damaged : int
         Places so far that could not be decoded.
     high_dynamic_range : bool
@@ -106,7 +113,7 @@ class Reader:
     """
 
     def __init__(self, path):
-        self.path, self.damaged = path, 0
+        self.path, self.damaged, self.reached = path, 0, 0.0
         self._container = opened(path)
         streams = self._container.streams
         video = streams.best("video")
@@ -124,7 +131,10 @@ class Reader:
         self.unit, self._aspect = video.time_base, codec.sample_aspect_ratio
         self.rate = video.average_rate or video.guessed_rate or Fraction(25)
         self.step = max(1, round(1 / (self.rate * self.unit)))
-        self.seconds = None
+        self.may_restart = av.format.Flags.ts_discont in av.format.Flags(
+            self._container.format.flags
+        )
+        self.seconds, self.announces_pictures = None, bool(video.duration)
         if video.duration:
             self.seconds = float(video.duration * video.time_base)
         elif self._container.duration:
@@ -159,23 +169,25 @@ class Reader:
             yield Frame(rgb, frame.pts, frame.duration or 0, aspect, self.damaged)
 
     def _decoded(self):
-        packets = self._container.demux(self._video)
-        while True:
-            try:
-                packet = next(packets)
-            except StopIteration:
-                return
-            except av.error.FFmpegError:
-                self.damaged += 1
-                packet = None  # nothing behind it can be read; what is in the decoder comes
+        for packet in itertools.chain(self._packets(), [None]):
             try:
                 yield from self._video.decode(packet)
             except av.error.EOFError:
                 return
             except av.error.FFmpegError:
                 self.damaged += 1
-            if packet is None:
-                return
+
+    def _packets(self):
+        start = (self._container.start_time or 0) / av.time_base
+        for packet in packets(self._container, self._count_damage):
+            if packet.dts is not None:
+                end = (packet.dts + (packet.duration or 0)) * packet.time_base
+                self.reached = max(self.reached, float(end) - start)
+            if packet.stream.index == self._video.index:
+                yield packet
+
+    def _count_damage(self):
+        self.damaged += 1
 
     # from the first interlaced picture on; the filter itself leaves the others as they are
     def _progressive(self, frames):
@@ -297,13 +309,30 @@ def opened(path):
         raise images.ImageError(f"{path}: {why}; get it anew, or convert it to MP4") from None
 
 
-def count_frames(path):
-    """Return how many frames a file has that a `Writer` wrote; 0 if it is damaged."""
-    try:
-        with av.open(str(path)) as container:
-            return container.streams.video[0].frames
-    except (OSError, av.error.FFmpegError, IndexError):
-        return 0
+def packets(film, damaged=lambda: None):
+    """Read a film's pictures, sound and subtitles, as far as they can be read.
+
+    Parameters
+    ----------
+    film : av.container.InputContainer
+        From `opened`.
+    damaged : callable
+        Called if nothing behind a place can be read.
+
+    Yields
+    ------
+    av.packet.Packet
+        In the order of the file; where its clock restarts the times go on.
+    """
+    streams = film.streams
+
+    def readable():
+        try:
+            yield from film.demux([*streams.video, *streams.audio, *streams.subtitles])
+        except av.error.FFmpegError:
+            damaged()
+
+    return clock.continuous(readable())
 
 
 def _graph(stream, filtering):

@@ -152,14 +152,26 @@ class Studio:
         return _box("cl-studio", _css(), choices, _box("cl-main", shown, panel))
 
     def _observe(self):
-        self.photograph.observe(self._choose, "value")
-        self.model.observe(lambda _: self._ask(), "value")
+        self.photograph.observe(self._told(self._choose), "value")
+        self.model.observe(self._told(lambda _: self._ask()), "value")
         for slider in self.sliders.values():
-            slider.observe(lambda _: self._held or self._decode(), "value")
-        self.resetting.on_click(lambda _: self.reset())
-        self.divider.observe(lambda _: self._believe(), "point")
+            slider.observe(self._told(lambda _: self._held or self._ask(False)), "value")
+        self.resetting.on_click(self._told(lambda _: self._ask()))
+        self.divider.observe(self._told(lambda _: self._believe()), "point")
+
+    # Whatever goes wrong is said on the page, which keeps what it showed.
+    def _told(self, do):
+        def handle(change):
+            try:
+                do(change)
+            except Exception as error:
+                self.status.value = html.escape(elements.reason(error))
+
+        return handle
 
     def _choose(self, change):
+        if self._held:
+            return
         if change["new"] != UPLOADED:
             self.uploading.say("")
             self._open(_sample(change["new"]))
@@ -169,26 +181,35 @@ class Studio:
     def _list_upload(self):
         self._own = self.picture
         listed = [(_title(name), name) for name in samples.NAMES]
-        self.photograph.unobserve(self._choose, "value")
+        self._held = True
         self.photograph.options = [(self.picture.name, UPLOADED), *listed]
         self.photograph.value = UPLOADED
-        self.photograph.observe(self._choose, "value")
+        self._held = False
 
     def _open(self, picture):
+        answers = {self.model.value: self._look(picture)}
         height, width = picture.lightness.shape
-        self.picture, self._answers = picture, {}
+        self.picture, self._answers = picture, answers
         self.divider.width, self.divider.height = width, height
         self.divider.before = screen.jpeg(picture.grey())
-        self._ask()
+        self.reset()
 
     # Once for a photograph and a model.
-    def _ask(self):
-        name = self.model.value
-        if name not in self._answers:
-            self.status.value = f"{_title(name)} is looking …"
-            self._answers[name] = preview.ask(self._colorizer(), self.picture)
-            self.asked += 1
-        self.reset()
+    def _ask(self, reset=True):
+        if self.model.value not in self._answers:
+            self._answers[self.model.value] = self._look(self.picture)
+        self.reset() if reset else self._decode()
+
+    def _look(self, picture):
+        said = self.status.value
+        self.status.value = f"{_title(self.model.value)} is looking …"
+        try:
+            answer = preview.ask(self._colorizer(), picture)
+        except BaseException:
+            self.status.value = said
+            raise
+        self.asked += 1
+        return answer
 
     def _decode(self):
         changes = {name: slider.value for name, slider in self.sliders.items()}

@@ -11,11 +11,12 @@ import contextlib
 import dataclasses
 import json
 import shutil
+import zlib
 
 import filelock
 import numpy as np
 
-from colorlib import images, reels, steadying
+from colorlib import images, steadying
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Stand:
         By which the last frame is known again.
     damaged : int
         Places so far that could not be decoded.
+    checksum : int
+        CRC-32 of the segment's file.
     state : colorlib.steadying.Steady or None
     """
 
@@ -43,6 +46,7 @@ class Stand:
     told: int | None = None
     mark: int = 0
     damaged: int = 0
+    checksum: int = 0
     state: steadying.Steady | None = None
 
 
@@ -65,29 +69,47 @@ def workshop(target, settings):
     Raises
     ------
     colorlib.images.ImageError
-        If another process works in it.
+        If another process works in it, or it can't be written.
     """
     folder = target.with_name(f".{target.name}.partial")
-    folder.mkdir(exist_ok=True)
-    try:
-        lock = filelock.FileLock(folder / "lock").acquire(timeout=0)
-    except filelock.Timeout:
-        why = "is being colored by another process; let it end, or name another output"
-        raise images.ImageError(f"{target}: {why}") from None
+    with images.explained_writing(target):
+        lock = _locked(folder, target)
     with lock:
-        for left in folder.glob(".*.partial"):
-            left.unlink()  # what a killed run was writing
-        note, told = folder / "settings.json", json.dumps(settings, indent=1)
-        if not note.exists() or note.read_text() != told:
-            for old in folder.glob("[0-9]*.*"):
-                old.unlink()
-            with images.replacing(note) as temporary:
-                temporary.write_text(told)
+        with images.explained_writing(target):
+            _clear(folder, json.dumps(settings, indent=1).encode())
         try:
             yield folder
         finally:
             if not segment(folder, 0).exists():
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _locked(folder, target):
+    folder.mkdir(exist_ok=True)
+    try:
+        return filelock.FileLock(folder / "lock").acquire(timeout=0)
+    except filelock.Timeout:
+        why = "is being colored by another process; let it end, or name another output"
+        raise images.ImageError(f"{target}: {why}") from None
+
+
+# What a killed run was writing goes, and so do the segments of other settings.
+def _clear(folder, told):
+    for left in [*folder.glob(".*.partial"), folder / "joined"]:
+        _remove(left)
+    note = folder / "settings.json"
+    if not note.is_file() or note.read_bytes() != told:
+        for old in [*folder.glob("[0-9]*.*"), note]:
+            _remove(old)
+        with images.replacing(note) as temporary:
+            temporary.write_bytes(told)
+
+
+def _remove(path):
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def segment(folder, number):
@@ -96,30 +118,60 @@ def segment(folder, number):
 
 
 def stands(folder):
-    """Return the `Stand` at the end of each whole segment, up to the first that is missing."""
-    done, frames = [], 0
-    while (path := segment(folder, len(done))).exists():
-        try:
-            stand = _load(path.with_suffix(".npz"))
-        except (OSError, ValueError, KeyError, EOFError):
-            break
-        if reels.count_frames(path) != stand.frames - frames:
-            break
-        done, frames = [*done, stand], stand.frames
+    """Find out how far a film is.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        From `workshop`.
+
+    Returns
+    -------
+    list of Stand
+        At the end of each whole segment, up to the first that is missing or damaged; what is
+        there of the others is removed.
+    """
+    done = []
+    while stand := _load(segment(folder, len(done))):
+        done.append(stand)
+    for path in folder.glob("[0-9]*.*"):
+        if path.name >= f"{len(done):05}":
+            _remove(path)
     return done
 
 
 def save(path, stand):
-    """Write a `Stand` into an NPZ file."""
+    """Write a `Stand` into an NPZ file beside its segment."""
     numbers = {
         name: value for name, value in vars(stand).items() if name != "state" and value is not None
     }
+    path = path.with_suffix(".npz")
     with images.replacing(path) as temporary, temporary.open("wb") as file:
         np.savez(file, ab=stand.state.ab, lightness=stand.state.lightness, **numbers)
 
 
+def checksum(path):
+    """Return the CRC-32 of a file."""
+    found = 0
+    with path.open("rb") as file:
+        while part := file.read(2**20):
+            found = zlib.crc32(part, found)
+    return found
+
+
 def _load(path):
-    with np.load(path) as arrays:
-        state = steadying.Steady(arrays["ab"], arrays["lightness"])
-        numbers = {name: int(arrays[name]) for name in arrays if name not in ("ab", "lightness")}
-    return Stand(state=state, **numbers)
+    try:
+        with np.load(path.with_suffix(".npz")) as arrays:
+            state = steadying.Steady(arrays["ab"], arrays["lightness"])
+            numbers = {name: int(arrays[name]) for name in arrays if name not in vars(state)}
+        stand = Stand(state=state, **numbers)
+        whole = stand.checksum == checksum(path) and stand.frames > 0 and _is_state(state)
+    except Exception:  # NumPy and zipfile raise nearly anything on damaged files
+        return None
+    return stand if whole else None
+
+
+def _is_state(state):
+    height, width = state.lightness.shape
+    types = state.ab.dtype == state.lightness.dtype == np.float32
+    return types and state.ab.shape == (height, width, 2)

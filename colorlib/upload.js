@@ -15,12 +15,14 @@ function refusal(file, suffixes, largest) {
   return file.size ? "" : `${file.name}: is empty; choose another file`;
 }
 
-async function send(model, file) {
-  model.send({ kind: "begin", name: file.name, size: file.size });
+// Ends early when a newer upload has begun, which the id of the newest one says.
+async function send(model, file, id, newest) {
+  model.send({ kind: "begin", id, name: file.name, size: file.size });
   const part = model.get("part");
   for (let start = 0; start < file.size; start += part) {
     const buffer = await file.slice(start, start + part).arrayBuffer();
-    model.send({ kind: "part" }, undefined, [buffer]);
+    if (newest() !== id) return;
+    model.send({ kind: "part", id }, undefined, [buffer]);
   }
 }
 
@@ -46,20 +48,22 @@ function render({ model, el }) {
     message.textContent = model.get("message");
     message.classList.toggle("wrong", model.get("wrong"));
   };
+  let newest = "";
   const take = async (file) => {
     if (!file) return;
+    const id = (newest = `${Date.now()}-${Math.random()}`); // no other page has it either
     const why = refusal(file, model.get("suffixes"), model.get("largest"));
     if (why) return complain(why);
     try {
-      await send(model, file);
+      await send(model, file, id, () => newest);
     } catch (error) {
-      complain(`${file.name}: can't be read (${error.message}); try again`);
+      if (newest === id) complain(`${file.name}: can't be read (${error.message}); try again`);
     }
   };
 
-  input.addEventListener("change", async () => {
-    await take(input.files[0]);
-    input.value = "";
+  input.addEventListener("change", () => {
+    take(input.files[0]);
+    input.value = ""; // so that the same file can be chosen again
   });
   for (const kind of ["dragover", "dragleave", "drop"]) {
     label.addEventListener(kind, (event) => {

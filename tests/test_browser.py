@@ -4,10 +4,12 @@ Needs Chromium; without it these tests are skipped. Nothing is fetched from the 
 that would leave this machine fail a test.
 """
 
+import base64
 import contextlib
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -50,6 +52,17 @@ PIXELS = """image => {
   return Array.from(context.getImageData(0, 0, 24, 24).data);
 }"""
 """JavaScript: what an image element shows."""
+
+CHOOSE = """(input, files) => {
+  for (const [name, text] of files) {
+    const chosen = new DataTransfer();
+    const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+    chosen.items.add(new File([bytes], name));
+    input.files = chosen.files;
+    input.dispatchEvent(new Event("change"));
+  }
+}"""
+"""JavaScript: choose files, one right after the other."""
 
 sync_api.expect.set_options(timeout=PATIENCE)
 
@@ -234,11 +247,16 @@ def test_the_page_that_make_app_serves(page, granny, tmp_path):
     port = free_port()
     address = f"http://127.0.0.1:{port}/"
     kept = answers.ANSWERS.read_bytes() if answers.ANSWERS.exists() else None
-    with serving(app_command(port), tmp_path, f"{address}voila/static/voila.js"):
+    (place := tmp_path / "temporary").mkdir()
+    command = app_command(port)
+    command.insert(1, f"TMPDIR={place}")
+    with serving(command, tmp_path, f"{address}voila/static/voila.js"):
         page.goto(address)
         page.locator(".cl-plane").wait_for()
         use_the_studio(page, granny)
+        overlap_uploads(page, granny)
         refuse_bad_files(page, tmp_path)
+        fail_to_download(page, place)
         sync_api.expect(page.locator(".cl-card img")).to_have_count(2)
         assert page.locator(".jp-InputArea-editor").count() == 0, "the page shows no code"
         assert "Traceback" not in page.content() and "error when executing" not in page.content()
@@ -247,6 +265,31 @@ def test_the_page_that_make_app_serves(page, granny, tmp_path):
         assert width <= 800, "nothing reaches over the edge of a narrow page"
     now = answers.ANSWERS.read_bytes() if answers.ANSWERS.exists() else None
     assert now == kept, "a test leaves no answers"
+
+
+def overlap_uploads(page, granny):
+    """The newest counts, whatever an older one still sends."""
+    older, newer = bytes(3 * 2**20), granny.read_bytes()
+    files = [("older.jpg", older), ("newer.jpg", newer), ("older.jpg", older), ("last.jpg", newer)]
+    texts = [(name, base64.b64encode(data).decode()) for name, data in files]
+    page.locator(".cl-upload input").evaluate(CHOOSE, texts)
+    sync_api.expect(page.locator(".cl-shown")).to_contain_text("last.jpg, 300 × 300 pixels")
+    sync_api.expect(page.locator(".cl-upload p")).to_have_text("")
+    page.locator(".cl-upload input").evaluate(CHOOSE, [("granny.jpg", texts[1][1])])
+    sync_api.expect(page.locator(".cl-shown")).to_contain_text("granny.jpg, 300 × 300 pixels")
+
+
+def fail_to_download(page, temporary):
+    """Without a place for temporary files nothing can be written."""
+    shutil.rmtree(temporary)
+    button = page.locator(".cl-download button")
+    button.click()
+    sync_api.expect(page.locator(".cl-download p")).to_contain_text("try again")
+    sync_api.expect(button).to_have_text("Download in full resolution")
+    temporary.mkdir()
+    with page.expect_download():
+        button.click()
+    sync_api.expect(page.locator(".cl-download p")).to_have_text("")
 
 
 def refuse_bad_files(page, folder):

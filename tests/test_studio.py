@@ -191,40 +191,132 @@ def test_an_upload_is_shown_and_listed(workshop):
     assert workshop.save()[0] == "b>-colored.jpg"
 
 
+class Uploads:
+    """The messages that the page sends, and what arrives."""
+
+    def __init__(self, receive=None):
+        self.came = []
+        self.place = elements.Upload(
+            receive or (lambda *file: self.came.append(file)), preview.check_file
+        )
+
+    def begin(self, upload, name, size):
+        content = {"kind": "begin", "id": upload, "name": name, "size": size}
+        self.place._on_message(self.place, content, [])
+
+    def part(self, upload, data):
+        self.place._on_message(self.place, {"kind": "part", "id": upload}, [memoryview(data)])
+
+
 def test_a_file_comes_in_parts():
-    came = []
-    place = elements.Upload(lambda *file: came.append(file), preview.check_file)
-    data = bytes(range(200))
-    place._on_message(place, {"kind": "begin", "name": "x.png", "size": 200}, [])
+    page, data = Uploads(), bytes(range(200))
+    page.begin("1", "x.png", 200)
     for start in (0, 90, 180):
-        assert not came
-        place._on_message(place, {"kind": "part"}, [memoryview(data)[start : start + 90]])
-    assert came == [("x.png", data)]
-    place._on_message(place, {"kind": "part"}, [b"more"])
-    assert len(came) == 1
+        assert not page.came
+        page.part("1", data[start : start + 90])
+    assert page.came == [("x.png", data)]
+    page.part("1", b"more")
+    assert len(page.came) == 1 and not page.place.wrong
+
+
+def test_a_newer_upload_takes_the_place_of_an_older_one():
+    page = Uploads()
+    page.begin("1", "old.png", 6)
+    page.part("1", b"old")
+    page.begin("2", "new.png", 6)
+    for upload, data in (("1", b"old"), ("2", b"new"), ("1", b"old"), ("2", b"NEW")):
+        page.part(upload, data)
+    assert page.came == [("new.png", b"newNEW")] and not page.place.wrong
+
+
+def test_an_older_upload_does_not_go_on_when_a_newer_one_is_refused():
+    page = Uploads()
+    page.begin("1", "old.png", 6)
+    page.begin("2", "film.mp4", 6)
+    complaint = page.place.message
+    for upload in "121":
+        page.part(upload, b"abc")
+    assert not page.came
+    assert complaint == page.place.message and page.place.wrong and "film.mp4" in complaint
 
 
 def test_an_upload_that_lies_is_refused():
-    came = []
-    place = elements.Upload(lambda *file: came.append(file), preview.check_file)
-    place._on_message(place, {"kind": "begin", "name": "x.png", "size": 10**9}, [])
-    assert "954 MB" in place.message and place.wrong
-    place._on_message(place, {"kind": "part"}, [b"x"])
-    place._on_message(place, {"kind": "begin", "name": "x.png", "size": 3}, [])
-    place._on_message(place, {"kind": "part"}, [b"four"])
-    assert "longer than it said" in place.message and not came
-    place._on_message(place, {"kind": "begin"}, [])
-    assert place.wrong and not came
+    page = Uploads()
+    page.begin("1", "x.png", 10**9)
+    assert "954 MB" in page.place.message and page.place.wrong
+    page.part("1", b"x")
+    page.begin("2", "x.png", 3)
+    page.part("2", b"four")
+    assert "longer than it said" in page.place.message and not page.came
+    page.place.say("")
+    page.place._on_message(page.place, {"kind": "begin"}, [])
+    assert page.place.wrong and "try again" in page.place.message and not page.came
 
 
-def test_a_download_that_fails_says_why():
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), MemoryError(), RuntimeError("x")])
+def test_an_upload_that_the_server_can_not_take_says_so(error):
+    def fail(name, data):
+        raise error
+
+    page = Uploads(fail)
+    page.begin("1", "x.png", 1)
+    page.part("1", b"x")
+    assert page.place.wrong and not page.place.message.startswith("Reading")
+    assert "No space" in page.place.message or not isinstance(error, OSError)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (images.ImageError("x.png: can't be written (no space); choose another place"), "no space"),
+        (OSError(28, "No space left on device", "/tmp/tmp1/x"), "(No space left on device)"),
+        (MemoryError(), "not enough memory"),
+        (RuntimeError("the network fell over"), "RuntimeError: the network fell over"),
+        (KeyError(), "KeyError"),
+    ],
+)
+def test_a_download_that_fails_says_why(error, words):
     def fail():
-        raise images.ImageError("x.png: can't be written (no space); choose another place")
+        raise error
 
     button, sent = elements.Download(fail), []
     button.send = lambda content, buffers=None: sent.append(content)
     button._on_message(button, {"kind": "want"}, [])
-    assert sent == [{"kind": "none"}] and "no space" in button.message
+    assert sent == [{"kind": "none"}]
+    assert words in button.message and ";" in button.message and "/tmp" not in button.message
+
+
+def test_a_download_that_is_interrupted_lets_the_button_go():
+    def interrupt():
+        raise KeyboardInterrupt
+
+    button, sent = elements.Download(interrupt), []
+    button.send = lambda content, buffers=None: sent.append(content)
+    with pytest.raises(KeyboardInterrupt):
+        button._on_message(button, {"kind": "want"}, [])
+    assert sent == [{"kind": "none"}]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left"), RuntimeError("<it> fell over")])
+def test_a_network_that_fails_leaves_the_page_as_it_was(workshop, monkeypatch, error):
+    def fail(*_):
+        raise error
+
+    shown, picture, said = workshop.divider.after, workshop.picture, workshop.status.value
+    with monkeypatch.context() as patch:
+        patch.setattr(preview, "ask", fail)
+        assert not workshop.upload("x.png", encoded(samples.square("china", 60)))
+        assert workshop.uploading.wrong and workshop.status.value == said
+        workshop.photograph.value = "rocket"
+        assert "try again" in workshop.status.value and "<it>" not in workshop.status.value
+        workshop.model.value = "model-256"
+        workshop.sliders["saturation"].value = 0.5
+        assert "try again" in workshop.status.value
+        assert workshop.picture is picture and workshop.divider.after == shown
+    workshop.sliders["saturation"].value = 0.6
+    assert "Model-256 saw" in workshop.status.value and workshop.divider.after != shown
+    workshop.model.value = "model-64"
+    assert workshop.divider.after == shown
 
 
 def test_a_studio_without_models_says_so(tmp_path, monkeypatch):
@@ -234,5 +326,7 @@ def test_a_studio_without_models_says_so(tmp_path, monkeypatch):
 
 
 def test_nothing_is_loaded_from_elsewhere():
-    for path in [*elements.HERE.glob("*.js"), *elements.HERE.glob("*.css")]:
+    paths = [*elements.HERE.glob("*.js"), *elements.HERE.glob("*.css")]
+    assert len(paths) == 4
+    for path in paths:
         assert "http" not in path.read_text() and "@import" not in path.read_text()
