@@ -264,8 +264,10 @@ def _linear_rgb(lab):
 
 # CIE 15: X, Y and Z, in shares of white's, are the cube of f where they are not dark.
 def _from_f(f):
-    dark = (f - np.float32(16 / 116)) * np.float32(3 * (6 / 29) ** 2)
-    return np.where(f <= np.float32(6 / 29), dark, f * f * f)
+    y = f * f * f
+    dark = np.flatnonzero(f <= np.float32(6 / 29))
+    y.ravel()[dark] = (f.ravel()[dark] - np.float32(16 / 116)) * np.float32(3 * (6 / 29) ** 2)
+    return y
 
 
 # sRGB's curve: IEC 61966-2-1.
