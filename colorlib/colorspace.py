@@ -258,6 +258,7 @@ def _fits(linear, tolerance):
 def _linear_rgb(lab):
     if not lab.size:
         return lab
+    # f of CIE Lab for X, Y and Z, then its inverse, then the matrix; D65 is part of the matrix
     f = cv2.transform(np.ascontiguousarray(lab).reshape(-1, 1, 3), LAB_TO_F)
     return cv2.transform(_from_f(f), XYZ_TO_LINEAR_RGB * WHITE).reshape(lab.shape)
 
