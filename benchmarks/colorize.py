@@ -1,14 +1,17 @@
 """How fast photographs are colored, and in how much memory: `colorlib colorize` as a user calls it.
 
-    python benchmarks/colorize.py [--run RUN] [--repeats 3] [--json RESULTS.json]
+    python benchmarks/colorize.py [--run RUN] [--repeats 3] [--against CHECKOUT] [--json FILE.json]
 
 One table from one run:
 
 1. start-up: `colorlib --help`;
 2. the command with one JPEG of 0.3, 1, 12 and 100 megapixels, start included; its peak memory;
 3. the command with a folder of 1-megapixel JPEGs, its start included;
-4. the same folder with other numbers of photographs at once and of NumPy's own threads, without the
-   start: what the command does was chosen from these rows.
+4. the same folder with other numbers of photographs at once and of ONNX Runtime's threads, without
+   the start: what the command does was chosen from these rows.
+
+With ``--against`` another checkout of this repository runs the commands of 1 to 3 in turn with this
+one, and a second line says by how many times its numbers are larger.
 
 Seconds are the fastest of the repeats; CPU seconds, over all cores, suffer less from other work on
 the machine (how much there was is in the JSON as ``load``, its load average at the end). The
@@ -37,7 +40,7 @@ from colorlib import config, samples
 SHAPES = {0.3: (480, 640), 1: (1000, 1000), 12: (3000, 4000), 100: (10_000, 10_000)}
 """Megapixels -> height and width."""
 
-FOLDER = 16
+FOLDER = 24
 """Photographs in the folder."""
 
 ROW = "{what:58} {seconds:>8} {cpu:>8} {rate:>9} {peak:>8}"
@@ -46,7 +49,8 @@ COLUMNS = {"what": "", "seconds": "s", "cpu": "CPU s", "rate": "images/s", "peak
 
 WITHOUT_START = """
 import sys, time
-from colorlib import colorize, folders
+from colorlib import colorize, folders, inference
+inference.AT_ONCE = int(sys.argv[5])
 colorizer = colorize.colorizer_for(sys.argv[1])
 jobs = folders.plan([sys.argv[2]], sys.argv[3])
 begin, cpu = time.perf_counter(), time.process_time()
@@ -67,58 +71,81 @@ def photograph(folder, megapixels):
     )
 
 
-def timed(command, repeats):
-    """Run a command several times; return the fewest seconds and CPU seconds, the most MB."""
-    seconds, cpu, peak = [], [], 0
+def timed(command, repeats, places):
+    """Run a command in each place in turn; return each one's fewest seconds, most memory."""
+    runs = {place: [] for place in places}
     for _ in range(repeats):
-        begin = time.perf_counter()
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        assert process.returncode == 0, command
-        seconds.append(time.perf_counter() - begin)
-        cpu.append(usage.ru_utime + usage.ru_stime)
-        peak = max(peak, usage.ru_maxrss // 1024)
-    return min(seconds), min(cpu), peak
+        for place in places:
+            runs[place].append(once(command, place))
+    best = []
+    for place in places:
+        seconds, cpu, peak = zip(*runs[place], strict=True)
+        best.append({"seconds": min(seconds), "cpu": min(cpu), "peak": max(peak)})
+    return best
 
 
-def measure(folder, run, repeats):
+def once(command, place):
+    """Run a command with the code of a checkout; return seconds, CPU seconds and peak in MB."""
+    environment = {**os.environ, "PYTHONPATH": str(place)}
+    begin = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=place, env=environment)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, command
+    seconds = time.perf_counter() - begin
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1024
+
+
+def measure(folder, run, repeats, against=None):
     """Yield the rows."""
     # elsewhere, since a process hands its own peak of memory on to those it starts
     with ProcessPoolExecutor(1, get_context("spawn")) as elsewhere:
         list(elsewhere.map(partial(photograph, folder), SHAPES))
+    places = [config.ROOT, *([against] if against else [])]
     colorlib = [sys.executable, "-m", "colorlib"]
-    seconds, cpu, peak = timed([*colorlib, "--help"], repeats)
-    yield {"what": "start-up: colorlib --help", "seconds": seconds, "cpu": cpu, "peak": peak}
+    yield from rows("start-up: colorlib --help", timed([*colorlib, "--help"], repeats, places))
     coloring = [*colorlib, "colorize", "--overwrite", "--run", run, "-o", folder / "out"]
     for megapixels in SHAPES:
         times = repeats if megapixels < 100 else 1
-        seconds, cpu, peak = timed([*coloring, folder / f"{megapixels}.jpg"], times)
-        what = f"one photograph of {megapixels} megapixels, start included"
-        yield {"what": what, "seconds": seconds, "cpu": cpu, "peak": peak}
+        best = timed([*coloring, folder / f"{megapixels}.jpg"], times, places)
+        yield from rows(f"one photograph of {megapixels} megapixels, start included", best)
     many = folder / "many"
     many.mkdir()
     for number in range(FOLDER):
         (many / f"{number}.jpg").write_bytes((folder / "1.jpg").read_bytes())
-    seconds, cpu, peak = timed([*coloring, many], repeats)
-    what = f"a folder of {FOLDER} of 1 megapixel, start included"
-    yield {"what": what, "seconds": seconds, "cpu": cpu, "peak": peak, "rate": FOLDER / seconds}
+    best = timed([*coloring, many], repeats, places)
+    for measured in best:
+        measured["rate"] = FOLDER / measured["seconds"]
+    yield from rows(f"a folder of {FOLDER} of 1 megapixel, start included", best)
     for threads, at_once in ((1, 1), (1, 2), (1, 4), (2, 1), (2, 2)):
         yield without_start(folder, run, at_once, threads, repeats)
 
 
+def rows(what, best):
+    """Yield what was measured here, and by how many times the other checkout's is larger."""
+    here, *others = best
+    yield {"what": what, **here}
+    for there in others:
+        ratios = {name: there[name] / here[name] for name in here}
+        yield {"what": "  times as much in the other checkout", **ratios}
+
+
 def without_start(folder, run, at_once, threads, repeats):
-    """Color the folder in a process with so many photographs at once and threads of NumPy's."""
+    """Color the folder in a process with so many photographs at once and ONNX Runtime's threads."""
     command = [sys.executable, "-c", WITHOUT_START, run, folder / "many", folder / "out"]
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": str(threads)}
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     pairs = []
     for _ in range(repeats):
         done = subprocess.run(
-            [*command, str(at_once)], env=environment, check=True, capture_output=True, text=True
+            [*command, str(at_once), str(threads)],
+            env=environment,
+            check=True,
+            capture_output=True,
+            text=True,
         )
         pairs.append([float(word) for word in done.stdout.split()])
     seconds, cpu = (min(column) for column in zip(*pairs, strict=True))
-    what = f"the same without start, {at_once} at once, BLAS with {threads}"
+    what = f"the same without start, {at_once} at once, ONNX Runtime with {threads}"
     return {"what": what, "seconds": seconds, "cpu": cpu, "rate": FOLDER / seconds}
 
 
@@ -126,14 +153,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", default=config.DEFAULT_RUN)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--against", type=Path, help="another checkout of this repository")
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     print(ROW.format(**COLUMNS))
-    rows = []
+    measured = []
     with tempfile.TemporaryDirectory() as folder:
-        for row in measure(Path(folder), given.run, given.repeats):
-            rows.append(row)
-            shown = {"seconds": "{:.2f}", "cpu": "{:.2f}", "rate": "{:.1f}", "peak": "{}"}
+        for row in measure(Path(folder), given.run, given.repeats, given.against):
+            measured.append(row)
+            shown = {"seconds": "{:.2f}", "cpu": "{:.2f}", "rate": "{:.2f}", "peak": "{:.4g}"}
             cells = {name: form.format(row[name]) for name, form in shown.items() if name in row}
             print(
                 ROW.format(**{**dict.fromkeys(COLUMNS, ""), "what": row["what"], **cells}),
@@ -151,7 +179,7 @@ def main():
                 key: round(value, 3) if isinstance(value, float) else value
                 for key, value in row.items()
             }
-            for row in rows
+            for row in measured
         ]
         given.json.write_text(json.dumps({**machine, "rows": rounded}, indent=1) + "\n")
 

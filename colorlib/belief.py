@@ -115,7 +115,7 @@ def css_colors(ab, lightness):
     """
     ab = np.asarray(ab, np.float32).reshape(-1, 2)
     lab = np.column_stack([np.full(len(ab), lightness, np.float32), ab])
-    rgb = colorspace.to_uint8(colorspace.lab_to_rgb(colorspace.clip_to_gamut(lab)))
+    rgb = colorspace.lab_to_rgb8(lab)
     return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in rgb]
 
 

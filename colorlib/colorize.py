@@ -242,7 +242,7 @@ def render(colorizer, photograph, depth=np.uint8, side_by_side=False):
     height, width = photograph.shape
     lightness_of = photograph.lightness
     if height * width <= BAND:  # then it is kept, and not computed twice
-        lightness_of = lightness_of().__getitem__
+        lightness_of = photograph.lightness(slice(0, height)).__getitem__
     small = _small_lightness(colorizer, photograph.shape, lightness_of)
     ab = colorizer.predict_ab(small)
     colors = _prepared(small, ab, colorizer.decoding.follow_edges)

@@ -258,14 +258,17 @@ def _fits(linear, tolerance):
 def _linear_rgb(lab):
     if not lab.size:
         return lab
+    # f of CIE Lab for X, Y and Z, then its inverse, then the matrix; D65 is part of the matrix
     f = cv2.transform(np.ascontiguousarray(lab).reshape(-1, 1, 3), LAB_TO_F)
     return cv2.transform(_from_f(f), XYZ_TO_LINEAR_RGB * WHITE).reshape(lab.shape)
 
 
 # CIE 15: X, Y and Z, in shares of white's, are the cube of f where they are not dark.
 def _from_f(f):
-    dark = (f - np.float32(16 / 116)) * np.float32(3 * (6 / 29) ** 2)
-    return np.where(f <= np.float32(6 / 29), dark, f * f * f)
+    y = f * f * f
+    dark = np.flatnonzero(f <= np.float32(6 / 29))
+    y.ravel()[dark] = (f.ravel()[dark] - np.float32(16 / 116)) * np.float32(3 * (6 / 29) ** 2)
+    return y
 
 
 # sRGB's curve: IEC 61966-2-1.

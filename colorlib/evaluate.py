@@ -302,7 +302,7 @@ def paint(lightness, ab):
         sRGB.
     """
     lab = np.concatenate([lightness[..., None], ab], axis=-1)
-    return colorspace.to_uint8(colorspace.lab_to_rgb(colorspace.clip_to_gamut(lab)))
+    return colorspace.lab_to_rgb8(lab)
 
 
 def table(result):

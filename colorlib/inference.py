@@ -163,7 +163,7 @@ def _session(graph, arrays):
 
     options = onnxruntime.SessionOptions()
     # named, since it else binds threads to cores, which fails where only some may be used
-    options.intra_op_num_threads = min(AT_ONCE, len(os.sched_getaffinity(0)))
+    options.intra_op_num_threads = min(AT_ONCE, _cores())
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads sleep
     options.enable_mem_pattern = False  # sizes differ from call to call
     options.enable_cpu_mem_arena = False  # it never gives memory back
@@ -172,3 +172,8 @@ def _session(graph, arrays):
     values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in arrays.values()]
     options.add_external_initializers(list(arrays), values)
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+def _cores():
+    usable = getattr(os, "sched_getaffinity", None)  # not everywhere
+    return len(usable(0)) if usable else os.cpu_count() or 1

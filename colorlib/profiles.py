@@ -61,9 +61,10 @@ class Lightness:
         if pixels.ndim == 2:
             return to_lightness(curves.sum(axis=0)).astype(np.float32)[pixels]
         channels = curves if len(curves) == 3 else np.repeat(curves / 3, 3, axis=0)
-        luminance = channels[0][pixels[..., 0]]
-        luminance += channels[1][pixels[..., 1]]
-        luminance += channels[2][pixels[..., 2]]
+        channels = np.ascontiguousarray(channels)
+        luminance = channels[0].take(pixels[..., 0])
+        luminance += channels[1].take(pixels[..., 1])
+        luminance += channels[2].take(pixels[..., 2])
         return to_lightness(luminance)
 
 
