@@ -44,7 +44,7 @@ def test_the_metadata_say_how_answers_become_colors(exported):
 
 
 def test_a_fixed_size(tmp_path, rng):
-    result = colorlib("export", config.DEFAULT_RUN, tmp_path / "x.onnx", "--size", "40x64")
+    result = colorlib("export", "model-64", tmp_path / "x.onnx", "--size", "40x64")
     assert result.returncode == 0, result.stderr
     session = onnxruntime.InferenceSession(tmp_path / "x.onnx")
     assert session.get_inputs()[0].shape == [1, 40, 64, 1]
@@ -73,7 +73,7 @@ def test_a_wrong_call_is_answered_in_a_line(arguments, why, tmp_path):
 def test_the_lines_in_the_readme_color_a_photograph(exported, tmp_path, monkeypatch):
     readme = (config.ROOT / "README.md").read_text()
     code = next(x for x in re.findall(r"```python\n(.*?)```", readme, re.S) if "onnx" in x)
-    (tmp_path / "model-64.onnx").symlink_to(exported)
+    (tmp_path / "transfer.onnx").symlink_to(exported)
     photograph = samples.square("coffee", 240)
     images.write(tmp_path / "photograph.png", photograph)
     monkeypatch.chdir(tmp_path)
