@@ -40,16 +40,18 @@ class Server(http.server.ThreadingHTTPServer):
         middle, and so does ``/no-ranges/NAME``, which knows no ranges either.
     pause : float
         Seconds before every answer.
+    together : int
+        So many requests have to be there before any of them gets an answer.
     """
 
     daemon_threads = True
     request_queue_size = 512
 
-    def __init__(self, pause=0.0):
+    def __init__(self, pause=0.0, together=1):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files, self.ranges, self.pause = {}, [], pause
         self.hits, self.most_at_once = collections.Counter(), collections.Counter()
-        self.over = threading.Event()
+        self.over, self.meeting = threading.Event(), threading.Barrier(together)
         self._now, self._lock = collections.Counter(), threading.Lock()
 
     def __enter__(self):
@@ -92,6 +94,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         host = self.headers["Host"].partition(":")[0]
         with self.server.count(path, host):
             self.server.over.wait(self.server.pause)
+            self.server.meeting.wait(timeout=20)
             kind, _, rest = path.lstrip("/").partition("/")
             getattr(self, f"get_{kind.partition('.')[0].replace('-', '_')}")(rest)
 

@@ -293,10 +293,8 @@ def test_a_limit_alone_takes_from_many_classes(server, tmp_path):
 
 def test_a_limit_that_is_reached_does_not_wait_for_the_slow(server, tmp_path):
     listed = write_list(tmp_path, map(server.url, ["/hang", "/good/1", "/good/2"]))
-    start = time.perf_counter()
     counts = crawl.fetch_urls(listed, tmp_path / "out", limit=2, manners=Manners())
-    assert counts == {Fate.GOOD: 2, Fate.NOT_NEEDED: 1}
-    assert time.perf_counter() - start < 5
+    assert counts == {Fate.GOOD: 2, Fate.NOT_NEEDED: 1}  # if it waited, one would be timed out
 
 
 def test_a_double_does_not_count_for_the_limit(server, tmp_path):
@@ -328,12 +326,10 @@ def test_the_limit_per_host(tmp_path):
 
 
 def test_many_at_a_time(tmp_path):
-    with Server(pause=0.1) as server:
+    with Server(together=32) as server:
         listed = write_list(tmp_path, [server.url(f"/good/{i}") for i in range(32)])
-        start = time.perf_counter()
         manners = dataclasses.replace(EASY, per_host=32)
         assert crawl.fetch_urls(listed, tmp_path / "out", manners=manners) == {Fate.GOOD: 32}
-        assert time.perf_counter() - start < 32 * 0.1 / 2
 
 
 CHILD = """

@@ -1,6 +1,7 @@
 """Tiny ImageNet from a server or an archive, unsafe archives, and anyone's folder."""
 
 import contextlib
+import functools
 import hashlib
 import io
 import os
@@ -222,8 +223,11 @@ UNSAFE = {
 }
 
 
+@pytest.mark.parametrize("shown", [True, False])
 @pytest.mark.parametrize("name", UNSAFE)
-def test_unsafe_archives_are_refused(tmp_path, name):
+def test_unsafe_archives_are_refused(tmp_path, name, shown, monkeypatch):
+    # as TQDM_DISABLE=1 does
+    monkeypatch.setattr(archives, "tqdm", functools.partial(archives.tqdm, disable=not shown))
     data, message = UNSAFE[name]
     target = tmp_path / "in" / "target"
     target.mkdir(parents=True)
