@@ -158,4 +158,7 @@ def _say(outcome):
 
 # A file's name may hold line breaks and what would steer the terminal.
 def _printable(line):
+    from colorlib import filenames
+
+    line = filenames.escaped(line)
     return "".join(character if character.isprintable() else "?" for character in line)

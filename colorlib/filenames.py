@@ -1,0 +1,104 @@
+"""Names of files: those below a folder, those that are passed over, and how a name is written down.
+
+Not here: what the files hold (`colorlib.images`, `colorlib.verdict`).
+"""
+
+import collections
+import dataclasses
+import os
+from pathlib import Path
+
+
+REMEDY = "check the folder's permissions"
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What lies below a folder.
+
+    Attributes
+    ----------
+    files : list of pathlib.Path
+        Folder by folder, sorted within each; links and other things that are no folders too.
+    problems : list of (pathlib.Path, str)
+        Folders that can't be looked into, and a line about each that names it and the remedy.
+    """
+
+    files: list
+    problems: list
+
+
+def below(folder, recursive=True, skip=None):
+    """List the files of a folder; hidden ones, and those in hidden subfolders, are left out.
+
+    Parameters
+    ----------
+    folder : path-like
+    recursive : bool
+        Whether to look into its subfolders; links to folders are not followed.
+    skip : path-like, optional
+        A subfolder to leave out.
+
+    Returns
+    -------
+    Found
+    """
+    files, errors = [], []
+    skipped = None if skip is None else os.path.realpath(skip)
+    for place, folders, names in os.walk(folder, onerror=errors.append):
+        if not os.access(place, os.X_OK):  # its names can be read, but nothing behind them
+            errors.append(PermissionError(0, "may not be entered", place))
+            folders.clear()
+            continue
+        inner = sorted(name for name in folders if recursive and not name.startswith("."))
+        folders[:] = [x for x in inner if os.path.realpath(os.path.join(place, x)) != skipped]
+        files += [Path(place, name) for name in sorted(names) if not name.startswith(".")]
+    problems = [
+        (Path(x.filename), f"{x.filename}: can't be looked into ({x.strerror}); {REMEDY}")
+        for x in errors
+    ]
+    return Found(files, problems)
+
+
+def passed_over(files, endings, most=5):
+    """Say which files are not taken because of their names.
+
+    Parameters
+    ----------
+    files : iterable of pathlib.Path
+    endings : collection of str
+        Those that are taken, in lower case.
+    most : int
+        How many other endings to name.
+
+    Returns
+    -------
+    str
+        Such as ``"3 files (2 .txt, 1 without an ending)"``; empty if all are taken.
+    """
+    others = collections.Counter(path.suffix.lower() for path in files)
+    for ending in endings:
+        others.pop(ending, None)
+    if not others:
+        return ""
+    named = [f"{count:,} {ending or 'without an ending'}" for ending, count in others.most_common()]
+    named = [*named[:most], "..."] if len(named) > most else named
+    count = others.total()
+    return escaped(f"{count:,} file{'s' * (count > 1)} ({', '.join(named)})")
+
+
+def escaped(text):
+    """Write a file's name in a way that any file of text can hold.
+
+    Parameters
+    ----------
+    text : str or path-like
+        Bytes that are not UTF-8 are in it as Python has them, as lone surrogates.
+
+    Returns
+    -------
+    str
+        With ``\\xe9`` in place of such a byte; other names stay as they are.
+    """
+    raw = os.fspath(text).encode("utf-8", "surrogateescape")
+    return raw.decode("utf-8", "backslashreplace")
