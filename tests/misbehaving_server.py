@@ -7,6 +7,7 @@ of ImageNet's addresses.
 import collections
 import contextlib
 import functools
+import gzip
 import http.server
 import io
 import itertools
@@ -19,7 +20,10 @@ import zlib
 
 import cv2
 import numpy as np
+import pillow_heif
 from PIL import Image
+
+pillow_heif.register_heif_opener()
 
 PIECE = b"x" * 65536
 
@@ -109,6 +113,26 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def get_good(self, rest):
         self.answer(photograph(int(re.sub(r"\D", "", rest))))
+
+    def get_gzip(self, rest):
+        body = gzip.compress(photograph(110))
+        cut = len(body) // 2 if rest == "cut" else None
+        self.answer(body[:cut], Content_Encoding="gzip")
+
+    def get_brotli(self, _):
+        self.answer(photograph(111), Content_Encoding="br")
+
+    def get_gzip_bomb(self, _):
+        self.answer(gzip.compress(bytes(10**7)), Content_Encoding="gzip")
+
+    def get_gzip_garbage(self, _):
+        self.answer(photograph(112), Content_Encoding="gzip")
+
+    def get_heic(self, _):
+        self.answer(encode(Image.fromarray(pixels(113)), "HEIF"), content_type="image/heic")
+
+    def get_avif(self, _):
+        self.answer(encode(Image.fromarray(pixels(114)), "AVIF"), content_type="image/avif")
 
     def get_same(self, _):
         self.answer(photograph(7777))

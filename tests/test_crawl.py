@@ -72,6 +72,13 @@ FAULTS = {
     "/non-ascii/caf\xe9 \u96ea.jpg": (Fate.GOOD, ""),
     "/cookie/1": (Fate.GOOD, ""),
     "/cookie/2": (Fate.GOOD, ""),
+    "/heic": (Fate.GOOD, ""),
+    "/avif": (Fate.GOOD, ""),
+    "/gzip/whole": (Fate.GOOD, ""),
+    "/gzip/cut": (Fate.CUT_OFF, "gzip"),
+    "/gzip-bomb": (Fate.TOO_LARGE, "more than 1000000 bytes"),
+    "/gzip-garbage": (Fate.NO_IMAGE, "is damaged"),
+    "/brotli": (Fate.NO_IMAGE, "is encoded as 'br'"),
 }
 
 MALFORMED = [
@@ -199,6 +206,34 @@ def test_a_list_in_latin_1(server, tmp_path):
     ]
     counts = crawl.fetch_urls(listed, tmp_path / "out", manners=EASY)
     assert counts == {Fate.GOOD: 1, Fate.BAD_ADDRESS: 1}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-8-sig"])
+def test_a_list_as_windows_writes_it(tmp_path, encoding):
+    text = "n01_1\thttp://a.test/caf\xe9.jpg\r\nhttp://a.test/b.jpg\r\n"
+    mark = "\ufeff" if encoding.endswith("be") else ""
+    (tmp_path / "list.txt").write_bytes((mark + text).encode(encoding))
+    assert crawl.read_list(tmp_path / "list.txt") == [
+        ledger.Entry(1, "n01_1", "http://a.test/caf\xe9.jpg"),
+        ledger.Entry(2, "", "http://a.test/b.jpg"),
+    ]
+
+
+def test_a_fragment_makes_no_other_address(server, tmp_path):
+    address = server.url("/good/1")
+    listed = write_list(tmp_path, [address, f"{address}#top", f"n1_1\t{address}#a#b"])
+    counts = crawl.fetch_urls(listed, tmp_path / "out", manners=EASY)
+    assert counts == {Fate.GOOD: 1, Fate.REPEATED: 2}
+    assert server.hits["/good/1"] == 1
+
+
+def test_an_id_that_another_list_has_used_gets_another_name(server, tmp_path):
+    for i in (1, 2, 1):
+        listed = write_list(tmp_path, [f"n01_1\t{server.url(f'/good/{i}')}"])
+        assert crawl.fetch_urls(listed, tmp_path / "out", manners=EASY) == {Fate.GOOD: 1}
+    first, second = ((tmp_path / "out" / name).read_bytes() for name in kept(tmp_path / "out"))
+    assert {first, second} == {photograph(1), photograph(2)}
+    assert server.hits == {"/good/1": 1, "/good/2": 1}
 
 
 def test_ids_stay_in_the_destination(server, tmp_path):
