@@ -23,7 +23,7 @@ from av.video.reformatter import ColorRange, Colorspace, ColorTrc
 
 from colorlib import images
 
-DEMUXERS = "mov,matroska,webm,avi,mpeg,mpegts,asf,ogg,flv"
+DEMUXERS = "mov,matroska,webm,avi,mpeg,mpegts,asf,ogg,flv,dv"
 """What ffmpeg may try; others would follow a list to other files, or take a photograph."""
 
 VERSION = av.__version__

@@ -77,7 +77,8 @@ def test_presets_are_listed():
 def test_good_files_are_done_among_bad_ones(bad_call):
     folder, result = bad_call
     assert result.returncode == 2
-    assert sorted(path.name for path in (folder / "out").iterdir()) == ["also_good.png", "good.jpg"]
+    names = sorted(path.name for path in (folder / "out").glob("[!.]*"))
+    assert names == ["also_good.png", "good.jpg"]
     assert images.read(folder / "out" / "good.jpg").shape == (120, 120, 3)
     assert images.read(folder / "out" / "also_good.png").shape == (30, 20, 3)
     assert result.stdout.splitlines()[-1] == "2 colored, 0 kept, 5 failed"
