@@ -27,7 +27,8 @@ Recursive = Annotated[
     bool, typer.Option("-r", "--recursive", help="Look into the subfolders of folders too.")
 ]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Color again, and over whatever is in the output already.")
+    bool,
+    typer.Option("--overwrite", help="Color again, and over whatever is in the output already."),
 ]
 SideBySide = Annotated[
     bool, typer.Option("--side-by-side", help="Grey at the left, colored at the right.")
@@ -78,8 +79,8 @@ def colorize(
     size are the run's own if they are not given. Stop it with Ctrl-C: the same call goes on.
 
     Kept is what was made from the same file with the same settings; with other settings it is made
-    anew. Files of one name from several folders get -2, -3, ... appended. A hidden .colorlib.jsonl in
-    the output says what was made from what; nothing else that is there is overwritten.
+    anew. Files of one name from several folders get -2, -3, ... appended. A hidden .colorlib.jsonl
+    in the output says what was made from what; nothing else that is there is overwritten.
 
     Films (MP4, MOV, MKV, WebM; AVI and other ones become MP4) come after the photographs. They are
     colored frame by frame and keep their sound and the time of each frame; one that was stopped,

@@ -8,7 +8,6 @@ import dataclasses
 import os
 from pathlib import Path
 
-
 REMEDY = "check the folder's permissions"
 
 
@@ -50,14 +49,29 @@ def below(folder, recursive=True, skip=None):
             errors.append(PermissionError(0, "may not be entered", place))
             folders.clear()
             continue
+        place = Path(place)
         inner = sorted(name for name in folders if recursive and not name.startswith("."))
-        folders[:] = [x for x in inner if os.path.realpath(os.path.join(place, x)) != skipped]
-        files += [Path(place, name) for name in sorted(names) if not name.startswith(".")]
+        folders[:] = [name for name in inner if os.path.realpath(place / name) != skipped]
+        files += [place / name for name in sorted(names) if not name.startswith(".")]
     problems = [
         (Path(x.filename), f"{x.filename}: can't be looked into ({x.strerror}); {REMEDY}")
         for x in errors
     ]
     return Found(files, problems)
+
+
+def is_folder(path):
+    """Say whether a path leads to a folder; it does not if nobody may look.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    bool
+    """
+    return os.path.isdir(path)  # noqa: PTH112 - pathlib raises where nobody may look
 
 
 def passed_over(files, endings, most=5):
@@ -88,7 +102,7 @@ def passed_over(files, endings, most=5):
 
 
 def escaped(text):
-    """Write a file's name in a way that any file of text can hold.
+    r"""Write a file's name in a way that any file of text can hold.
 
     Parameters
     ----------
@@ -98,7 +112,7 @@ def escaped(text):
     Returns
     -------
     str
-        With ``\\xe9`` in place of such a byte; other names stay as they are.
+        With ``\xe9`` in place of such a byte; other names stay as they are.
     """
     raw = os.fspath(text).encode("utf-8", "surrogateescape")
     return raw.decode("utf-8", "backslashreplace")

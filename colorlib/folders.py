@@ -105,12 +105,12 @@ def plan(paths, output, recursive=False, overwrite=False):
     """
     output, paths = Path(output), [Path(path) for path in paths]
     endings, lists = (*images.EXTENSIONS, *READABLE_FILMS), made.Lists()
-    if output.suffix.lower() in endings and not os.path.isdir(output):
+    if output.suffix.lower() in endings and not filenames.is_folder(output):
         return _guarded([_single(paths, output)], lists)
     _make(output)
     jobs, seen, taken = [], set(), set()
     for path in paths:
-        found = _inside(path, output, recursive) if os.path.isdir(path) else [_named(path)]
+        found = _inside(path, output, recursive) if filenames.is_folder(path) else [_named(path)]
         for job in found:
             if (real := os.path.realpath(job.source)) not in seen:
                 seen.add(real)
@@ -137,7 +137,7 @@ def passed_over(paths, output, recursive=False):
     inside = (
         filenames.below(path, recursive, skip=output).files
         for path in paths
-        if os.path.isdir(path)
+        if filenames.is_folder(path)
     )
     files = {os.path.realpath(file): file for found in inside for file in found}
     return filenames.passed_over(files.values(), (*images.READABLE, *READABLE_FILMS))
@@ -331,7 +331,7 @@ def _free_name(job, taken, lists, overwrite):
     own = [] if job.problem else lists.made_from(source, target)
     for name in itertools.chain(own, [target], numbered):
         entry = None if name in own else lists.entry(name)
-        again = overwrite and entry and entry.source == os.path.abspath(source)
+        again = overwrite and entry and entry.source == os.path.realpath(source)
         others = entry and not again and name.exists()
         if str(name).casefold() not in taken and not others:
             return name

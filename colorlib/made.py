@@ -37,7 +37,7 @@ class Entry:
     settings : str
         From `fingerprint`.
     source : str
-        Absolute path of the file it was made from.
+        Absolute path of the file it was made from, links followed.
     source_size, source_time : int
         Its bytes and the time of its last change, in ns: while path, size and time stay the same,
         so does the content.
@@ -93,7 +93,7 @@ class Lists:
         name = re.compile(f"{re.escape(target.stem)}(-[0-9]+)?{re.escape(target.suffix)}", re.I)
         known = self._by_size[target.parent].get(size, [])
         known = [entry for entry in known if name.fullmatch(entry.file) and is_from(entry, source)]
-        known.sort(key=lambda entry: entry.source != os.path.abspath(source))
+        known.sort(key=lambda entry: entry.source != os.path.realpath(source))
         return [target.with_name(entry.file) for entry in known]
 
     def _of(self, folder):
@@ -119,10 +119,10 @@ def is_from(entry, source):
     bool
     """
     try:
-        file = os.stat(source)
+        file = Path(source).stat()
         if file.st_size != entry.source_size:
             return False
-        where = os.path.abspath(source), file.st_mtime_ns
+        where = os.path.realpath(source), file.st_mtime_ns
         return where == (entry.source, entry.source_time) or content(source) == entry.content
     except OSError:
         return False
@@ -145,9 +145,10 @@ def content(path):
     OSError
         If it can't be read.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):
+    path = Path(path)
+    if not stat.S_ISREG(path.stat().st_mode):
         return ""
-    with open(path, "rb") as file:
+    with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -186,17 +187,17 @@ def note(target, source, settings):
     """
     file = source.stat()
     entry = Entry(
-        target.name,
+        _portable(target.name),
         target.stat().st_size,
         content(source),
         settings,
-        os.path.abspath(source),
+        _portable(os.path.realpath(source)),
         file.st_size,
         file.st_mtime_ns,
     )
     # the line break comes first: half a line that a full disk left does not spoil the next one
     line = b"\n" + json.dumps(dataclasses.asdict(entry)).encode()
-    with open(target.parent / LIST, "ab", buffering=0) as file:
+    with target.with_name(LIST).open("ab", buffering=0) as file:
         file.write(line)
 
 
@@ -210,6 +211,17 @@ def _read(folder):
 
 def _entry(line):
     try:
-        return Entry(**json.loads(line))
-    except (ValueError, TypeError):
+        entry = Entry(**json.loads(line))
+        names = {name: os.fsdecode(_raw(getattr(entry, name))) for name in ("file", "source")}
+        return dataclasses.replace(entry, **names)
+    except (ValueError, TypeError, AttributeError):
         return None
+
+
+# Where the language is C, Python has the bytes of other letters as lone surrogates.
+def _portable(name):
+    return _raw(name).decode("utf-8", "surrogateescape")
+
+
+def _raw(name):
+    return name.encode("utf-8", "surrogateescape")

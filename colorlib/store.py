@@ -265,7 +265,9 @@ def gathered(folder, targets, size, limit=None, keep_grey=False):
     target = targets[0]
     hidden = f".{target.name}."
     try:
-        with tempfile.NamedTemporaryFile(dir=target.parent, prefix=hidden, suffix=".partial") as raw:
+        with tempfile.NamedTemporaryFile(
+            dir=target.parent, prefix=hidden, suffix=".partial"
+        ) as raw:
             for record in _records(files, Path(folder), size, keep_grey):
                 if record.rgb is not None:
                     raw.write(record.rgb.tobytes())
@@ -358,7 +360,7 @@ def passed_over(folder):
 
 
 def _find(folder):
-    if not os.path.isdir(folder):
+    if not filenames.is_folder(folder):
         raise StoreError(f"{folder}: no such folder; name one that holds image files")
     found = filenames.below(folder)
     files = sorted(path for path in found.files if path.suffix.lower() in images.READABLE)

@@ -189,12 +189,13 @@ class Web:
 
     # Asked for nothing of the kind, some servers compress all the same.
     def _decoded(self, body, encoding):
-        if encoding.strip().lower() in ("", "identity"):
-            return body
         if encoding.strip().lower() not in COMPRESSED:
-            raise WebError(Fate.NO_IMAGE, f"is encoded as {encoding!r}")
+            return body
         unpacker = zlib.decompressobj(zlib.MAX_WBITS + 32)  # 32: gzip's header or zlib's
-        data = unpacker.decompress(body, self.manners.max_bytes + 1)
+        try:
+            data = unpacker.decompress(body, self.manners.max_bytes + 1)
+        except zlib.error:
+            return body  # it is not what they say
         self._check_size(len(data))
         if not unpacker.eof:
             raise WebError(Fate.CUT_OFF, f"after {len(body)} bytes ({encoding})")
@@ -209,8 +210,6 @@ class Web:
                 return WebError(Fate.TIMED_OUT, f"no connection in {manners.connect_timeout} s")
             case httpx.TimeoutException():
                 return WebError(Fate.TIMED_OUT, f"silent for {manners.read_timeout} s")
-            case zlib.error():
-                return WebError(Fate.NO_IMAGE, f"is damaged ({error})")
             case httpx.InvalidURL() | httpx.LocalProtocolError():
                 return WebError(Fate.BAD_ADDRESS, str(error))
         why = f"{type(error).__name__}: {error}".removesuffix(": ")

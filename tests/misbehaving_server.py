@@ -119,13 +119,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         cut = len(body) // 2 if rest == "cut" else None
         self.answer(body[:cut], Content_Encoding="gzip")
 
-    def get_brotli(self, _):
-        self.answer(photograph(111), Content_Encoding="br")
-
     def get_gzip_bomb(self, _):
         self.answer(gzip.compress(bytes(10**7)), Content_Encoding="gzip")
 
-    def get_gzip_garbage(self, _):
+    def get_gzip_said_only(self, _):
         self.answer(photograph(112), Content_Encoding="gzip")
 
     def get_heic(self, _):

@@ -447,13 +447,17 @@ def test_formats_of_telephones(tmp_path, image_format):
     assert images.read(tmp_path / "out" / name).shape == (80, 100, 3)
 
 
-def test_links_in_circles_pipes_and_locked_folders_have_their_rows(photographs, tmp_path, monkeypatch):
+def test_links_in_circles_pipes_and_locked_folders_have_their_rows(
+    photographs, tmp_path, monkeypatch
+):
     (photographs / "self.jpg").symlink_to("self.jpg")
     (photographs / "one.jpg").symlink_to("two.jpg")
     (photographs / "two.jpg").symlink_to("one.jpg")
     os.mkfifo(photographs / "pipe.jpg")
     access = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode: "summer" not in path and access(path, mode))
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: "summer" not in path and access(path, mode)
+    )
     counts = download.fetch_folder(photographs, tmp_path / "out")
     rows = {row["url"]: row for row in report(tmp_path / "out")}
     assert counts[Fate.UNREADABLE] == 5 and "pipe" in rows["pipe.jpg"]["why"]

@@ -81,20 +81,28 @@ def test_names_are_escaped():
 @pytest.fixture
 def latin(tmp_path):
     place = tmp_path / "latin"
-    inner = os.fsencode(place) + b"/\xfcber"
+    inner = place / os.fsdecode(b"\xfcber")
     try:
-        os.makedirs(inner)
+        inner.mkdir(parents=True)
     except OSError:
         pytest.skip("this file system takes UTF-8 alone")
     for i, patch in enumerate(samples.patches(3, 80)):
-        images.write(place / "x.png", patch)
-        os.replace(os.fsencode(place / "x.png"), inner + b"/caf\xe9%d.png" % i)
+        images.write(inner / os.fsdecode(b"caf\xe9%d.png" % i), patch)
     return place
 
 
 def test_names_that_are_not_utf_8_are_packed(latin, tmp_path):
     packed = store.pack(latin, tmp_path / "x.h5", 16)
     assert packed.names[0] == r"\xfcber/caf\xe90.png" and packed.classes == [r"\xfcber"]
+
+
+def test_what_was_colored_is_known_again_in_another_language(latin, tmp_path):
+    images.write(latin / "с.png", PIXELS)
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    call = [sys.executable, "-m", "colorlib", "colorize", latin, "-r", "-o", tmp_path / "out"]
+    for environment, summary in ((plain, b"4 colored"), ({}, b"4 kept"), (plain, b"4 kept")):
+        done = subprocess.run(call, capture_output=True, env={**os.environ, **environment})
+        assert done.returncode == 0 and summary in done.stdout, done.stderr.decode()
 
 
 @pytest.mark.parametrize(

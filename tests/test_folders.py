@@ -177,7 +177,9 @@ def test_links_in_circles_and_locked_folders_get_a_line(album, tmp_path, coloriz
     (album / "one.jpg").symlink_to("two.jpg")
     (album / "two.jpg").symlink_to("one.jpg")
     access = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode: "summer" not in path and access(path, mode))
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: "summer" not in path and access(path, mode)
+    )
     for paths in ([album], [album / "self.jpg", album / "one.jpg", album / "x.png", album]):
         _, outcomes = color(colorizer, paths, tmp_path / "out", True)
         failed = {outcome.job.source.name: outcome.why for outcome in outcomes if outcome.why}
