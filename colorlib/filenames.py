@@ -1,4 +1,4 @@
-"""Names of files: those below a folder, those that are passed over, and how a name is written down.
+"""Names of files: those below a folder, how many of which kind, and how a name is written down.
 
 Not here: what the files hold (`colorlib.images`, `colorlib.verdict`).
 """
@@ -74,31 +74,26 @@ def is_folder(path):
     return os.path.isdir(path)  # noqa: PTH112 - pathlib raises where nobody may look
 
 
-def passed_over(files, endings, most=5):
-    """Say which files are not taken because of their names.
+def counted(files, most=5):
+    """Count files by their endings.
 
     Parameters
     ----------
-    files : iterable of pathlib.Path
-    endings : collection of str
-        Those that are taken, in lower case.
+    files : sequence of pathlib.Path
     most : int
-        How many other endings to name.
+        How many endings to name.
 
     Returns
     -------
     str
-        Such as ``"3 files (2 .txt, 1 without an ending)"``; empty if all are taken.
+        Such as ``"3 files (2 .txt, 1 without an ending)"``; empty if there are none.
     """
-    others = collections.Counter(path.suffix.lower() for path in files)
-    for ending in endings:
-        others.pop(ending, None)
-    if not others:
+    if not files:
         return ""
-    named = [f"{count:,} {ending or 'without an ending'}" for ending, count in others.most_common()]
-    named = [*named[:most], "..."] if len(named) > most else named
-    count = others.total()
-    return escaped(f"{count:,} file{'s' * (count > 1)} ({', '.join(named)})")
+    endings = collections.Counter(path.suffix.lower() for path in files).most_common()
+    named = [f"{count:,} {ending or 'without an ending'}" for ending, count in endings[:most]]
+    named += ["..."] * (len(endings) > most)
+    return escaped(f"{len(files):,} file{'s' * (len(files) > 1)} ({', '.join(named)})")
 
 
 def escaped(text):

@@ -132,15 +132,11 @@ def passed_over(paths, output, recursive=False):
     Returns
     -------
     str
-        From `filenames.passed_over`.
+        From `filenames.counted`.
     """
-    inside = (
-        filenames.below(path, recursive, skip=output).files
-        for path in paths
-        if filenames.is_folder(path)
-    )
-    files = {os.path.realpath(file): file for found in inside for file in found}
-    return filenames.passed_over(files.values(), (*images.READABLE, *READABLE_FILMS))
+    inside = [filenames.below(x, recursive, output) for x in paths if filenames.is_folder(x)]
+    files = {os.path.realpath(file): file for found in inside for file in found.files}
+    return filenames.counted([file for file in files.values() if not _is_taken(file)])
 
 
 def color_all(colorizer, jobs, overwrite=False, side_by_side=False, at_once=AT_ONCE):
@@ -289,14 +285,29 @@ def _do(job, colorizer, overwrite, side_by_side, alone, settings):
 
 def _inside(folder, output, recursive):
     found = filenames.below(folder, recursive, skip=output)
-    taken = (x for x in found.files if is_film(x) or x.suffix.lower() in images.READABLE)
-    jobs = [Job(path, path.relative_to(folder)) for path in taken]
+    jobs = [Job(path, path.relative_to(folder)) for path in found.files if _is_taken(path)]
     jobs += [Job(place, Path("unreadable"), why) for place, why in found.problems]
     if not jobs:
         remedy = "name a folder of image files" if recursive else "--recursive looks deeper"
         why = f"{folder}: has no photographs or films in it; {remedy}"
         jobs.append(Job(folder, Path("empty"), why))
     return jobs
+
+
+def _is_taken(path):
+    film = is_film(path) and not (path.suffix.lower() == ".ts" and _is_text(path))
+    return film or path.suffix.lower() in images.READABLE
+
+
+# TypeScript has the ending of MPEG's transport streams; these begin with its byte, which is 0x47.
+def _is_text(path):
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            return False
+        with path.open("rb") as file:
+            return file.read(1) != b"\x47"
+    except OSError:
+        return False
 
 
 def _named(path):

@@ -354,20 +354,24 @@ def passed_over(folder):
     Returns
     -------
     str
-        From `filenames.passed_over`.
+        From `filenames.counted`.
     """
-    return filenames.passed_over(filenames.below(folder).files, images.READABLE)
+    return filenames.counted([x for x in filenames.below(folder).files if not _is_image(x)])
 
 
 def _find(folder):
     if not filenames.is_folder(folder):
         raise StoreError(f"{folder}: no such folder; name one that holds image files")
     found = filenames.below(folder)
-    files = sorted(path for path in found.files if path.suffix.lower() in images.READABLE)
+    files = sorted(filter(_is_image, found.files))
     if not files:
         why = found.problems[0][1] if found.problems else " ".join(images.READABLE)
         raise StoreError(f"{folder}: holds no image ({why})")
     return filenames.Found(files, found.problems)
+
+
+def _is_image(path):
+    return path.suffix.lower() in images.READABLE
 
 
 def _unseen(folder, place, why):

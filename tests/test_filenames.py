@@ -38,10 +38,9 @@ def test_hidden_files_and_folders_are_left_out(folder):
 
 
 def test_what_is_passed_over_is_counted(folder):
-    others = filenames.passed_over(filenames.below(folder).files, images.READABLE)
-    assert others == "2 files (1 without an ending, 1 .txt)"
-    assert filenames.passed_over([Path("a.jpg")], images.READABLE) == ""
-    many = filenames.passed_over([Path(f"a.{i}") for i in range(9)], ())
+    assert store.passed_over(folder) == "2 files (1 without an ending, 1 .txt)"
+    assert filenames.counted([]) == ""
+    many = filenames.counted([Path(f"a.{i}") for i in range(9)])
     assert many.startswith("9 files (1 .0, ") and many.endswith("...)")
 
 

@@ -197,7 +197,9 @@ def test_files_of_other_kinds_are_counted(album, tmp_path):
 
 @pytest.mark.parametrize("ending", [".vob", ".ts", ".3g2", ".dv", ".VOB"])
 def test_films_of_disks_and_cameras_are_films(tmp_path, ending):
-    (tmp_path / f"film{ending}").touch()
+    (tmp_path / f"film{ending}").write_bytes(b"G")
+    (tmp_path / "code.ts").write_text("export const x = 1;")
+    assert "1 .ts" in folders.passed_over([tmp_path], tmp_path / "out")
     (job,) = folders.plan([tmp_path], tmp_path / "out")
     assert folders.is_film(job.source) and job.target.name == f"film{ending}.mp4"
 
