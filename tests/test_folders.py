@@ -239,6 +239,7 @@ def test_loops_of_links_end(album, tmp_path):
     assert places(folders.plan([album], out, True), out) == ["x.png", "summer/x.png"]
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")  # the command ignores Pillow's warnings, too
 @pytest.mark.parametrize("name", odd_files.ODD)
 def test_odd_files_are_colored(tmp_path, colorizer, name):
     path = tmp_path / name
@@ -319,4 +320,5 @@ def test_a_locked_folder_is_reported(album, tmp_path):
 def test_gifs_and_deep_pixels_where_the_format_has_8_bits(tmp_path, colorizer):
     (tmp_path / "deep.png").write_bytes(odd_files.ODD["alpha16.png"])
     folders.color_file(colorizer, tmp_path / "deep.png", tmp_path / "deep.webp")
-    assert Image.open(tmp_path / "deep.webp").mode == "RGBA"
+    with Image.open(tmp_path / "deep.webp") as image:
+        assert image.mode == "RGBA"
