@@ -1,5 +1,7 @@
 """The command line, composed of the modules that hold its commands."""
 
+import sys
+
 import typer
 
 from colorlib import commands_color, commands_data, commands_export, commands_training
@@ -22,6 +24,8 @@ app.command()(commands_export.export)
 
 def main():
     """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # no file's name ends the work
     app()
 
 

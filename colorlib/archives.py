@@ -53,9 +53,9 @@ def unpack(source, folder, max_files=MAX_FILES, max_bytes=MAX_BYTES):
     total, made = 0, set()
     try:
         with tqdm(desc=f"unpacking {source.name}", unit=" files") as bar:
-            for name, size, opened in _members(source, bar):
+            for count, (name, size, opened) in enumerate(_members(source, bar), 1):
                 total += size
-                if total > max_bytes or bar.n >= max_files:
+                if total > max_bytes or count > max_files:
                     limit = f"{max_files} files or {max_bytes} bytes"
                     raise FetchError(f"{source}: unpacks to over {limit}; get the right archive")
                 target = folder / _safe_path(source, name)

@@ -27,7 +27,8 @@ Recursive = Annotated[
     bool, typer.Option("-r", "--recursive", help="Look into the subfolders of folders too.")
 ]
 Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Color again what is in the output already.")
+    bool,
+    typer.Option("--overwrite", help="Color again, and over whatever is in the output already."),
 ]
 SideBySide = Annotated[
     bool, typer.Option("--side-by-side", help="Grey at the left, colored at the right.")
@@ -77,6 +78,10 @@ def colorize(
     PNG, TIFF, WebP, BMP, AVIF and HEIC; a GIF becomes a PNG. Temperature, vividness and working
     size are the run's own if they are not given. Stop it with Ctrl-C: the same call goes on.
 
+    Kept is what was made from the same file with the same settings; with other settings it is made
+    anew. Files of one name from several folders get -2, -3, ... appended. A hidden .colorlib.jsonl
+    in the output says what was made from what; nothing else that is there is overwritten.
+
     Films (MP4, MOV, MKV, WebM; AVI and other ones become MP4) come after the photographs. They are
     colored frame by frame and keep their sound and the time of each frame; one that was stopped,
     even by a crash, goes on where it was.
@@ -91,7 +96,8 @@ def colorize(
 
     warnings.simplefilter("ignore")  # Pillow's, about odd tags
     with terminal.explained(images.ImageError, runs.RunError, ValueError):
-        jobs = folders.plan(paths, output, recursive)
+        jobs = folders.plan(paths, output, recursive, overwrite)
+        others = folders.passed_over(paths, output, recursive)
         colorizer = colorize.colorizer_for(
             run or config.DEFAULT_RUN,
             temperature=temperature,
@@ -113,7 +119,9 @@ def colorize(
     except KeyboardInterrupt:
         terminal.stop("stopped; what is colored stays, and the same call goes on with the rest")
     kept = " (--overwrite colors them again)" if fates[folders.KEPT] else ""
-    typer.echo(f"{fates['colored']} colored, {fates['kept']} kept{kept}, {fates['failed']} failed")
+    others = f"; passed over because of their names: {others}" if others else ""
+    done = f"{fates['colored']} colored, {fates['kept']} kept{kept}, {fates['failed']} failed"
+    typer.echo(f"{done}{others}")
     if fates[folders.FAILED]:
         raise typer.Exit(terminal.FAILED)
 
@@ -151,11 +159,15 @@ def _films(colorizer, jobs, overwrite, side_by_side, smoothing):
 
 def _say(outcome):
     if outcome.fate == "colored":
-        typer.echo(_printable(f"{outcome.job.source} -> {outcome.job.target}"))
+        anew = " (anew, with other settings)" if outcome.anew else ""
+        typer.echo(_printable(f"{outcome.job.source} -> {outcome.job.target}{anew}"))
     if outcome.why:
         typer.echo(_printable(f"colorlib: {outcome.why}"), err=True)
 
 
 # A file's name may hold line breaks and what would steer the terminal.
 def _printable(line):
+    from colorlib import filenames
+
+    line = filenames.escaped(line)
     return "".join(character if character.isprintable() else "?" for character in line)

@@ -4,6 +4,7 @@ Not here: what they call (`colorlib.download`, `colorlib.crawl`, `colorlib.store
 the commands so that ``colorlib --help`` answers at once.
 """
 
+import collections
 from pathlib import Path
 from typing import Annotated
 
@@ -84,7 +85,8 @@ def pack(
     """Pack image files into one HDF5 file of unprocessed 8-bit images.
 
     Grey and broken images are left out and listed, with the reason, in the file. With --val or
-    --test there is a file for each part, and no image in two of them.
+    --test there is a file for each part, and no image in two of them: of images whose stored
+    squares are equal one is taken.
 
     Example: colorlib pack photographs photos.h5 --size 256 --val 60 --test 60
     makes photos-train.h5, photos-val.h5 and photos-test.h5
@@ -100,12 +102,23 @@ def pack(
                 _show_packed(path, packed)
         else:
             _show_packed(output, store.pack(folder, output, size, limit))
+        if others := store.passed_over(folder):
+            typer.echo(f"passed over because of their names: {others}")
 
 
 def _show_packed(output, packed):
-    grey = sum(reason == "grey" for _, reason in packed.dropped)
-    broken = len(packed.dropped) - grey
-    typer.echo(f"{output}: {len(packed):,} images; left out: {grey:,} grey, {broken:,} broken")
+    from colorlib import filenames, splits
+
+    kinds = collections.Counter(grey=0, broken=0)
+    for _, reason in packed.dropped:
+        if reason.endswith(filenames.REMEDY):
+            typer.echo(f"colorlib: {reason}", err=True)
+        elif reason.startswith(splits.EQUAL):
+            kinds["equal to another one"] += 1
+        else:
+            kinds["grey" if reason == "grey" else "broken"] += 1
+    left_out = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
+    typer.echo(f"{output}: {len(packed):,} images; left out: {left_out}")
 
 
 def _show_fates(counts, destination):

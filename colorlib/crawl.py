@@ -11,6 +11,7 @@ here needs, among them pandas, PyArrow and Weights & Biases. `benchmarks/downloa
 """
 
 import asyncio
+import codecs
 import collections
 import hashlib
 import os
@@ -91,7 +92,9 @@ def read_list(path):
     ----------
     path : path-like
         A line per address, alone or after an id and a tab, as in ImageNet's lists of 2011.
-        UTF-8; lines that are not are Latin-1. Empty lines are left out.
+        UTF-8, or UTF-16 with its mark, as PowerShell writes it; lines that are neither are
+        Latin-1. Empty lines are left out, and what follows a ``#`` in an address, which no
+        server gets to see.
 
     Returns
     -------
@@ -103,11 +106,13 @@ def read_list(path):
         If there is no such file, or no address in it.
     """
     try:
-        lines = Path(path).read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+        text = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
     except OSError as error:
         reason = error.strerror
         raise FetchError(f"{path}: can't be read ({reason}); name a file of addresses") from None
-    numbered = enumerate(lines, 1)
+    if text.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        text = text.decode("utf-16", "replace").encode()
+    numbered = enumerate(text.split(b"\n"), 1)
     entries = [_entry(number, line) for number, line in numbered if line.strip()]
     if not entries:
         raise FetchError(f"{path}: holds no address; put one on each line")
@@ -117,7 +122,8 @@ def read_list(path):
 # Bytes are cut and stripped, not text: letters of Latin-1 count as space or line break in text.
 def _entry(number, line):
     name, tab, url = line.partition(b"\t")
-    return Entry(number, _decode(name) if tab else "", _decode(url if tab else name))
+    address, _, _ = (url if tab else name).partition(b"#")
+    return Entry(number, _decode(name) if tab else "", _decode(address))
 
 
 def _decode(raw):

@@ -4,8 +4,10 @@ Not here: lists of addresses (`colorlib.crawl`) and packing into one file (`colo
 Chapter 3 of the report: Tiny ImageNet is what its Model-64 was trained on.
 """
 
+import errno
 import os
 import shutil
+import stat
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,7 +16,7 @@ import httpx
 import pooch
 from tqdm.auto import tqdm
 
-from colorlib import archives, config, images
+from colorlib import archives, config, filenames, images
 from colorlib.ledger import Entry, Ledger
 from colorlib.verdict import PLACEHOLDERS, Fate, FetchError, Outcome, Verdict, judge
 
@@ -133,10 +135,11 @@ def fetch_folder(folder, destination, link=False, placeholders=PLACEHOLDERS):
     Parameters
     ----------
     folder : path-like
-        Searched through all levels; hidden files are left out.
+        Searched through all levels; hidden files and folders are left out.
     destination : path-like
         The same subfolders appear there, and ``report.csv`` with a row per file. Images that
-        an earlier call brought are not looked at again.
+        an earlier call brought are not looked at again. A file without the ending of its format
+        gets it; if another file has that name, a hash is put before the ending.
     link : bool
         Make hard links, which take no room, where the file system can.
     placeholders : collection of str
@@ -145,7 +148,7 @@ def fetch_folder(folder, destination, link=False, placeholders=PLACEHOLDERS):
     Returns
     -------
     collections.Counter
-        Number of files per `Fate`.
+        Number of files, and of subfolders that can't be looked into, per `Fate`.
 
     Raises
     ------
@@ -157,43 +160,53 @@ def fetch_folder(folder, destination, link=False, placeholders=PLACEHOLDERS):
         raise FetchError(f"{folder}: no such folder; name one that holds photographs")
     if destination.resolve().is_relative_to(folder.resolve()):
         raise FetchError(f"{destination}: lies in the folder to fetch from; choose another place")
-    names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*"))]
-    names = [name for name in names if _is_shown(name) and (folder / name).is_file()]
-    if not names:
+    found = filenames.below(folder)
+    names = [path.relative_to(folder).as_posix() for path in sorted(found.files)]
+    locked = {place.relative_to(folder).as_posix(): why for place, why in found.problems}
+    if not names and not locked:
         raise FetchError(f"{folder}: holds no files; name a folder of photographs")
-    entries = [Entry(line, "", name) for line, name in enumerate(names, 1)]
+    entries = [Entry(line, "", name) for line, name in enumerate([*names, *locked], 1)]
     with Ledger(destination) as ledger:
         try:
+            for name, why in locked.items():
+                ledger.record(name, Outcome(Fate.UNREADABLE, why))
             todo = [name for name in names if not _is_taken(ledger, folder / name, name)]
+            todo.sort(key=_has_ending, reverse=True)  # these keep their names
             _take(ledger, folder, todo, link, placeholders)
         finally:
             counts = ledger.write_report(entries)
     return counts
 
 
-def _is_shown(name):
-    return not any(part.startswith(".") for part in Path(name).parts)
+def _has_ending(name):
+    return Path(name).suffix.lower() in images.EXTENSIONS
 
 
 def _is_taken(ledger, path, name):
     old = ledger.outcomes.get(name)
-    return old is not None and old.fate is Fate.GOOD and old.bytes == path.stat().st_size
+    is_good = old is not None and old.fate is Fate.GOOD and path.is_file()
+    return is_good and old.bytes == path.stat().st_size
+
+
+def _bytes_of(path):
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "is a pipe or a device")
+    return path.read_bytes()
 
 
 def _take(ledger, folder, names, link, placeholders):
     def look(name):
         try:
-            return judge((folder / name).read_bytes(), placeholders)
+            return judge(_bytes_of(folder / name), placeholders)
         except OSError as error:
-            return Verdict(Outcome(Fate.NO_IMAGE, f"can't be read ({error.strerror})"))
+            return Verdict(Outcome(Fate.UNREADABLE, f"can't be read ({error.strerror})"))
 
     block = 2 * os.cpu_count()
     with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(names), unit=" files") as bar:
         for start in range(0, len(names), block):
             some = names[start : start + block]
             for name, verdict in zip(some, pool.map(look, some), strict=True):
-                known = Path(name).suffix.lower() in images.EXTENSIONS
-                file = name if known else f"{name}{verdict.suffix}"
+                file = name if _has_ending(name) else f"{name}{verdict.suffix}"
                 source = folder / name if link else None
                 ledger.admit(name, file, verdict, source, keep_first=True)
                 bar.update()

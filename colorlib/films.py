@@ -26,6 +26,7 @@ from colorlib import (
     folders,
     images,
     joining,
+    made,
     reels,
     steadying,
     unfinished,
@@ -86,11 +87,12 @@ def color_all(colorizer, jobs, overwrite=False, progress=None, **how):
     colorlib.folders.Outcome
         One for each job, in their order.
     """
+    settings = functools.cache(lambda: made.fingerprint(colorizer, **how))
     for job in jobs:
         color = functools.partial(
             color_film, colorizer, job.source, job.target, progress=progress, **how
         )
-        yield folders.attempt(job, overwrite, color)
+        yield folders.attempt(job, overwrite, color, settings)
 
 
 def color_film(

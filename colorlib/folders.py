@@ -6,17 +6,20 @@ Not here: what happens to one photograph (`colorlib.photographs`, `colorlib.colo
 
 import contextlib
 import dataclasses
+import functools
+import itertools
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from colorlib import colorize, images, photographs
+from colorlib import colorize, filenames, images, made, photographs
 
 FILMS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 """Endings of films that can be written."""
 
-READABLE_FILMS = (*FILMS, ".avi", ".mpg", ".mpeg", ".mts", ".m2ts", ".wmv", ".3gp", ".flv", ".ogv")
+READABLE_FILMS = (*FILMS, ".avi", ".mpg", ".mpeg", ".mpe", ".vob", ".ts", ".mts", ".m2ts", ".m2t")
+READABLE_FILMS += (".wmv", ".asf", ".3gp", ".3g2", ".flv", ".f4v", ".ogv", ".qt", ".dv")
 """Endings of the films that are taken from a folder."""
 
 AT_ONCE = min(4, os.cpu_count() or 1)
@@ -38,11 +41,14 @@ class Job:
         Read from and written to.
     problem : str
         Why it can't be done, with the remedy; empty if it can.
+    known : colorlib.made.Entry or None
+        What is known about a file that is there under the target's name.
     """
 
     source: Path
     target: Path
     problem: str = ""
+    known: made.Entry | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,17 +59,20 @@ class Outcome:
     ----------
     job : Job
     fate : {"colored", "kept", "failed"}
-        Kept is a target that was there before.
+        Kept is a target that was made before, from this source and with these settings.
     why : str
         A line that names the file: why it failed, or what of it could not be kept.
+    anew : bool
+        Whether it takes the place of one that was made from this source with other settings.
     """
 
     job: Job
     fate: str
     why: str = ""
+    anew: bool = False
 
 
-def plan(paths, output, recursive=False):
+def plan(paths, output, recursive=False, overwrite=False):
     """Decide where each colored photograph and film goes.
 
     Parameters
@@ -77,12 +86,16 @@ def plan(paths, output, recursive=False):
         Whether to look into the subfolders of folders too. Hidden files and folders, and `output`
         itself, are left out. A GIF, which can't be written, becomes ``NAME.gif.png``, an AVI
         ``NAME.avi.mp4``.
+    overwrite : bool
+        Whether a file that changed since it was colored takes its old colored file's place.
 
     Returns
     -------
     list of Job
         Each file once. Those that would get the same name, or names that differ only in
-        upper and lower case, get ``-2``, ``-3``, ... appended.
+        upper and lower case, get ``-2``, ``-3``, ... appended. That is so for what earlier calls
+        colored, too (`colorlib.made` knows it): another file of the same name gets a number, and
+        the same file gets the name it had.
 
     Raises
     ------
@@ -91,19 +104,39 @@ def plan(paths, output, recursive=False):
         the folder can't be made.
     """
     output, paths = Path(output), [Path(path) for path in paths]
-    if output.suffix.lower() in (*images.EXTENSIONS, *READABLE_FILMS) and not output.is_dir():
-        return _guarded([_single(paths, output)])
+    endings, lists = (*images.EXTENSIONS, *READABLE_FILMS), made.Lists()
+    if output.suffix.lower() in endings and not filenames.is_folder(output):
+        return _guarded([_single(paths, output)], lists)
     _make(output)
     jobs, seen, taken = [], set(), set()
     for path in paths:
-        found = _inside(path, output, recursive) if path.is_dir() else [Job(path, Path(path.name))]
+        found = _inside(path, output, recursive) if filenames.is_folder(path) else [_named(path)]
         for job in found:
-            if (real := job.source.resolve()) not in seen:
+            if (real := os.path.realpath(job.source)) not in seen:
                 seen.add(real)
-                target = _free_name(output / job.target, taken)
-                taken.add(str(target).casefold())
-                jobs.append(_placed(dataclasses.replace(job, target=target)))
-    return _guarded(jobs)
+                job = dataclasses.replace(job, target=output / job.target)
+                job = dataclasses.replace(job, target=_free_name(job, taken, lists, overwrite))
+                taken.add(str(job.target).casefold())
+                jobs.append(_placed(job))
+    return _guarded(jobs, lists)
+
+
+def passed_over(paths, output, recursive=False):
+    """Say which files in folders are not taken because of their names.
+
+    Parameters
+    ----------
+    paths, output, recursive
+        As for `plan`.
+
+    Returns
+    -------
+    str
+        From `filenames.counted`.
+    """
+    inside = [filenames.below(x, recursive, output) for x in paths if filenames.is_folder(x)]
+    files = {os.path.realpath(file): file for found in inside for file in found.files}
+    return filenames.counted([file for file in files.values() if not _is_taken(file)])
 
 
 def color_all(colorizer, jobs, overwrite=False, side_by_side=False, at_once=AT_ONCE):
@@ -114,7 +147,7 @@ def color_all(colorizer, jobs, overwrite=False, side_by_side=False, at_once=AT_O
     colorizer : colorlib.colorize.Colorizer
     jobs : sequence of Job
     overwrite : bool
-        Whether to color photographs whose targets are there already.
+        Whether to color photographs whose targets are there already, whatever they were made from.
     side_by_side : bool
         Put the grey photograph to the left of the colored one.
     at_once : int
@@ -128,9 +161,10 @@ def color_all(colorizer, jobs, overwrite=False, side_by_side=False, at_once=AT_O
     """
     alone = threading.Lock()
     pool = ThreadPoolExecutor(at_once)
+    settings = functools.cache(lambda: made.fingerprint(colorizer, side_by_side=side_by_side))
 
     def do(job):
-        return _do(job, colorizer, overwrite, side_by_side, alone)
+        return _do(job, colorizer, overwrite, side_by_side, alone, settings)
 
     try:
         yield from pool.map(do, jobs)
@@ -168,7 +202,7 @@ def color_file(colorizer, source, target, side_by_side=False):
     return photographs.write(target, pixels, profile, kept)
 
 
-def attempt(job, overwrite, color):
+def attempt(job, overwrite, color, settings):
     """Do a job, unless it is done or can't be; one odd file does not end the work on a folder.
 
     Parameters
@@ -178,6 +212,8 @@ def attempt(job, overwrite, color):
         Whether to do it if its target is there already.
     color : callable
         Does it, and returns a line about what could not be kept, or nothing.
+    settings : callable
+        Returns what `made.fingerprint` does.
 
     Returns
     -------
@@ -185,10 +221,12 @@ def attempt(job, overwrite, color):
     """
     if job.problem:
         return Outcome(job, FAILED, job.problem)
-    if job.target.exists() and not overwrite:
-        return Outcome(job, KEPT)
     try:
-        return Outcome(job, COLORED, color())
+        anew = job.target.exists() and not overwrite
+        if anew and _is_done(job, settings()):
+            return Outcome(job, KEPT)
+        lines = color(), _noted(job, settings())
+        return Outcome(job, COLORED, "; ".join(filter(None, lines)), anew)
     except images.ImageError as error:
         return Outcome(job, FAILED, str(error))
     except Exception as error:
@@ -212,29 +250,43 @@ def _single(paths, output):
     return Job(paths[0], output)
 
 
-def _do(job, colorizer, overwrite, side_by_side, alone):
+# What is neither done nor ours to replace is an error.
+def _is_done(job, settings):
+    remedy = "--overwrite replaces it, another output keeps both"
+    if job.known is None or not made.is_from(job.known, job.source):
+        why = f"is there, and not known to be made from {job.source}"
+        raise images.ImageError(f"{job.target}: {why}; {remedy}")
+    if job.known.settings == settings:
+        return True
+    if job.target.stat().st_size != job.known.size:
+        why = "was made with other settings and has been changed since"
+        raise images.ImageError(f"{job.target}: {why}; {remedy}")
+    return False
+
+
+def _noted(job, settings):
+    try:
+        made.note(job.target, job.source, settings)
+    except OSError as error:
+        why = f"is colored, but {made.LIST} beside it can't say from what ({error.strerror})"
+        return f"{job.target}: {why}; the next call will not know it"
+    return ""
+
+
+def _do(job, colorizer, overwrite, side_by_side, alone, settings):
     def color():
         large = photographs.count_pixels(job.source) >= LARGE
         with alone if large else contextlib.nullcontext():
             complete = color_file(colorizer, job.source, job.target, side_by_side)
         return "" if complete else f"{job.target}: without metadata, which are too long or damaged"
 
-    return attempt(job, overwrite, color)
+    return attempt(job, overwrite, color, settings)
 
 
 def _inside(folder, output, recursive):
-    errors, jobs = [], []
-    for place, folders, names in os.walk(folder, onerror=errors.append):
-        place = Path(place)
-        inner = [name for name in folders if recursive and not name.startswith(".")]
-        folders[:] = sorted(name for name in inner if not (place / name).samefile(output))
-        for name in sorted(names):
-            taken = is_film(name) or Path(name).suffix.lower() in images.READABLE
-            if taken and not name.startswith("."):
-                jobs.append(Job(place / name, (place / name).relative_to(folder)))
-    for error in errors:
-        why = f"{error.filename}: can't be looked into ({error.strerror}); check its permissions"
-        jobs.append(Job(Path(error.filename), Path("unreadable"), why))
+    found = filenames.below(folder, recursive, skip=output)
+    jobs = [Job(path, path.relative_to(folder)) for path in found.files if _is_taken(path)]
+    jobs += [Job(place, Path("unreadable"), why) for place, why in found.problems]
     if not jobs:
         remedy = "name a folder of image files" if recursive else "--recursive looks deeper"
         why = f"{folder}: has no photographs or films in it; {remedy}"
@@ -242,14 +294,34 @@ def _inside(folder, output, recursive):
     return jobs
 
 
-def _guarded(jobs):
-    sources = {job.source.resolve() for job in jobs}
-    return [_checked(job, sources) for job in jobs]
+def _is_taken(path):
+    film = is_film(path) and not (path.suffix.lower() == ".ts" and _is_text(path))
+    return film or path.suffix.lower() in images.READABLE
 
 
-def _checked(job, sources):
-    if job.problem or job.target.resolve() not in sources:
-        return job
+# TypeScript has the ending of MPEG's transport streams; these begin with its byte, which is 0x47.
+def _is_text(path):
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            return False
+        with path.open("rb") as file:
+            return file.read(1) != b"\x47"
+    except OSError:
+        return False
+
+
+def _named(path):
+    return Job(path, Path(path.name))
+
+
+def _guarded(jobs, lists):
+    sources = {os.path.realpath(job.source) for job in jobs}
+    return [_checked(job, sources, lists) for job in jobs]
+
+
+def _checked(job, sources, lists):
+    if job.problem or os.path.realpath(job.target) not in sources:
+        return dataclasses.replace(job, known=lists.entry(job.target))
     why = f"{job.target}: would overwrite what is to be colored; choose another output"
     return dataclasses.replace(job, problem=why)
 
@@ -262,14 +334,18 @@ def _placed(job):
     return job
 
 
-def _free_name(target, taken):
+def _free_name(job, taken, lists, overwrite):
+    source, target = job.source, job.target
     if target.suffix.lower() not in (*images.EXTENSIONS, *FILMS):
         target = target.with_name(f"{target.name}{'.mp4' if is_film(target) else '.png'}")
-    free, number = target, 1
-    while str(free).casefold() in taken:
-        number += 1
-        free = target.with_stem(f"{target.stem}-{number}")
-    return free
+    numbered = (target.with_stem(f"{target.stem}-{number}") for number in itertools.count(2))
+    own = [] if job.problem else lists.made_from(source, target)
+    for name in itertools.chain(own, [target], numbered):
+        entry = None if name in own else lists.entry(name)
+        again = overwrite and entry and entry.source == os.path.realpath(source)
+        others = entry and not again and name.exists()
+        if str(name).casefold() not in taken and not others:
+            return name
 
 
 def _make(folder):

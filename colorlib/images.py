@@ -17,7 +17,8 @@ import numpy as np
 import pillow_heif
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-EXTENSIONS = (".jpg", ".jpeg", ".png", ".webp", ".tif", ".tiff", ".bmp", ".avif", ".heic", ".heif")
+EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp")
+EXTENSIONS += (".avif", ".heic", ".heif", ".hif")
 """Of files that can be written; GIF can only be read."""
 
 READABLE = (*EXTENSIONS, ".gif")
@@ -103,6 +104,8 @@ def opened(path):
     except MemoryError:
         raise ImageError(f"{name}: takes more memory than there is; make it smaller") from None
     except Exception as error:  # Pillow raises nearly anything on damaged files
+        if getattr(error, "errno", None):
+            raise ImageError(f"{name}: can't be read ({error.strerror}); get it anew") from None
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ImageError(f"{name}: is damaged or cut off ({reason}); get it anew") from None
 

@@ -9,15 +9,19 @@ only one run at a time can hold.
 """
 
 import collections
+import contextlib
 import csv
 import dataclasses
+import errno
+import hashlib
 import json
+import os
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import filelock
 
-from colorlib import images
+from colorlib import filenames, images
 from colorlib.verdict import Fate, FetchError, Outcome
 
 JOURNAL, REPORT, LOCK = "journal.jsonl", "report.csv", ".lock"
@@ -48,8 +52,8 @@ class Ledger:
     Attributes
     ----------
     outcomes : dict of str to Outcome
-        By address, from this run and the earlier ones. A good one whose file is gone or of
-        another size is left out, so that it is fetched again.
+        By address, from this run and the earlier ones. A good one whose file is gone, of another
+        size or another one's by now is left out, so that it is fetched again.
 
     Raises
     ------
@@ -61,7 +65,7 @@ class Ledger:
         self.folder = Path(folder)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._journal = (self.folder / JOURNAL).open("a+", encoding="utf-8", buffering=1)
+            self._journal = (self.folder / JOURNAL).open("ab+", buffering=0)
             self._lock = filelock.FileLock(self.folder / LOCK)
             self._lock.acquire(timeout=0)
         except filelock.Timeout:
@@ -74,6 +78,7 @@ class Ledger:
         for leftover in self.folder.rglob(".*.partial"):
             leftover.unlink(missing_ok=True)
         self.outcomes = self._replay()
+        self._owner = _owners(self.outcomes)
         self._first = {}
         for url, outcome in self.outcomes.items():
             if outcome.sha256:
@@ -93,10 +98,17 @@ class Ledger:
         ----------
         url : str
         outcome : Outcome
+
+        Raises
+        ------
+        FetchError
+            If the journal can't be written.
         """
         self.outcomes[url] = outcome
-        row = {"url": url, **dataclasses.asdict(outcome)}
-        self._journal.write(json.dumps(row) + "\n")
+        line = json.dumps({"url": url, **dataclasses.asdict(outcome)}).encode() + b"\n"
+        with _explained(self.folder / JOURNAL):
+            if self._journal.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def admit(self, url, file, verdict, source=None, keep_first=False):
         """Take an image in, unless the same bytes came from another address before.
@@ -105,7 +117,8 @@ class Ledger:
         ----------
         url : str
         file : str
-            Where to keep it, relative to the destination.
+            Where to keep it, relative to the destination. If another image is there, a hash of
+            the address is appended to the name.
         verdict : colorlib.verdict.Verdict
             What `colorlib.verdict.judge` said.
         source : pathlib.Path, optional
@@ -153,9 +166,15 @@ class Ledger:
         -------
         collections.Counter
             Number of entries per `Fate`; the sum is the number of entries.
+
+        Raises
+        ------
+        FetchError
+            If the report can't be written.
         """
         counts, seen = collections.Counter(), {}
         with (
+            _explained(self.folder / REPORT),
             images.replacing(self.folder / REPORT) as temporary,
             temporary.open("w", encoding="utf-8", newline="") as file,
         ):
@@ -166,26 +185,34 @@ class Ledger:
                 first = seen.setdefault(entry.url, entry.line)
                 if first != entry.line:
                     outcome = Outcome(Fate.REPEATED, f"the same address as line {first}")
-                writer.writerow(dataclasses.asdict(entry) | dataclasses.asdict(outcome))
+                row = dataclasses.asdict(entry) | dataclasses.asdict(outcome)
+                writer.writerow({key: filenames.escaped(str(row[key])) for key in row})
                 counts[outcome.fate] += 1
         return counts
 
     # The row comes before the file: a row without its file is fetched again, a file without
     # its row would never be accounted for.
     def _keep(self, url, file, verdict, source):
+        file = self._free(url, file)
         path = self.folder / file
         self.record(url, dataclasses.replace(verdict.outcome, file=file))
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if not (source and _link(source, path, verdict.outcome.bytes)):
-                with images.replacing(path) as temporary:
-                    temporary.write_bytes(verdict.data)
-        except OSError as error:
+            with _explained(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if not (source and _link(source, path, verdict.outcome.bytes)):
+                    with images.replacing(path) as temporary:
+                        temporary.write_bytes(verdict.data)
+        except FetchError:
             del self.outcomes[url]
-            reason = error.strerror or error
-            raise FetchError(
-                f"{path}: can't be written ({reason}); make room, then call again: it goes on"
-            ) from None
+            raise
+        self._owner[file.casefold()] = url
+
+    def _free(self, url, file):
+        if self._owner.get(file.casefold(), url) == url and not (self.folder / file).is_dir():
+            return file
+        digest = hashlib.sha256(url.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        path = PurePosixPath(file)
+        return path.with_name(f"{path.stem}-{digest}{path.suffix}").as_posix()
 
     # The file goes before its row, for the same reason.
     def _drop(self, url, why):
@@ -200,28 +227,51 @@ class Ledger:
         if old is None or old.fate is not Fate.GOOD:
             return False
         (self.folder / old.file).unlink(missing_ok=True)
+        self._owner.pop(old.file.casefold(), None)
         return True
 
     def _replay(self):
         self._journal.seek(0)
-        outcomes, end = {}, "\n"
+        outcomes, end = {}, b"\n"
         for line in self._journal:
-            end = line[-1]
+            end = line[-1:]
             try:
                 row = json.loads(line)
                 url, fate = row.pop("url"), Fate(row.pop("fate"))
             except ValueError:
                 continue  # the line that a killed run was writing
+            outcomes.pop(url, None)  # the last one is to be behind the others
             outcomes[url] = Outcome(fate, **row)
-        if end != "\n":
-            self._journal.write("\n")
-        return {url: outcome for url, outcome in outcomes.items() if self._is_there(outcome)}
+        if end != b"\n":
+            self._journal.write(b"\n")
+        owner = _owners(outcomes)
+        return {
+            url: outcome
+            for url, outcome in outcomes.items()
+            if outcome.fate is not Fate.GOOD
+            or (owner[outcome.file.casefold()] == url and self._is_there(outcome))
+        }
 
     def _is_there(self, outcome):
         path = self.folder / outcome.file
-        return outcome.fate is not Fate.GOOD or (
-            path.is_file() and path.stat().st_size == outcome.bytes
-        )
+        return path.is_file() and path.stat().st_size == outcome.bytes
+
+
+def _owners(outcomes):
+    """Say whose each file is; names that differ only in upper and lower case are one."""
+    good = ((url, outcome) for url, outcome in outcomes.items() if outcome.fate is Fate.GOOD)
+    return {outcome.file.casefold(): url for url, outcome in good}
+
+
+@contextlib.contextmanager
+def _explained(path):
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise FetchError(
+            f"{path}: can't be written ({reason}); make room, then call again: it goes on"
+        ) from None
 
 
 def _link(source, path, size):

@@ -4,6 +4,8 @@ Not here: how a store is written (`colorlib.store`). The report's sets came divi
 photographs of ImageNet: 71 000 to train, 1 000 to validate and 1 000 to test (chapter 3).
 """
 
+import dataclasses
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,9 @@ import numpy as np
 from colorlib import store
 
 TRAIN = "train"
+
+EQUAL = "the same image as"
+"""How the reason begins for which a copy is left out."""
 
 
 def divide(items, held_out, seed=0):
@@ -82,20 +87,51 @@ def pack(folder, path, size, held_out, seed=0):
     Returns
     -------
     dict of pathlib.Path to Store
-        ``"train"`` first.
+        ``"train"`` first. Of equal images one is taken; the others are listed in the `dropped` of
+        its store. Equal are those whose stored squares are: what the network sees, whatever else
+        is in the files, their names and formats. The same photograph saved anew as a JPEG is
+        another image.
 
     Raises
     ------
     colorlib.store.StoreError
-        If the folder has not enough images, or a part has none that is usable.
+        If the folder has not enough images, a part has none that is usable, or a file can't be
+        written.
     """
-    files = store.find_images(folder)
+    _divide(folder, store.find_images(folder), held_out, seed)  # before the work
+    paths = {name: path_of(path, name) for name in (TRAIN, *held_out)}
+    with store.gathered(folder, list(paths.values()), size) as (pixels, records, unseen):
+        firsts = _firsts(pixels, records)
+        distinct = [i for i, first in enumerate(firsts) if i == first]
+        parts = _divide(folder, distinct, held_out, seed)
+        part_of = {i: name for name, part in parts.items() for i in part}
+        rows = np.cumsum([not record.reason for record in records]) - 1
+        records = [_explained(records, i, first) for i, first in enumerate(firsts)]
+        for name in parts:
+            mine = [i for i, first in enumerate(firsts) if part_of[first] == name]
+            chosen = rows[[i for i in mine if not records[i].reason]]
+            listed = [records[i] for i in mine] + (unseen if name == TRAIN else [])
+            store.write_records(paths[name], store.Rows(pixels, chosen), listed)
+    return {place: store.Store(place) for place in paths.values()}
+
+
+def _divide(folder, items, held_out, seed):
     try:
-        parts = divide(files, held_out, seed)
+        return divide(items, held_out, seed)
     except ValueError as error:
         raise store.StoreError(f"{folder}: {error}; hold fewer back") from None
-    paths = {name: path_of(path, name) for name in parts}
-    return {
-        paths[name]: store.pack(folder, paths[name], size, files=part)
-        for name, part in parts.items()
-    }
+
+
+def _firsts(pixels, records):
+    """Find for each record the first one with the same pixels: itself, if there is none before."""
+    seen, images = {}, iter(pixels)
+    return [
+        i if record.reason else seen.setdefault(hashlib.sha256(next(images)).digest(), i)
+        for i, record in enumerate(records)
+    ]
+
+
+def _explained(records, i, first):
+    if i == first:
+        return records[i]
+    return dataclasses.replace(records[i], reason=f"{EQUAL} {records[first].name}")

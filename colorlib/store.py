@@ -7,6 +7,7 @@ The images are stored contiguously and uncompressed, so that reading is a memory
 dataset's offset: no HDF5 call, no global lock, any number of threads.
 """
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from tqdm.auto import tqdm
 
-from colorlib import images
+from colorlib import filenames, images
 
 FORMAT = "colorlib-images"
 VERSION = 1
@@ -194,7 +195,7 @@ def write(path, pixels, names=None, class_names=None, dropped=()):
             target[start : start + BLOCK] = pixels[start : start + BLOCK]
 
 
-def pack(folder, path, size, limit=None, keep_grey=False, files=None):
+def pack(folder, path, size, limit=None, keep_grey=False):
     """Pack a folder of image files into a store, on all cores and in bounded memory.
 
     Parameters
@@ -210,38 +211,117 @@ def pack(folder, path, size, limit=None, keep_grey=False, files=None):
         Take only so many files, spread evenly over the sorted list.
     keep_grey : bool
         Whether to take grey images as well: to measure on all images, not to train.
-    files : sequence of pathlib.Path, optional
-        Which of the folder's files; all by default (`find_images`).
 
     Returns
     -------
     Store
-        The new file, opened. Its `dropped` lists the images left out: broken and grey ones.
+        The new file, opened. Its `dropped` lists what was left out: broken and grey images, and
+        subfolders that can't be looked into.
 
     Raises
     ------
     StoreError
-        If the folder is missing or holds no usable image.
+        If the folder is missing or holds no usable image, or the file can't be written.
     """
-    folder, path = Path(folder), Path(path)
-    files = find_images(folder) if files is None else files
+    path = Path(path)
+    with gathered(folder, [path], size, limit, keep_grey) as (pixels, records, unseen):
+        write_records(path, pixels, records + unseen)
+    return Store(path)
+
+
+@contextlib.contextmanager
+def gathered(folder, targets, size, limit=None, keep_grey=False):
+    """Decode a folder's images into a temporary file, which is gone when the block ends.
+
+    Parameters
+    ----------
+    folder, size, limit, keep_grey
+        As for `pack`.
+    targets : sequence of pathlib.Path
+        The files to write; the temporary file is made beside the first one.
+
+    Yields
+    ------
+    pixels : ndarray of uint8, shape (n, size, size, 3)
+        A memory map.
+    records : list of Record
+        One for each file, without its pixels; the n of them without a reason are in `pixels`.
+    unseen : list of Record
+        Subfolders that can't be looked into, and why.
+
+    Raises
+    ------
+    StoreError
+        If the folder is missing or holds no usable image, or a target can't be written, now or in
+        the block.
+    """
+    for target in targets:
+        if target.is_dir():
+            raise StoreError(f"{target}: is a folder; name a file, such as {target / 'images.h5'}")
+    found = _find(folder)
+    files, records = found.files, []
     if limit is not None and limit < len(files):
         files = [files[i] for i in np.linspace(0, len(files) - 1, limit).astype(int)]
-    class_of = _class_names(folder)
-    kept, dropped = [], []
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".partial") as raw:
-        for record in _records(files, folder, class_of, size, keep_grey):
-            if record.rgb is None:
-                dropped.append((record.name, record.reason))
-            else:
-                raw.write(record.rgb.tobytes())
-                kept.append((record.name, record.class_name))
-        raw.flush()
-        if not kept:
-            raise StoreError(f"{folder}: no usable image; the first was dropped: {dropped[0]}")
-        pixels = np.memmap(raw.name, np.uint8, "r", shape=(len(kept), size, size, 3))
-        write(path, pixels, *map(list, zip(*kept, strict=True)), dropped)
-    return Store(path)
+    target = targets[0]
+    hidden = f".{target.name}."
+    try:
+        with tempfile.NamedTemporaryFile(
+            dir=target.parent, prefix=hidden, suffix=".partial"
+        ) as raw:
+            for record in _records(files, Path(folder), size, keep_grey):
+                if record.rgb is not None:
+                    raw.write(record.rgb.tobytes())
+                records.append(dataclasses.replace(record, rgb=None))
+            raw.flush()
+            count = sum(not record.reason for record in records)
+            if not count:
+                first = records[0].name, records[0].reason
+                raise StoreError(f"{folder}: no usable image; the first was dropped: {first}")
+            pixels = np.memmap(raw.name, np.uint8, "r", shape=(count, size, size, 3))
+            yield pixels, records, [_unseen(folder, *problem) for problem in found.problems]
+    except OSError as error:
+        reason = error.strerror or error
+        raise StoreError(
+            f"{target}: can't be written ({reason}); make room there, or choose another place"
+        ) from None
+
+
+def write_records(path, pixels, records):
+    """Write gathered images to a store.
+
+    Parameters
+    ----------
+    path : path-like
+    pixels : ndarray of uint8, or Rows, shape (n, size, size, 3)
+    records : sequence of Record
+        Of these n images, in their order, and of any that are left out.
+    """
+    kept = [record for record in records if not record.reason]
+    dropped = [(record.name, record.reason) for record in records if record.reason]
+    names, classes = [record.name for record in kept], [record.class_name for record in kept]
+    write(path, pixels, names, classes, dropped)
+
+
+class Rows:
+    """Some images of an array, read when a slice of them is asked for.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8, shape (n, size, size, 3)
+    chosen : sequence of int
+        Which of them.
+    """
+
+    def __init__(self, pixels, chosen):
+        self.pixels, self.chosen = pixels, np.asarray(chosen, np.int64)
+        self.dtype, self.ndim = pixels.dtype, pixels.ndim
+        self.shape = (len(self.chosen), *pixels.shape[1:])
+
+    def __len__(self):
+        return len(self.chosen)
+
+    def __getitem__(self, rows):
+        return self.pixels[self.chosen[rows]]
 
 
 def find_images(folder):
@@ -261,17 +341,41 @@ def find_images(folder):
     StoreError
         If the folder does not exist or holds no image.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
+    return _find(folder).files
+
+
+def passed_over(folder):
+    """Say which files of a folder are not taken because of their names.
+
+    Parameters
+    ----------
+    folder : path-like
+
+    Returns
+    -------
+    str
+        From `filenames.counted`.
+    """
+    return filenames.counted([x for x in filenames.below(folder).files if not _is_image(x)])
+
+
+def _find(folder):
+    if not filenames.is_folder(folder):
         raise StoreError(f"{folder}: no such folder; name one that holds image files")
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in images.EXTENSIONS and not path.name.startswith(".")
-    )
+    found = filenames.below(folder)
+    files = sorted(filter(_is_image, found.files))
     if not files:
-        raise StoreError(f"{folder}: holds no image ({' '.join(images.EXTENSIONS)})")
-    return files
+        why = found.problems[0][1] if found.problems else " ".join(images.READABLE)
+        raise StoreError(f"{folder}: holds no image ({why})")
+    return filenames.Found(files, found.problems)
+
+
+def _is_image(path):
+    return path.suffix.lower() in images.READABLE
+
+
+def _unseen(folder, place, why):
+    return Record(filenames.escaped(place.relative_to(folder)), "", None, filenames.escaped(why))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -326,9 +430,12 @@ def _class_names(folder):
     return lambda path: path.relative_to(folder).parts[0] if path.parent != folder else ""
 
 
-def _records(files, folder, class_of, size, keep_grey):
+def _records(files, folder, size, keep_grey):
+    class_of = _class_names(folder)
+
     def load(file):
-        return _load(file, str(file.relative_to(folder)), class_of(file), size, keep_grey)
+        name, class_name = file.relative_to(folder), class_of(file)
+        return _load(file, *map(filenames.escaped, (name, class_name)), size, keep_grey)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(files), unit=" images") as bar:
         for start in range(0, len(files), BLOCK):
@@ -341,7 +448,7 @@ def _load(file, name, class_name, size, keep_grey):
     try:
         rgb = images.square(images.read(file), size)
     except images.ImageError as error:
-        return Record(name, class_name, None, str(error))
+        return Record(name, class_name, None, filenames.escaped(str(error)))
     if not keep_grey and images.is_grey(rgb):
         return Record(name, class_name, None, "grey")
     return Record(name, class_name, rgb)

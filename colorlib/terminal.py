@@ -32,7 +32,9 @@ def explained(*errors):
 
 def stop(error):
     """Say one line on stderr and end the command with the exit code `FAILED`."""
-    typer.echo(f"colorlib: {error}", err=True)
+    from colorlib import filenames
+
+    typer.echo(f"colorlib: {filenames.escaped(str(error))}", err=True)
     raise typer.Exit(FAILED)
 
 

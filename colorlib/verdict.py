@@ -28,12 +28,11 @@ SUFFIXES = {
     "WEBP": ".webp",
     "TIFF": ".tif",
     "BMP": ".bmp",
+    "AVIF": ".avif",
+    "HEIF": ".heic",
     "GIF": None,
 }
-"""Formats that are decoded at all, and the ending each is kept under; None: kept as PNG."""
-
-FORMATS = [name for name in SUFFIXES if name != "MPO"]
-"""What Pillow may try; it knows an MPO when it opens a JPEG."""
+"""What `images` decodes, and the ending each format is kept under; None: kept as PNG."""
 
 
 class FetchError(ValueError):
@@ -52,6 +51,7 @@ class Fate(enum.StrEnum):
     TOO_LARGE = "too large"
     BAD_ADDRESS = "bad address"
     BAD_REDIRECT = "bad redirect"
+    UNREADABLE = "unreadable"
     NO_IMAGE = "no image"
     TOO_SMALL = "too small"
     GREY = "grey"
@@ -115,28 +115,17 @@ def judge(data, placeholders=PLACEHOLDERS):
     return Verdict(outcome, data, suffix or ".png")
 
 
-# Only these formats: Pillow would hand others, such as EPS, to programs of the system.
 def _kind(data):
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            if image.width * image.height > Image.MAX_IMAGE_PIXELS:
-                raise Image.DecompressionBombError
-            animated = getattr(image, "is_animated", False) and image.format != "MPO"
-            return SUFFIXES[image.format], animated
-    except Image.UnidentifiedImageError:
-        raise images.ImageError(_what_else(data)) from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        limit = Image.MAX_IMAGE_PIXELS // 10**6
-        raise images.ImageError(f"has over {limit} megapixels") from None
-
-
-def _what_else(data):
     if not data:
-        return "is empty"
-    start = bytes(data[:512]).lstrip().lower()
-    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "is a web page"
-    return "is not a JPEG, PNG, WebP, TIFF, BMP or GIF"
+        raise images.ImageError("is empty")
+    if bytes(data[:512]).lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise images.ImageError("is a web page")
+    with images.opened(io.BytesIO(data)) as image:
+        if image.width * image.height > Image.MAX_IMAGE_PIXELS:
+            limit = Image.MAX_IMAGE_PIXELS // 10**6
+            raise images.ImageError(f"has over {limit} megapixels")
+        animated = getattr(image, "is_animated", False) and image.format != "MPO"
+        return SUFFIXES[image.format], animated
 
 
 def _fate(rgb, animated):

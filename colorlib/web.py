@@ -9,6 +9,7 @@ import collections
 import contextlib
 import dataclasses
 import http.cookiejar
+import zlib
 
 import httpx
 
@@ -17,6 +18,9 @@ from colorlib.verdict import Fate, FetchError
 USER_AGENT = "colorlib (a course on image colorization)"
 
 MAX_REDIRECTS = 5
+
+COMPRESSED = ("gzip", "x-gzip", "deflate")
+"""Encodings of an answer that are undone."""
 
 RETRIED = {Fate.SERVER_ERROR, Fate.TIMED_OUT}
 
@@ -167,7 +171,7 @@ class Web:
                 async for chunk in response.aiter_raw():
                     body += chunk
                     self._check_size(len(body))
-                return bytes(body)
+                return self._decoded(bytes(body), response.headers.get("Content-Encoding", ""))
         except WebError:
             raise
         except Exception as error:  # whatever comes up costs one address, not the crawl
@@ -182,6 +186,20 @@ class Web:
     def _check_size(self, size):
         if size > self.manners.max_bytes:
             raise WebError(Fate.TOO_LARGE, f"more than {self.manners.max_bytes} bytes")
+
+    # Asked for nothing of the kind, some servers compress all the same.
+    def _decoded(self, body, encoding):
+        if encoding.strip().lower() not in COMPRESSED:
+            return body
+        unpacker = zlib.decompressobj(zlib.MAX_WBITS + 32)  # 32: gzip's header or zlib's
+        try:
+            data = unpacker.decompress(body, self.manners.max_bytes + 1)
+        except zlib.error:
+            return body  # it is not what they say
+        self._check_size(len(data))
+        if not unpacker.eof:
+            raise WebError(Fate.CUT_OFF, f"after {len(body)} bytes ({encoding})")
+        return data
 
     def _explain(self, error, received):
         manners = self.manners

@@ -7,6 +7,7 @@ of ImageNet's addresses.
 import collections
 import contextlib
 import functools
+import gzip
 import http.server
 import io
 import itertools
@@ -19,7 +20,10 @@ import zlib
 
 import cv2
 import numpy as np
+import pillow_heif
 from PIL import Image
+
+pillow_heif.register_heif_opener()
 
 PIECE = b"x" * 65536
 
@@ -40,16 +44,18 @@ class Server(http.server.ThreadingHTTPServer):
         middle, and so does ``/no-ranges/NAME``, which knows no ranges either.
     pause : float
         Seconds before every answer.
+    together : int
+        So many requests have to be there before any of them gets an answer.
     """
 
     daemon_threads = True
     request_queue_size = 512
 
-    def __init__(self, pause=0.0):
+    def __init__(self, pause=0.0, together=1):
         super().__init__(("127.0.0.1", 0), Handler)
         self.files, self.ranges, self.pause = {}, [], pause
         self.hits, self.most_at_once = collections.Counter(), collections.Counter()
-        self.over = threading.Event()
+        self.over, self.meeting = threading.Event(), threading.Barrier(together)
         self._now, self._lock = collections.Counter(), threading.Lock()
 
     def __enter__(self):
@@ -92,6 +98,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         host = self.headers["Host"].partition(":")[0]
         with self.server.count(path, host):
             self.server.over.wait(self.server.pause)
+            self.server.meeting.wait(timeout=20)
             kind, _, rest = path.lstrip("/").partition("/")
             getattr(self, f"get_{kind.partition('.')[0].replace('-', '_')}")(rest)
 
@@ -106,6 +113,23 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def get_good(self, rest):
         self.answer(photograph(int(re.sub(r"\D", "", rest))))
+
+    def get_gzip(self, rest):
+        body = gzip.compress(photograph(110))
+        cut = len(body) // 2 if rest == "cut" else None
+        self.answer(body[:cut], Content_Encoding="gzip")
+
+    def get_gzip_bomb(self, _):
+        self.answer(gzip.compress(bytes(10**7)), Content_Encoding="gzip")
+
+    def get_gzip_said_only(self, _):
+        self.answer(photograph(112), Content_Encoding="gzip")
+
+    def get_heic(self, _):
+        self.answer(encode(Image.fromarray(pixels(113)), "HEIF"), content_type="image/heic")
+
+    def get_avif(self, _):
+        self.answer(encode(Image.fromarray(pixels(114)), "AVIF"), content_type="image/avif")
 
     def get_same(self, _):
         self.answer(photograph(7777))

@@ -77,7 +77,8 @@ def test_presets_are_listed():
 def test_good_files_are_done_among_bad_ones(bad_call):
     folder, result = bad_call
     assert result.returncode == 2
-    assert sorted(path.name for path in (folder / "out").iterdir()) == ["also_good.png", "good.jpg"]
+    names = sorted(path.name for path in (folder / "out").glob("[!.]*"))
+    assert names == ["also_good.png", "good.jpg"]
     assert images.read(folder / "out" / "good.jpg").shape == (120, 120, 3)
     assert images.read(folder / "out" / "also_good.png").shape == (30, 20, 3)
     assert result.stdout.splitlines()[-1] == "2 colored, 0 kept, 5 failed"
@@ -96,13 +97,17 @@ def test_a_folder_a_second_time(tmp_path):
     (tmp_path / "in" / "deeper").mkdir(parents=True)
     images.write(tmp_path / "in" / "x.png", samples.square("coffee", 32))
     images.write(tmp_path / "in" / "deeper" / "x.webp", samples.square("coffee", 32))
+    (tmp_path / "in" / "notes.txt").touch()
     call = ["colorize", tmp_path / "in", "--recursive", "-o", tmp_path / "out"]
-    assert "2 colored" in colorlib(*call, "--side-by-side").stdout
+    first = colorlib(*call, "--side-by-side").stdout
+    assert "2 colored" in first and "passed over because of their names: 1 file (1 .txt)" in first
     assert images.read(tmp_path / "out" / "deeper" / "x.webp").shape == (32, 64, 3)
     before = (tmp_path / "out" / "x.png").read_bytes()
-    again = colorlib(*call)
+    again = colorlib(*call, "--side-by-side")
     assert again.returncode == 0 and "0 colored, 2 kept" in again.stdout
     assert (tmp_path / "out" / "x.png").read_bytes() == before
+    assert colorlib(*call).stdout.count("(anew, with other settings)") == 2
+    assert images.read(tmp_path / "out" / "x.png").shape == (32, 32, 3)
     assert "2 colored" in colorlib(*call, "--overwrite", "--saturation", "0").stdout
     assert np.ptp(images.read(tmp_path / "out" / "x.png"), axis=-1).max() <= 1
 
@@ -118,7 +123,7 @@ def test_ctrl_c_leaves_what_is_done_and_says_how_to_go_on(tmp_path):
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
-    written = list((tmp_path / "out").iterdir())
+    written = list((tmp_path / "out").glob("[!.]*"))
     assert process.returncode == 2 and len(stderr.splitlines()) == 1
     assert "the same call goes on" in stderr
     assert 0 < len(written) < 400

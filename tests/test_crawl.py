@@ -72,6 +72,12 @@ FAULTS = {
     "/non-ascii/caf\xe9 \u96ea.jpg": (Fate.GOOD, ""),
     "/cookie/1": (Fate.GOOD, ""),
     "/cookie/2": (Fate.GOOD, ""),
+    "/heic": (Fate.GOOD, ""),
+    "/avif": (Fate.GOOD, ""),
+    "/gzip/whole": (Fate.GOOD, ""),
+    "/gzip/cut": (Fate.CUT_OFF, "gzip"),
+    "/gzip-bomb": (Fate.TOO_LARGE, "more than 1000000 bytes"),
+    "/gzip-said-only": (Fate.GOOD, ""),
 }
 
 MALFORMED = [
@@ -201,6 +207,34 @@ def test_a_list_in_latin_1(server, tmp_path):
     assert counts == {Fate.GOOD: 1, Fate.BAD_ADDRESS: 1}
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be", "utf-8-sig"])
+def test_a_list_as_windows_writes_it(tmp_path, encoding):
+    text = "n01_1\thttp://a.test/caf\xe9.jpg\r\nhttp://a.test/b.jpg\r\n"
+    mark = "\ufeff" if encoding.endswith("be") else ""
+    (tmp_path / "list.txt").write_bytes((mark + text).encode(encoding))
+    assert crawl.read_list(tmp_path / "list.txt") == [
+        ledger.Entry(1, "n01_1", "http://a.test/caf\xe9.jpg"),
+        ledger.Entry(2, "", "http://a.test/b.jpg"),
+    ]
+
+
+def test_a_fragment_makes_no_other_address(server, tmp_path):
+    address = server.url("/good/1")
+    listed = write_list(tmp_path, [address, f"{address}#top", f"n1_1\t{address}#a#b"])
+    counts = crawl.fetch_urls(listed, tmp_path / "out", manners=EASY)
+    assert counts == {Fate.GOOD: 1, Fate.REPEATED: 2}
+    assert server.hits["/good/1"] == 1
+
+
+def test_an_id_that_another_list_has_used_gets_another_name(server, tmp_path):
+    for i in (1, 2, 1):
+        listed = write_list(tmp_path, [f"n01_1\t{server.url(f'/good/{i}')}"])
+        assert crawl.fetch_urls(listed, tmp_path / "out", manners=EASY) == {Fate.GOOD: 1}
+    first, second = ((tmp_path / "out" / name).read_bytes() for name in kept(tmp_path / "out"))
+    assert {first, second} == {photograph(1), photograph(2)}
+    assert server.hits == {"/good/1": 1, "/good/2": 1}
+
+
 def test_ids_stay_in_the_destination(server, tmp_path):
     ids = ["../../evil_1", "/etc/evil", ".hidden", "n_1", "N_1", "a/b", "a_b", "x" * 300, "..", "_"]
     lines = [f"{name}\t{server.url(f'/good/{i}')}" for i, name in enumerate(ids)]
@@ -293,10 +327,8 @@ def test_a_limit_alone_takes_from_many_classes(server, tmp_path):
 
 def test_a_limit_that_is_reached_does_not_wait_for_the_slow(server, tmp_path):
     listed = write_list(tmp_path, map(server.url, ["/hang", "/good/1", "/good/2"]))
-    start = time.perf_counter()
     counts = crawl.fetch_urls(listed, tmp_path / "out", limit=2, manners=Manners())
-    assert counts == {Fate.GOOD: 2, Fate.NOT_NEEDED: 1}
-    assert time.perf_counter() - start < 5
+    assert counts == {Fate.GOOD: 2, Fate.NOT_NEEDED: 1}  # if it waited, one would be timed out
 
 
 def test_a_double_does_not_count_for_the_limit(server, tmp_path):
@@ -328,12 +360,10 @@ def test_the_limit_per_host(tmp_path):
 
 
 def test_many_at_a_time(tmp_path):
-    with Server(pause=0.1) as server:
+    with Server(together=32) as server:
         listed = write_list(tmp_path, [server.url(f"/good/{i}") for i in range(32)])
-        start = time.perf_counter()
         manners = dataclasses.replace(EASY, per_host=32)
         assert crawl.fetch_urls(listed, tmp_path / "out", manners=manners) == {Fate.GOOD: 32}
-        assert time.perf_counter() - start < 32 * 0.1 / 2
 
 
 CHILD = """

@@ -1,12 +1,17 @@
 """Tiny ImageNet from a server or an archive, unsafe archives, and anyone's folder."""
 
 import contextlib
+import functools
 import hashlib
 import io
+import json
 import os
 import stat
+import subprocess
+import sys
 import tarfile
 import zipfile
+from pathlib import Path
 
 import misbehaving_server
 import pytest
@@ -222,8 +227,11 @@ UNSAFE = {
 }
 
 
+@pytest.mark.parametrize("shown", [True, False])
 @pytest.mark.parametrize("name", UNSAFE)
-def test_unsafe_archives_are_refused(tmp_path, name):
+def test_unsafe_archives_are_refused(tmp_path, name, shown, monkeypatch):
+    # as TQDM_DISABLE=1 does
+    monkeypatch.setattr(archives, "tqdm", functools.partial(archives.tqdm, disable=not shown))
     data, message = UNSAFE[name]
     target = tmp_path / "in" / "target"
     target.mkdir(parents=True)
@@ -350,7 +358,7 @@ def test_a_folder_of_photographs(photographs, tmp_path, link):
         "empty.jpg": "no image",
         "fake.eps": "no image",
     }
-    assert rows["fake.eps"]["why"].startswith("is not a JPEG")
+    assert rows["fake.eps"]["why"].startswith("is not an image")
     assert all(row["why"] for row in rows.values() if row["fate"] != "good")
     assert (photographs / "a.jpg").samefile(out / "a.jpg") == link
     assert (out / "a.jpg").read_bytes() == photograph(1)
@@ -391,6 +399,97 @@ def test_ctrl_c_in_a_folder_leaves_a_report_that_adds_up(photographs, tmp_path, 
     fates = [row["fate"] for row in report(tmp_path / "out")]
     assert len(fates) == 12
     assert Fate.NOT_TRIED in fates
+
+
+def test_names_that_fall_together(tmp_path):
+    files = {
+        "photo": photograph(1),
+        "photo.jpg": photograph(2),
+        "K.jpg": photograph(3),
+        "k.jpg": photograph(6),
+        "a": photograph(4),
+        "a.jpg/b.jpg": photograph(5),
+        "c.gif": encode(Image.fromarray(pixels(4)), "GIF"),
+        "c.gif.png": encode(Image.fromarray(pixels(5)), "PNG"),
+    }
+    folder, out = folder_of(tmp_path, files), tmp_path / "out"
+    before = None
+    for _ in range(3):
+        assert download.fetch_folder(folder, out) == {Fate.GOOD: len(files)}
+        rows = {row["url"]: row["file"] for row in report(out)}
+        assert sorted(rows.values()) == kept(out) and len(kept(out)) == len(files)
+        assert rows["photo.jpg"] == "photo.jpg" and rows["c.gif.png"] == "c.gif.png"
+        assert (out / rows["photo"]).read_bytes() == photograph(1)
+        assert before in (None, rows)
+        before = rows
+
+
+def test_two_rows_of_an_older_journal_for_one_file(tmp_path):
+    folder = folder_of(tmp_path, {"photo": photograph(1), "photo.jpg": photograph(2)})
+    out = tmp_path / "out"
+    download.fetch_folder(folder, out)
+    journal = out / "journal.jsonl"
+    lines = [json.loads(line) for line in journal.read_text().splitlines()]
+    (out / lines[1]["file"]).unlink()
+    journal.write_text("".join(json.dumps(x | {"file": "photo.jpg"}) + "\n" for x in lines))
+    assert download.fetch_folder(folder, out) == {Fate.GOOD: 2}
+    found = {(out / name).read_bytes() for name in kept(out)}
+    assert found == {photograph(1), photograph(2)}
+
+
+@pytest.mark.parametrize("image_format", ["HEIF", "AVIF"])
+def test_formats_of_telephones(tmp_path, image_format):
+    data = encode(Image.fromarray(pixels(1)), image_format)
+    folder = folder_of(tmp_path, {"one": data})
+    assert download.fetch_folder(folder, tmp_path / "out") == {Fate.GOOD: 1}
+    (name,) = kept(tmp_path / "out")
+    assert Path(name).suffix in images.EXTENSIONS
+    assert images.read(tmp_path / "out" / name).shape == (80, 100, 3)
+
+
+def test_links_in_circles_pipes_and_locked_folders_have_their_rows(
+    photographs, tmp_path, monkeypatch
+):
+    (photographs / "self.jpg").symlink_to("self.jpg")
+    (photographs / "one.jpg").symlink_to("two.jpg")
+    (photographs / "two.jpg").symlink_to("one.jpg")
+    os.mkfifo(photographs / "pipe.jpg")
+    access = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: "summer" not in path and access(path, mode)
+    )
+    counts = download.fetch_folder(photographs, tmp_path / "out")
+    rows = {row["url"]: row for row in report(tmp_path / "out")}
+    assert counts[Fate.UNREADABLE] == 5 and "pipe" in rows["pipe.jpg"]["why"]
+    assert "can't be looked into" in rows["summer"]["why"]
+    assert counts[Fate.GOOD] == 3
+
+
+def test_names_that_are_not_utf_8(tmp_path):
+    name = os.fsdecode(b"caf\xe9.jpg")
+    try:
+        folder = folder_of(tmp_path, {name: photograph(1)})
+    except OSError:
+        pytest.skip("this file system takes UTF-8 alone")
+    for _ in range(2):
+        assert download.fetch_folder(folder, tmp_path / "out") == {Fate.GOOD: 1}
+    assert (tmp_path / "out" / name).read_bytes() == photograph(1)
+    assert report(tmp_path / "out")[0]["file"] == r"caf\xe9.jpg"
+
+
+@pytest.mark.parametrize("room", [0, 1, 2, 5])
+def test_a_full_disk_stops_a_folder_with_a_line(tmp_path, room):
+    folder = folder_of(tmp_path, {f"{i}.jpg": photograph(i) + bytes(3000) for i in range(40)})
+    code = (
+        "import resource, sys; from colorlib.__main__ import main;"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({room * 1024}, -1));"
+        "main()"
+    )
+    words = ["fetch", "folder", str(folder), str(tmp_path / "out")]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
+    assert "make room" in done.stderr.splitlines()[-1]
+    assert download.fetch_folder(folder, tmp_path / "out") == {Fate.GOOD: 40}
 
 
 def test_folders_that_are_no_use(photographs, tmp_path):

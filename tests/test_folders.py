@@ -1,5 +1,6 @@
 """Many photographs, odd and hostile ones among them."""
 
+import dataclasses
 import os
 import threading
 import time
@@ -9,7 +10,7 @@ import odd_files
 import pytest
 from PIL import Image
 
-from colorlib import colorize, folders, images, photographs, samples
+from colorlib import colorize, folders, images, made, photographs, samples
 
 
 @pytest.fixture
@@ -21,6 +22,18 @@ def album(tmp_path):
         images.write(folder / place / "x.png", samples.square("coffee", 16))
     (folder / "notes.txt").write_text("not an image")
     return folder
+
+
+def shown(folder):
+    return sorted(path.name for path in folder.glob("[!.]*"))
+
+
+def color(colorizer, *call, **how):
+    """Color photographs; return each one's fate and the target's name."""
+    overwrite = how.get("overwrite", False)
+    jobs = folders.plan(*call, overwrite=overwrite)
+    outcomes = list(folders.color_all(colorizer, jobs, **how))
+    return [(outcome.fate, outcome.job.target.name) for outcome in outcomes], outcomes
 
 
 def places(jobs, output):
@@ -53,6 +66,142 @@ def test_what_was_colored_is_not_colored_again(album, colorizer):
     assert (out / "x.png").read_bytes() == b"mine"
     list(folders.color_all(colorizer, folders.plan([album], out, True), overwrite=True))
     assert images.read(out / "x.png").shape == (16, 16, 3)
+
+
+@pytest.fixture
+def twins(tmp_path):
+    """Two photographs of one name."""
+    for place, pixels in (("a", "coffee"), ("b", "chelsea")):
+        (tmp_path / place).mkdir()
+        images.write(tmp_path / place / "x.png", samples.square(pixels, 16))
+    return [tmp_path / place / "x.png" for place in "ab"]
+
+
+def test_another_photograph_of_the_same_name_is_colored(twins, tmp_path, colorizer):
+    first, second = twins
+    out = tmp_path / "out"
+    assert color(colorizer, [first], out)[0] == [("colored", "x.png")]
+    assert color(colorizer, [second], out)[0] == [("colored", "x-2.png")]
+    kept = [("kept", "x-2.png"), ("kept", "x.png")]
+    assert color(colorizer, [second, first], out)[0] == kept
+    assert color(colorizer, [second.parent], out)[0] == kept[:1]
+    assert shown(out) == ["x-2.png", "x.png"]
+    assert np.any(images.read(out / "x.png") != images.read(out / "x-2.png"))
+    again = color(colorizer, [second, first], out, overwrite=True)[0]
+    assert again == [("colored", "x-2.png"), ("colored", "x.png")]
+
+
+def test_a_moved_album_is_kept_and_a_changed_photograph_is_not(twins, tmp_path, colorizer):
+    first, second = twins
+    out = tmp_path / "out"
+    color(colorizer, [first], out)
+    before = (out / "x.png").read_bytes()
+    moved = first.parent.rename(tmp_path / "moved") / "x.png"
+    os.utime(moved)
+    assert color(colorizer, [moved], out)[0] == [("kept", "x.png")]
+    second.replace(moved)
+    assert color(colorizer, [moved], out)[0] == [("colored", "x-2.png")]
+    assert (out / "x.png").read_bytes() == before
+
+
+def test_a_changed_photograph_is_colored_over_if_wished(twins, tmp_path, colorizer):
+    first, second = twins
+    color(colorizer, [first], tmp_path / "out")
+    second.replace(first)
+    done = color(colorizer, [first], tmp_path / "out", overwrite=True)[0]
+    assert done == [("colored", "x.png")]
+    assert color(colorizer, [first], tmp_path / "out")[0] == [("kept", "x.png")]
+
+
+def other(colorizer, **settings):
+    return colorize.Colorizer(
+        colorizer.network, dataclasses.replace(colorizer.decoding, **settings)
+    )
+
+
+def test_other_settings_make_it_anew(twins, tmp_path, colorizer):
+    out, grey = tmp_path / "out", other(colorizer, saturation=0.0)
+    color(colorizer, twins[:1], out)
+    before = (out / "x.png").read_bytes()
+    for way, how in ((grey, {}), (grey, {"side_by_side": True}), (colorizer, {})):
+        fates, (outcome,) = color(way, twins[:1], out, **how)
+        assert fates == [("colored", "x.png")] and outcome.anew
+        assert ((out / "x.png").read_bytes() == before) == (way is colorizer)
+        assert color(way, twins[:1], out, **how)[0] == [("kept", "x.png")]
+    (out / "x.png").write_bytes(before + b"retouched")
+    assert color(colorizer, twins[:1], out)[0] == [("kept", "x.png")]
+    fates, (outcome,) = color(grey, twins[:1], out)
+    assert fates == [("failed", "x.png")] and "changed since; --overwrite" in outcome.why
+    assert (out / "x.png").read_bytes() == before + b"retouched"
+
+
+def test_a_file_that_nothing_is_known_about_is_not_called_kept(twins, tmp_path, colorizer):
+    for out, target in ((tmp_path, tmp_path / "y.png"), (tmp_path / "out",) * 2):
+        color(colorizer, twins[:1], target)
+        assert color(colorizer, twins[:1], target)[0][0][0] == "kept"
+        (out / made.LIST).write_bytes((out / made.LIST).read_bytes()[:-9])
+        fates, (outcome,) = color(colorizer, twins[:1], target)
+        assert fates[0][0] == "failed" and "--overwrite" in outcome.why
+        assert str(twins[0]) in outcome.why
+        assert color(colorizer, twins[:1], target, overwrite=True)[0][0][0] == "colored"
+        assert color(colorizer, twins[:1], target)[0][0][0] == "kept"
+    fates, (outcome,) = color(colorizer, twins[1:], tmp_path / "y.png")
+    assert fates == [("failed", "y.png")] and "not known to be made from" in outcome.why
+
+
+def test_equal_photographs_of_one_call_keep_their_names(twins, tmp_path, colorizer):
+    twins[1].write_bytes(twins[0].read_bytes())
+    for fate in ("colored", "kept"):
+        fates, _ = color(colorizer, twins, tmp_path / "out")
+        assert fates == [(fate, "x.png"), (fate, "x-2.png")]
+
+
+def test_a_note_that_can_not_be_made_is_told(twins, tmp_path, colorizer, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(made, "note", full)
+    fates, (outcome,) = color(colorizer, twins[:1], tmp_path / "out")
+    assert fates == [("colored", "x.png")] and "No space left" in outcome.why
+
+
+def test_what_lost_its_metadata_is_kept_as_well(twins, tmp_path, colorizer, monkeypatch):
+    monkeypatch.setattr(folders, "color_file", lambda *x: images.write(x[2], images.read(x[1])))
+    fates, (outcome,) = color(colorizer, twins[:1], tmp_path / "out")
+    assert fates == [("colored", "x.png")] and "without metadata" in outcome.why
+    assert color(colorizer, twins[:1], tmp_path / "out")[0] == [("kept", "x.png")]
+
+
+def test_links_in_circles_and_locked_folders_get_a_line(album, tmp_path, colorizer, monkeypatch):
+    (album / "self.jpg").symlink_to("self.jpg")
+    (album / "one.jpg").symlink_to("two.jpg")
+    (album / "two.jpg").symlink_to("one.jpg")
+    access = os.access
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: "summer" not in path and access(path, mode)
+    )
+    for paths in ([album], [album / "self.jpg", album / "one.jpg", album / "x.png", album]):
+        _, outcomes = color(colorizer, paths, tmp_path / "out", True)
+        failed = {outcome.job.source.name: outcome.why for outcome in outcomes if outcome.why}
+        assert set(failed) >= {"self.jpg", "summer"} and len(outcomes) - len(failed) == 1
+        assert "symbolic links" in failed["self.jpg"] and "permissions" in failed["summer"]
+
+
+def test_files_of_other_kinds_are_counted(album, tmp_path):
+    out = tmp_path / "out"
+    assert folders.passed_over([album], out) == "1 file (1 .txt)"
+    assert folders.passed_over([album / "x.png"], out) == ""
+    (album / "summer" / "a.cr2").touch()
+    assert folders.passed_over([album, album / "summer"], out, True).startswith("2 files")
+
+
+@pytest.mark.parametrize("ending", [".vob", ".ts", ".3g2", ".dv", ".VOB"])
+def test_films_of_disks_and_cameras_are_films(tmp_path, ending):
+    (tmp_path / f"film{ending}").write_bytes(b"G")
+    (tmp_path / "code.ts").write_text("export const x = 1;")
+    assert "1 .ts" in folders.passed_over([tmp_path], tmp_path / "out")
+    (job,) = folders.plan([tmp_path], tmp_path / "out")
+    assert folders.is_film(job.source) and job.target.name == f"film{ending}.mp4"
 
 
 def test_photographs_are_not_overwritten(album, colorizer):
@@ -90,6 +239,7 @@ def test_loops_of_links_end(album, tmp_path):
     assert places(folders.plan([album], out, True), out) == ["x.png", "summer/x.png"]
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF")  # the command ignores Pillow's warnings, too
 @pytest.mark.parametrize("name", odd_files.ODD)
 def test_odd_files_are_colored(tmp_path, colorizer, name):
     path = tmp_path / name
@@ -119,7 +269,7 @@ def test_hostile_files_are_refused_and_the_others_are_done(tmp_path, colorizer):
         assert str(outcome.job.source) in outcome.why and ";" in outcome.why
         assert "\n" not in outcome.why
     assert "pipe" in pipe.why and "no such file" in missing.why and good.fate == "colored"
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["good.png"]
+    assert shown(tmp_path / "out") == ["good.png"]
 
 
 def test_a_fault_of_our_own_names_the_file(album, colorizer, monkeypatch):
@@ -136,7 +286,7 @@ def test_leaving_in_the_middle_leaves_whole_files(tmp_path, colorizer):
     outcomes = folders.color_all(colorizer, folders.plan([tmp_path], tmp_path / "out"), at_once=2)
     next(outcomes)
     outcomes.close()
-    written = list((tmp_path / "out").iterdir())
+    written = list((tmp_path / "out").glob("[!.]*"))
     assert 1 <= len(written) < 400 and all(path.suffix == ".png" for path in written)
     assert all(images.read(path).shape == (16, 16, 3) for path in written)
 
@@ -170,4 +320,5 @@ def test_a_locked_folder_is_reported(album, tmp_path):
 def test_gifs_and_deep_pixels_where_the_format_has_8_bits(tmp_path, colorizer):
     (tmp_path / "deep.png").write_bytes(odd_files.ODD["alpha16.png"])
     folders.color_file(colorizer, tmp_path / "deep.png", tmp_path / "deep.webp")
-    assert Image.open(tmp_path / "deep.webp").mode == "RGBA"
+    with Image.open(tmp_path / "deep.webp") as image:
+        assert image.mode == "RGBA"

@@ -51,6 +51,26 @@ def test_a_folder_becomes_stores(tmp_path, folder):
     assert not (tmp_path / "photos.h5").exists()
 
 
+def test_equal_images_are_never_in_two_parts(tmp_path, folder):
+    for i in range(6):  # under other names, in other formats, with other words in them
+        for name, options in (("-copy.png", {"dpi": (99, 99)}), ("-copy.bmp", {})):
+            Image.open(folder / f"{i:02}.png").save(folder / f"{i:02}{name}", **options)
+    packed = splits.pack(folder, tmp_path / "photos.h5", 16, {"val": 3, "test": 2})
+    assert [len(part) for part in packed.values()] == [7, 3, 2]
+    squares = [part.read([i])[0].tobytes() for part in packed.values() for i in range(len(part))]
+    assert len(set(squares)) == len(squares)
+    copies = [item for part in packed.values() for item in part.dropped]
+    assert len(copies) == 12 and ("00.png", f"{splits.EQUAL} 00-copy.bmp") in copies
+    words = ["pack", str(folder), str(tmp_path / "x.h5"), "--size", "16", "--val", "11"]
+    assert "equal to another one" in CliRunner().invoke(app, words).stdout
+
+
+def test_a_folder_among_the_targets_is_named(tmp_path, folder):
+    (tmp_path / "photos-val.h5").mkdir()
+    with pytest.raises(store.StoreError, match=r"photos-val\.h5: is a folder"):
+        splits.pack(folder, tmp_path / "photos.h5", 16, {"val": 3})
+
+
 def test_too_small_a_folder_is_named_before_anything_is_written(tmp_path, folder):
     with pytest.raises(store.StoreError, match=r"photographs: 12 images .*hold fewer back"):
         splits.pack(folder, tmp_path / "photos.h5", 16, {"val": 12})

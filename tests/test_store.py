@@ -104,6 +104,29 @@ def test_a_failed_pack_leaves_nothing(tmp_path, folder, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["photographs"]
 
 
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [("missing/out.h5", "No such file"), ("photographs", "is a folder; name a file")],
+)
+def test_a_place_that_can_not_be_written_is_named_before_the_work(
+    tmp_path, folder, monkeypatch, target, reason
+):
+    monkeypatch.setattr(store, "_records", lambda *_: pytest.fail("decoded before"))
+    with pytest.raises(store.StoreError, match=f"{target}.*{reason}"):
+        store.pack(folder, tmp_path / target, 16)
+
+
+@pytest.mark.parametrize("step", ["_records", "write"])
+def test_a_full_disk_is_a_line(tmp_path, folder, monkeypatch, step):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(store, step, full)
+    with pytest.raises(store.StoreError, match=r"out\.h5: can't be written \(No space.*make room"):
+        store.pack(folder, tmp_path / "out.h5", 16)
+    assert [path.name for path in tmp_path.iterdir()] == ["photographs"]
+
+
 def damaged_stores(tmp_path, packed):
     cut = tmp_path / "cut.h5"
     cut.write_bytes(packed.read_bytes()[:-5000])
