@@ -23,8 +23,8 @@ from colorlib.store import squares
 STRIDE = 4
 """Input pixels a side for each pixel of the network's output."""
 
-CHUNK = 2**18
-"""Pixels that are encoded at once: few steps in Python, and what a core's own cache holds."""
+CHUNK = 2**19
+"""Pixels that are encoded at once: few steps in Python, and not far beyond a core's own cache."""
 
 KEPT = 2**28
 """Bytes of freed memory that each thread keeps for its next batch."""
@@ -295,17 +295,21 @@ def _encode(count, size, crops):
 def _encode_into(lightness, codes, rgb):
     count, size = rgb.shape[:2]
     # (n, s, s, 3) -> (n, s * s, 3): OpenCV is called once for all, and faster in long rows
-    planes = cv2.split(colorspace.rgb_to_lab8(rgb.reshape(count, size * size, 3)))
-    np.multiply(planes[0], LIGHTNESS_STEP, out=lightness.reshape(count, size * size))
-    # the mean over 4x4 as twice the mean over 2x2, for which OpenCV has a much faster path
-    a, b = (_halve(_halve(plane.reshape(count * size, size))) for plane in planes[1:])
-    codes.reshape(a.shape)[:] = quantizer.ab_codes(a, b)
+    # into planes that are there already: several times faster than planes of OpenCV's own
+    planes = np.empty((3, count, size * size), np.uint8)
+    cv2.split(colorspace.rgb_to_lab8(rgb.reshape(count, size * size, 3)), list(planes))
+    lightness[:] = planes[0].reshape(lightness.shape)
+    lightness *= LIGHTNESS_STEP
+    a, b = _block_means(planes[1:].reshape(-1, size)).reshape(2, *codes.shape)
+    codes[:] = quantizer.ab_codes(a, b)
 
 
 def _share(count, parts, k):
     return slice(k * count // parts, (k + 1) * count // parts)
 
 
-def _halve(image):
-    height, width = image.shape[:2]
-    return cv2.resize(image, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+# Over a whole factor OpenCV adds whole numbers up and rounds their mean once, halves to even. With
+# halves rounded up, or means rounded twice, the targets would be too large on average.
+def _block_means(plane):
+    height, width = plane.shape
+    return cv2.resize(plane, (width // STRIDE, height // STRIDE), interpolation=cv2.INTER_AREA)
