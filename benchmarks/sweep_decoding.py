@@ -47,7 +47,7 @@ def sweep(run, opened, indices, sizes, ways):
                 ab = evaluate.decode(decoders[(size, *way)], logits, lightness)
                 colored = evaluate.paint(lightness, ab)
                 tallies[(size, *way)].add(ab, true_ab, colored, rgb)
-    prior = np.maximum(run.prior, evaluate.PRIOR_FLOOR)
+    prior = np.maximum(run.prior, quantizer.PRIOR_FLOOR)
     weights = quantizer.rebalancing_weights(prior, 0)
     rows = [
         {**dict(zip(KEYS, key, strict=True)), **tally.result(weights)}

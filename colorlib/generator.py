@@ -27,7 +27,7 @@ CHUNK = 2**19
 """Pixels that are encoded at once: few steps in Python, and not far beyond a core's own cache."""
 
 KEPT = 2**28
-"""Bytes of freed memory that each thread keeps for its next batch."""
+"""Bytes of freed memory that are kept for the next batches."""
 
 LIGHTNESS_STEP = np.float32(colorspace.L_MAX / 255)
 """L of one step of its 8-bit values."""
@@ -96,7 +96,9 @@ class ColorBatches(keras.utils.PyDataset):
         self.batches = -(-len(self.indices) // batch_size)
         self.epoch = 0
         self._threads = workers
-        self._pool = ThreadPoolExecutor(workers, initializer=_start_thread) if workers else None
+        if workers:
+            _keep_freed_memory()
+        self._pool = ThreadPoolExecutor(workers) if workers else None
         self._pending = {}
 
     def __len__(self):
@@ -240,12 +242,6 @@ def random_resized_crops(rgb, crop, scale, rng):
     return resized
 
 
-# OpenCV's own threads below ours would only get in each other's way
-def _start_thread():
-    cv2.setNumThreads(1)
-    _keep_freed_memory()
-
-
 # glibc gives what a batch leaves behind back to the system; to get it anew, page by page and with
 # a lock that the threads share, takes up to a fourth of the time of the next batch.
 @functools.cache
@@ -294,10 +290,10 @@ def _encode(count, size, crops):
 
 def _encode_into(lightness, codes, rgb):
     count, size = rgb.shape[:2]
-    # (n, s, s, 3) -> (n, s * s, 3): OpenCV is called once for all, and faster in long rows
-    # into planes that are there already: several times faster than planes of OpenCV's own
-    planes = np.empty((3, count, size * size), np.uint8)
-    cv2.split(colorspace.rgb_to_lab8(rgb.reshape(count, size * size, 3)), list(planes))
+    # (n, s, s, 3) -> (1, n * s * s, 3): one row, so that OpenCV starts no threads below ours;
+    # and into planes that are there already, several times faster than into new ones
+    planes = np.empty((3, 1, count * size * size), np.uint8)
+    cv2.split(colorspace.rgb_to_lab8(rgb.reshape(1, -1, 3)), list(planes))
     lightness[:] = planes[0].reshape(lightness.shape)
     lightness *= LIGHTNESS_STEP
     a, b = _block_means(planes[1:].reshape(-1, size)).reshape(2, *codes.shape)

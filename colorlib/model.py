@@ -9,10 +9,7 @@ that see lightness and give, at a quarter of the resolution, a distribution over
 import keras
 import numpy as np
 
-from colorlib import config, table
-
-PRIOR_FLOOR = 1e-6
-"""Smallest probability that a color starts with: some never occur in small sets."""
+from colorlib import config, quantizer, table
 
 
 def build_model(
@@ -56,12 +53,11 @@ def build_model(
     Raises
     ------
     ValueError
-        If `input_size` is no multiple of 8 or `width` leaves a layer without channels.
+        If `input_size` is no multiple of 8 or `width` is not within `config.WIDTHS`.
     """
     if input_size is not None and (input_size <= 0 or input_size % table.INPUT_MULTIPLE):
         raise ValueError(f"input_size has to be a positive multiple of 8, not {input_size}")
-    if round(64 * width) < 1:
-        raise ValueError(f"width {width} leaves no channels; the smallest useful one is 1/64")
+    config.check_width(width)
     lightness = keras.Input((input_size, input_size, 1), name="lightness")
     x = keras.layers.Rescaling(table.LIGHTNESS_SCALE, table.LIGHTNESS_OFFSET, name="to_unit_range")(
         lightness
@@ -115,7 +111,7 @@ def start_from_prior(network, prior):
     """
     last = network.get_layer(table.TABLE_1[-1].name)
     last.kernel.assign(np.zeros(last.kernel.shape))
-    last.bias.assign(np.log(np.maximum(prior, PRIOR_FLOOR)))
+    last.bias.assign(np.log(np.maximum(prior, quantizer.PRIOR_FLOOR)))
 
 
 def start_from(network, source, seed=0):

@@ -37,7 +37,7 @@ class StopAt(keras.callbacks.Callback):
 
 
 def final_arrays(path):
-    newest = sorted((path / training.CHECKPOINTS).glob(checkpoints.PATTERN))[-1]
+    newest = sorted((path / runs.CHECKPOINTS).glob(checkpoints.PATTERN))[-1]
     with np.load(newest) as file:
         return {name: file[name] for name in file.files if name != checkpoints.STATE}
 
@@ -109,7 +109,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, patches, settings):
     with pytest.raises(KeyboardInterrupt):
         stop = [StopAt(4)]
         training.train(settings, *data, tmp_path / "cut", stop, progress=False, save_every=0)
-    newest = sorted((tmp_path / "cut" / training.CHECKPOINTS).glob(checkpoints.PATTERN))[-1]
+    newest = sorted((tmp_path / "cut" / runs.CHECKPOINTS).glob(checkpoints.PATTERN))[-1]
     newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
     with pytest.warns(UserWarning, match=f"{newest.name} is damaged"):
         training.train(settings, *data, tmp_path / "cut", progress=False)
@@ -125,7 +125,7 @@ def test_a_full_disk_stops_nothing(tmp_path, patches, settings, monkeypatch):
         patch.setattr(np, "savez", full)
         with pytest.warns(UserWarning, match="No space left"), pytest.raises(runs.RunError):
             training.train(*arguments, progress=False)
-    assert not list((tmp_path / training.CHECKPOINTS).iterdir())
+    assert not list((tmp_path / runs.CHECKPOINTS).glob("*.npz"))
     assert len(training.train(*arguments, progress=False).history["loss"]) == 2
 
 
@@ -141,7 +141,7 @@ def start(data, run, epochs, **environment):
 
 
 def wait_for_checkpoint(run, number, process):
-    folder = run / training.CHECKPOINTS
+    folder = run / runs.CHECKPOINTS
     while process.poll() is None and not list(folder.glob(f"checkpoint-*{number:02}.npz")):
         time.sleep(0.005)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import scripts
 
-from colorlib import config, generator, optimizers, quantizer, runs, training
+from colorlib import config, generator, optimizers, quantizer, runs, store, training
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,12 @@ def test_the_loss_goes_down(run):
 def test_the_run_is_recorded(run, patches):
     again = runs.load_run(run.path)
     assert again.settings == run.settings
-    assert again.data == {"train_images": 32, "validation_images": 8}
+    assert again.data == {
+        "train_images": 32,
+        "train_sha256": store.checksum(patches[:32]),
+        "validation_images": 8,
+        "validation_sha256": store.checksum(patches[32:]),
+    }
     assert again.environment["backend"] == keras.backend.backend()
     expected = quantizer.prior(quantizer.code_histogram(patches[:32]))
     np.testing.assert_allclose(again.prior, expected)
