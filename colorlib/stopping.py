@@ -9,7 +9,6 @@ import threading
 
 import keras
 import numpy as np
-from keras import ops
 
 LARGEST = float(np.finfo(np.float16).max)
 """Of a kernel's weights: recorded runs hold kernels in half precision."""
@@ -103,7 +102,7 @@ class StopWhenDiverged(keras.callbacks.Callback):
         if not math.isfinite(logs.get("val_loss", 0.0)):
             self._stop(f"the validation loss is {logs['val_loss']}")
         for variable in self.model.weights:
-            values = np.abs(ops.convert_to_numpy(variable))
+            values = np.abs(np.asarray(variable))
             if not values.max() < (LARGEST if values.ndim > 1 else math.inf):
                 self._stop(f"a weight of {variable.path} is {values.max():.3g}")
 
