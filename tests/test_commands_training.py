@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from colorlib import __main__, config, store, studies
 
-TRAIN = "train OVERFIT --data {data} --val {data} --run {run} --epochs 1"
+TRAIN = "train SEARCH --data {data} --val {data} --run {run} --epochs 1"
 SEARCH = "search --data {data} --study {study} --stage coarse --images 4"
 
 
@@ -39,7 +39,7 @@ def test_impossible_widths_are_refused(tmp_path, data, call, width):
 def test_a_place_for_runs_that_can_not_be_written_is_named(tmp_path, data, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setattr(config, "RUNS", tmp_path / "file" / "runs")
-    line = refusal(TRAIN.replace("OVERFIT", "SEARCH --width 0.0625"), data=data, run="mine")
+    line = refusal(f"{TRAIN} --width 0.0625", data=data, run="mine")
     assert str(config.RUNS / "mine") in line and "can't be written" in line
 
 
