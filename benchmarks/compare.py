@@ -330,7 +330,7 @@ def compare(recorded, stores, groups, limit=None):
     """Measure everything; return what goes into the file."""
     models = model_names(recorded)
     colorizers = {name: colorize.colorizer_for(run) for name, run in models.items()}
-    prior = np.maximum(recorded[0].prior, evaluate.PRIOR_FLOOR)
+    prior = np.maximum(recorded[0].prior, quantizer.PRIOR_FLOOR)
     sets, swept = {}, {}
     for name, view in VIEWS.items():
         opened = stores[view.store]

@@ -65,7 +65,7 @@ def sweep(run, source, size, limit, ways):
 
 def measured(run, sources, size, limit, ways):
     """Measure ways of decoding on each set of images and on all of them together."""
-    weights = quantizer.rebalancing_weights(np.maximum(run.prior, evaluate.PRIOR_FLOOR), 0)
+    weights = quantizer.rebalancing_weights(np.maximum(run.prior, quantizer.PRIOR_FLOOR), 0)
     found, tallies, greys, truths = {}, {}, metrics.ColorTally(), []
     for source in sources:
         mine, grey, truth = sweep(run, source, size, limit, ways)

@@ -12,7 +12,6 @@ import warnings
 import zipfile
 
 import numpy as np
-from keras import ops
 
 from colorlib import images
 
@@ -34,8 +33,7 @@ def capture(network):
     dict of str to ndarray
     """
     return {
-        f"v{i:04}": np.array(ops.convert_to_numpy(variable))
-        for i, variable in enumerate(_variables(network))
+        f"v{i:04}": np.asarray(variable).copy() for i, variable in enumerate(_variables(network))
     }
 
 

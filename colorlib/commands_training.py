@@ -107,8 +107,8 @@ def search(
 
     changes = {"epochs": epochs, "width": width}
     given = {name: value for name, value in changes.items() if value is not None}
-    settings = config.SEARCH.replace(**given)
-    with terminal.explained(store.StoreError, generator.RecordError, studies.StudyError):
+    with terminal.explained(ValueError, generator.RecordError):
+        settings = config.SEARCH.replace(**given)
         small = search.small_set(store.Store(*data), images, settings.image_size)
         budget = trials or (20 if stage == "coarse" else 12)
         try:

@@ -18,6 +18,9 @@ DEFAULT_RUN = "transfer"
 
 SCALES = ("smoke", "full")
 
+WIDTHS = (1 / 64, 2)
+"""Least and greatest factor on the channel counts: one channel, and twice the paper's."""
+
 
 def scale():
     """Return how large the notebooks' live computations are.
@@ -37,6 +40,23 @@ def scale():
     if value not in SCALES:
         raise ValueError(f"COLORLIB_SCALE is {value!r}: set it to one of {', '.join(SCALES)}")
     return value
+
+
+def check_width(width):
+    """Refuse a factor on the channel counts that no network can have.
+
+    Parameters
+    ----------
+    width : float
+
+    Raises
+    ------
+    ValueError
+        If it is not within `WIDTHS`.
+    """
+    least, greatest = WIDTHS
+    if not least <= width <= greatest:
+        raise ValueError(f"a width of {width} has to be in 1/{1 / least:.0f}..{greatest}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +99,8 @@ class TrainConfig:
         Share, above 0 and at most 1, of the trained weights in the recorded ones; the rest is the
         weights that ``start_from`` gave (`model.mix`). 1 is off.
     ema : float
-        Momentum of an exponential average of the weights, which replaces them after the last
-        step; 0 is off.
+        Momentum of an exponential average of the weights over the steps; the average is what is
+        validated and recorded. 0 is off.
     batch_norm_momentum : float
         How slowly BatchNorm's running statistics follow the batches.
     rebalance : float or None
@@ -99,6 +119,11 @@ class TrainConfig:
         A Keras dtype policy.
     seed : int
         Decides initial weights, order, crops and flips.
+
+    Raises
+    ------
+    ValueError
+        If the width is not within `WIDTHS`.
     """
 
     image_size: int = 64
@@ -132,6 +157,9 @@ class TrainConfig:
     encoder_rate: float = 1.0
     precision: str = "float32"
     seed: int = 0
+
+    def __post_init__(self):
+        check_width(self.width)
 
     def replace(self, **changes):
         """Return a copy with some fields changed."""

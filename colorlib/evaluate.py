@@ -18,9 +18,6 @@ from colorlib import colorize, colorspace, generator, images, metrics, quantizer
 PIXELS = 100 * 56 * 56
 """About how many are predicted at once."""
 
-PRIOR_FLOOR = 1e-9
-"""How frequent colors count at least that never occurred in training: so weights stay finite."""
-
 UNITS = {
     "cross_entropy": "nats per pixel, not rebalanced",
     "accuracy": "share of pixels, 0..1",
@@ -218,7 +215,7 @@ def measure(colorizer, prior, batches, done=lambda count: None):
     """
     decoders = decoders_of(colorizer)
     mean = (prior @ quantizer.bin_centers()).astype(np.float32)
-    prior = np.maximum(prior, PRIOR_FLOOR)
+    prior = np.maximum(prior, quantizer.PRIOR_FLOOR)
     pixels, distributions, tallies = 0, {}, {}
     for rgb, strangers in batches:
         lightness, codes = generator.encode(rgb)

@@ -23,11 +23,11 @@ from colorlib.store import squares
 STRIDE = 4
 """Input pixels a side for each pixel of the network's output."""
 
-CHUNK = 2**18
-"""Pixels that are encoded at once: few steps in Python, and what a core's own cache holds."""
+CHUNK = 2**19
+"""Pixels that are encoded at once: few steps in Python, and not far beyond a core's own cache."""
 
 KEPT = 2**28
-"""Bytes of freed memory that each thread keeps for its next batch."""
+"""Bytes of freed memory that are kept for the next batches."""
 
 LIGHTNESS_STEP = np.float32(colorspace.L_MAX / 255)
 """L of one step of its 8-bit values."""
@@ -102,7 +102,9 @@ class ColorBatches(keras.utils.PyDataset):
         self.batches = -(-len(self.indices) // batch_size)
         self.epoch = 0
         self._threads = workers
-        self._pool = ThreadPoolExecutor(workers, initializer=_start_thread) if workers else None
+        if workers:
+            _keep_freed_memory()
+        self._pool = ThreadPoolExecutor(workers) if workers else None
         self._pending = {}
 
     def __len__(self):
@@ -250,12 +252,6 @@ def random_resized_crops(rgb, crop, scale, rng):
     return resized
 
 
-# OpenCV's own threads below ours would only get in each other's way
-def _start_thread():
-    cv2.setNumThreads(1)
-    _keep_freed_memory()
-
-
 # glibc gives what a batch leaves behind back to the system; to get it anew, page by page and with
 # a lock that the threads share, takes up to a fourth of the time of the next batch.
 @functools.cache
@@ -304,21 +300,22 @@ def _encode(count, size, crops):
 
 def _encode_into(lightness, codes, rgb):
     count, size = rgb.shape[:2]
-    # (n, s, s, 3) -> (n, s * s, 3): OpenCV is called once for all, and faster in long rows
-    # into planes that are there already: several times faster than planes of OpenCV's own
-    planes = np.empty((3, count, size * size), np.uint8)
-    cv2.split(colorspace.rgb_to_lab8(rgb.reshape(count, size * size, 3)), list(planes))
-    np.multiply(planes[0], LIGHTNESS_STEP, out=lightness.reshape(count, size * size))
-    a, b = (_mean_of_blocks(plane.reshape(count * size, size)) for plane in planes[1:])
-    codes.reshape(a.shape)[:] = quantizer.ab_codes(a, b)
+    # (n, s, s, 3) -> (1, n * s * s, 3): one row, so that OpenCV starts no threads below ours;
+    # and into planes that are there already, several times faster than into new ones
+    planes = np.empty((3, 1, count * size * size), np.uint8)
+    cv2.split(colorspace.rgb_to_lab8(rgb.reshape(1, -1, 3)), list(planes))
+    lightness[:] = planes[0].reshape(lightness.shape)
+    lightness *= LIGHTNESS_STEP
+    a, b = _block_means(planes[1:].reshape(-1, size)).reshape(2, *codes.shape)
+    codes[:] = quantizer.ab_codes(a, b)
 
 
 def _share(count, parts, k):
     return slice(k * count // parts, (k + 1) * count // parts)
 
 
-# Over an integer factor OpenCV adds whole numbers up and rounds their mean once, halves to even:
-# to round halves up, or twice, would make every target too large on average.
-def _mean_of_blocks(plane):
+# Over a whole factor OpenCV adds whole numbers up and rounds their mean once, halves to even. With
+# halves rounded up, or means rounded twice, the targets would be too large on average.
+def _block_means(plane):
     height, width = plane.shape
     return cv2.resize(plane, (width // STRIDE, height // STRIDE), interpolation=cv2.INTER_AREA)

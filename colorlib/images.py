@@ -6,10 +6,9 @@ Decoding is Pillow's.
 
 import contextlib
 import functools
-import os
+import secrets
 import stat
 import struct
-import tempfile
 from pathlib import Path
 
 import cv2
@@ -172,12 +171,10 @@ def explained_writing(path):
 def replacing(path):
     """Hand out a temporary path that becomes `path` if the block ends well, else vanishes."""
     path = Path(path)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-    os.close(handle)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    temporary.touch(exist_ok=False)  # with the rights that new files have here
     try:
         yield temporary
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -259,9 +256,3 @@ def _register_heif():
 
 def _is_empty(path):
     return isinstance(path, str | Path) and Path(path).stat().st_size == 0
-
-
-def _umask():
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

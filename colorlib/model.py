@@ -9,13 +9,10 @@ colors. That of the report is Table 1: Zhang et al. 2016, version 2 of the paper
 import keras
 import numpy as np
 
-from colorlib import config, table
+from colorlib import config, quantizer, table
 
 CONVOLUTIONS = ("convolution", "depthwise")
 """The kinds of layers (`table.Layer`) that have kernels."""
-
-PRIOR_FLOOR = 1e-6
-"""Smallest probability that a color starts with: some never occur in small sets."""
 
 
 def build_model(
@@ -63,9 +60,10 @@ def build_model(
     Raises
     ------
     ValueError
-        If there is no such network, `input_size` does not fit it, or `width` leaves a layer
-        without channels.
+        If there is no such network, `input_size` does not fit it, or `width` is not within
+        `config.WIDTHS`.
     """
+    config.check_width(width)
     rows = table.layers(network, width)
     multiple = table.input_multiple(network)
     if input_size is not None and (input_size <= 0 or input_size % multiple):
@@ -165,7 +163,7 @@ def start_from_prior(network, prior):
     """
     last = network.get_layer(table.TABLE_1[-1].name)
     last.kernel.assign(np.zeros(last.kernel.shape))
-    last.bias.assign(np.log(np.maximum(prior, PRIOR_FLOOR)))
+    last.bias.assign(np.log(np.maximum(prior, quantizer.PRIOR_FLOOR)))
 
 
 def freeze_encoder(network):

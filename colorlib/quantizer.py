@@ -40,6 +40,9 @@ SIGMA = 5.0
 TEMPERATURE = 0.38
 """Of the annealed mean (section 2.3)."""
 
+PRIOR_FLOOR = 1e-6
+"""Least frequency that a bin counts with: some never occur, and have a logarithm and a weight."""
+
 LAMBDA = 0.5
 """Share of the uniform distribution in the rebalancing weights (section 2.2)."""
 

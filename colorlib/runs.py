@@ -8,23 +8,29 @@ A run is a folder:
 config.json         the `TrainConfig`, and what it was trained on
 history.csv         one row an epoch: losses, accuracies, rate, images/s
 environment.json    versions and machine
-weights.weights.h5  weights of the epoch with the lowest validation loss, kernels in half
-                    precision: plain arrays, nothing is executed
+weights.weights.h5  weights of the epoch with the lowest validation loss (`training.train`),
+                    kernels in half precision: plain arrays, nothing is executed
 prior.json          how often each bin occurs in the training images
 decoding.json       the `DecodeConfig` that suits the run; may be missing
 predictions.npz     colors of the sample photographs after each epoch; may be missing
+checkpoints/        what the training needs to go on (`checkpoints`); may be missing
 =================== ================================================================
 """
 
+import collections
+import contextlib
 import csv
 import dataclasses
+import io
 import json
+import math
 import os
 import platform
 import time
 import warnings
 from pathlib import Path
 
+import filelock
 import h5py
 import numpy as np
 
@@ -32,7 +38,13 @@ from colorlib import config, images, inference, table
 
 WEIGHTS = "weights.weights.h5"
 
+KINDS = {"Conv2D": "conv2d", "BatchNormalization": "batch_normalization"}
+"""What Keras calls the layers that have weights, in files of weights."""
+
 PREDICTIONS = "predictions.npz"
+
+CHECKPOINTS = "checkpoints"
+"""A folder: what a training needs to go on, and the lock of the process that trains."""
 
 REMEDY = "train the run again or choose another"
 
@@ -52,7 +64,7 @@ class Run:
     settings : colorlib.config.TrainConfig
         How it was trained.
     data : dict
-        On what: number of images, names of the files.
+        On what: numbers of images, and their checksums (`store.checksum`).
     history : dict of str to list of float
         The columns of history.csv; ``history["loss"][0]`` is the first epoch's.
     environment : dict
@@ -184,15 +196,26 @@ def save_weights(network, path):
     ------
     ValueError
         If a weight is too large for half precision or not a number.
+    OSError
+        If the file can't be written.
+
+    Notes
+    -----
+    HDF5 itself crashes where a disk is full. So it writes into memory, and what it wrote goes into
+    the file in one piece.
     """
-    path = Path(path)
-    full = path.with_name(f".{path.name.removesuffix('.weights.h5')}-full.weights.h5")
-    try:
-        network.save_weights(full)
-        with images.replacing(path) as half, h5py.File(full) as old, h5py.File(half, "w") as new:
-            old.visititems(lambda name, item: _copy_halved(name, item, new))
-    finally:
-        full.unlink(missing_ok=True)
+    memory, counts = io.BytesIO(), collections.Counter()
+    with h5py.File(memory, "w") as file:
+        for layer in network.layers:
+            if not layer.weights:
+                continue
+            kind = KINDS[type(layer).__name__]
+            name = f"layers/{kind}_{counts[kind]}" if counts[kind] else f"layers/{kind}"
+            counts[kind] += 1
+            for number, values in enumerate(layer.get_weights()):
+                file[f"{name}/vars/{number}"] = _halved(layer.name, values)
+    with images.replacing(path) as temporary:
+        temporary.write_bytes(memory.getbuffer())
 
 
 def load_weights(network, path):
@@ -221,42 +244,72 @@ def load_weights(network, path):
         raise RunError(f"{path}: damaged, or not this network's weights ({reason})") from None
 
 
-def begin(path, settings, data, prior):
-    """Make a run's folder and write what is known before the training.
+@contextlib.contextmanager
+def locked(path):
+    """Make a run's folder, and keep other processes from training in it while the block lasts.
 
     Parameters
     ----------
     path : path-like
         The folder.
-    settings : colorlib.config.TrainConfig
-    data : dict
-        What it will be trained on.
-    prior : ndarray, shape (313,)
-        Smoothed frequency of each bin in the training images.
 
-    Returns
-    -------
+    Yields
+    ------
     pathlib.Path
         The folder.
 
     Raises
     ------
     RunError
-        If the folder holds a run with other settings or other data.
+        If another process trains in it, or it can't be made or written.
     """
     path = Path(path)
-    path.mkdir(parents=True, exist_ok=True)
-    wanted = {"settings": settings.to_dict(), "data": data}
-    if (path / "config.json").exists():
-        shown = differences(_read_json(path / "config.json"), wanted)
-        if shown:
+    with _explained_writing(path):
+        (path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
+        try:
+            lock = filelock.FileLock(path / CHECKPOINTS / "lock").acquire(timeout=0)
+        except filelock.Timeout:
             raise RunError(
-                f"{path}: holds another run ({shown}); choose another name or its settings"
-            )
-    _write_json(path / "config.json", wanted)
-    _write_json(path / "environment.json", environment())
-    _write_json(path / "prior.json", prior.tolist())
-    return path
+                f"{path}: another process is training this run; wait for it, or choose another name"
+            ) from None
+    with lock:
+        yield path
+
+
+def begin(path, settings, data, prior):
+    """Write what is known of a run before the training.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The folder, `locked`.
+    settings : colorlib.config.TrainConfig
+    data : dict
+        What it will be trained on. Of a run that was recorded before images had checksums, the
+        prior tells whether it was trained on the same.
+    prior : ndarray, shape (313,)
+        Smoothed frequency of each bin in the training images.
+
+    Raises
+    ------
+    RunError
+        If the folder holds a run with other settings or other data, or can't be written.
+    """
+    wanted = {"settings": settings.to_dict(), "data": data}
+    with _explained_writing(path):
+        if (path / "config.json").exists():
+            found = _read_json(path / "config.json")
+            shown = differences(found, wanted)
+            if not shown and found["data"].keys() < data.keys():
+                same = np.allclose(_read_json(path / "prior.json"), prior, rtol=1e-3, atol=1e-6)
+                shown = "" if same else "the colors of its training images are others"
+            if shown:
+                raise RunError(
+                    f"{path}: holds another run ({shown}); choose another name or its settings"
+                )
+        _write_json(path / "config.json", wanted)
+        _write_json(path / "environment.json", environment())
+        _write_json(path / "prior.json", prior.tolist())
 
 
 def differences(found, wanted):
@@ -265,8 +318,9 @@ def differences(found, wanted):
     Parameters
     ----------
     found, wanted : dict
-        Each with ``settings`` (as from `TrainConfig.to_dict`) and ``data``. Fields that `found`
-        lacks, since it was written before they were added, have their defaults.
+        Each with ``settings`` (as from `TrainConfig.to_dict`) and ``data``. Settings that `found`
+        lacks, since it was written before they were added, have their defaults; what it does not
+        say about the data counts as equal.
 
     Returns
     -------
@@ -274,7 +328,8 @@ def differences(found, wanted):
         "width is 0.5 there and 1.0 here, ..."; empty if they agree.
     """
     known = config.TrainConfig(**found["settings"]).to_dict()
-    there, here = {**known, **found["data"]}, {**wanted["settings"], **wanted["data"]}
+    there = {**known, **wanted["data"], **found["data"]}
+    here = {**wanted["settings"], **wanted["data"]}
     return ", ".join(
         f"{name} is {there.get(name)} there and {here.get(name)} here"
         for name in sorted(there.keys() | here.keys())
@@ -308,9 +363,10 @@ def best_epoch(rows):
     Returns
     -------
     int
-        The first of those with the lowest validation loss, counted from 1.
+        The first of those with the lowest validation loss that is a number, counted from 1.
     """
-    return 1 + min(range(len(rows)), key=lambda i: rows[i]["val_loss"])
+    losses = [row["val_loss"] for row in rows]
+    return 1 + min(range(len(rows)), key=lambda i: (math.isnan(losses[i]), losses[i]))
 
 
 def environment():
@@ -334,19 +390,22 @@ def environment():
     }
 
 
-def _copy_halved(name, item, target):
-    if name.split("/")[0] == "optimizer":
-        return
-    if isinstance(item, h5py.Group):
-        target.require_group(name).attrs.update(item.attrs)
-        return
-    values = item[()]
+def _halved(name, values):
     if values.ndim > 1:  # kernels; biases and BatchNorm's statistics are few, and can be large
         with np.errstate(over="ignore"):
             values = values.astype(np.float16)
     if not np.isfinite(values).all():
         raise ValueError(f"{name}: has values that no half-precision number can hold")
-    target.create_dataset(name, data=values).attrs.update(item.attrs)
+    return values
+
+
+@contextlib.contextmanager
+def _explained_writing(path):
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise RunError(f"{path}: can't be written ({reason}); choose another place") from None
 
 
 def _read_history(path):

@@ -27,7 +27,7 @@ import optuna
 from optuna.trial import TrialState
 from tqdm.auto import tqdm
 
-from colorlib import generator, images, quantizer, runs, studies, training
+from colorlib import generator, images, quantizer, runs, stopping, studies, training
 
 COARSE_RANGE = (1e-7, 1.0)
 """From no effect at all to nothing but the penalty."""
@@ -294,14 +294,15 @@ def _train(settings, small, trial):
     prior = quantizer.prior(quantizer.code_histogram(small.train))
     network = training.new_network(settings, len(batches), prior)
     report = _Report(trial)
-    network.fit(
-        batches,
-        validation_data=validation,
-        epochs=settings.epochs,
-        callbacks=[training.SetEpoch(batches), report],
-        shuffle=False,  # the batches order themselves
-        verbose=0,
-    )
+    with stopping.Interrupt() as interrupt:
+        network.fit(
+            batches,
+            validation_data=validation,
+            epochs=settings.epochs,
+            callbacks=[interrupt, training.SetEpoch(batches), report],
+            shuffle=False,  # the batches order themselves
+            verbose=0,
+        )
     return report.curve[-1]
 
 

@@ -9,6 +9,8 @@ dataset's offset: no HDF5 call, no global lock, any number of threads.
 
 import contextlib
 import dataclasses
+import hashlib
+import io
 import json
 import os
 import tempfile
@@ -110,8 +112,7 @@ class Store:
             If an image number or a square is out of range.
         """
         indices = np.asarray(indices, np.int64)
-        if indices.size and not (indices.min() >= 0 and indices.max() < len(self)):
-            raise IndexError(f"image numbers have to be in 0..{len(self) - 1}")
+        _check_range("image numbers", indices, len(self))
         side = self.size if side is None else side
         if len(self._pixels) == 1:
             return squares(self._pixels[0], indices, tops, lefts, side)
@@ -148,10 +149,34 @@ def squares(pixels, indices, tops, lefts, side):
     IndexError
         If an image number or a square is out of range.
     """
+    _check_range("image numbers", indices, len(pixels))
+    for corners in (tops, lefts):
+        _check_range(f"corners of squares of {side} pixels", corners, pixels.shape[1] - side + 1)
     # (n, s, s, 3) -> (n, s - side + 1, s - side + 1, side, 3 side): a view of every square
     lines = pixels.reshape(*pixels.shape[:2], -1)
     every = sliding_window_view(lines, (side, 3 * side), axis=(1, 2))[:, :, ::3]
     return every[indices, tops, lefts].reshape(-1, side, side, 3)
+
+
+def checksum(images):
+    """Hash all pixels in their order: what tells images to train on from others.
+
+    Parameters
+    ----------
+    images : Store or ndarray of uint8, shape (n, size, size, 3)
+        The same images give the same, in one array or in any number of shards.
+
+    Returns
+    -------
+    str
+        The first 16 hexadecimal digits of the SHA-256. It takes about a second per gigabyte.
+    """
+    parts = [images] if isinstance(images, np.ndarray) else images._pixels
+    found = hashlib.sha256()
+    for part in parts:
+        for start in range(0, len(part), BLOCK):
+            found.update(np.ascontiguousarray(part[start : start + BLOCK]))
+    return found.hexdigest()[:16]
 
 
 def write(path, pixels, names=None, class_names=None, dropped=()):
@@ -173,7 +198,12 @@ def write(path, pixels, names=None, class_names=None, dropped=()):
     Raises
     ------
     StoreError
-        If there are no images, or they are not square 8-bit RGB.
+        If there are no images, they are not square 8-bit RGB, or the file can't be written.
+
+    Notes
+    -----
+    HDF5 itself crashes where a disk is full. So it writes into memory, and only what comes before
+    the images; they follow as in any other file.
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[2:] != (pixels.shape[1], 3):
         raise StoreError(
@@ -183,16 +213,25 @@ def write(path, pixels, names=None, class_names=None, dropped=()):
         raise StoreError(f"{path}: no image is left to store; see why each was dropped: {dropped}")
     names = [str(i) for i in range(len(pixels))] if names is None else list(names)
     classes, class_ids = np.unique(class_names or [""] * len(pixels), return_inverse=True)
-    with images.replacing(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+    head = io.BytesIO()
+    with h5py.File(head, "w", libver="latest") as file:
+        target = file.create_dataset("images", pixels.shape, np.uint8, fill_time="never")
         file.attrs["format"] = FORMAT
         file.attrs["version"] = VERSION
         file.attrs["classes"] = json.dumps(classes.tolist())
         file.attrs["dropped"] = json.dumps([list(item) for item in dropped])
         file.create_dataset("names", data=names, dtype=h5py.string_dtype())
         file["class_ids"] = class_ids.astype(np.int32)
-        target = file.create_dataset("images", pixels.shape, np.uint8)
-        for start in range(0, len(pixels), BLOCK):
-            target[start : start + BLOCK] = pixels[start : start + BLOCK]
+        target[0, 0, 0, 0] = 0  # only now the images get their place: the rest of the file
+        offset = target.id.get_offset()
+    try:
+        with images.replacing(path) as temporary, temporary.open("wb") as file:
+            file.write(head.getbuffer()[:offset])
+            for start in range(0, len(pixels), BLOCK):
+                file.write(np.ascontiguousarray(pixels[start : start + BLOCK]))
+    except OSError as error:
+        reason = error.strerror or error
+        raise StoreError(f"{path}: can't be written ({reason}); make room there") from None
 
 
 def pack(folder, path, size, limit=None, keep_grey=False):
@@ -420,6 +459,11 @@ def _check_version(path, attributes):
 def _renumber(shard, classes):
     numbers = np.array([classes.index(name) for name in shard.classes], np.int32)
     return numbers[shard.class_ids]
+
+
+def _check_range(what, values, end):
+    if np.size(values) and not (np.min(values) >= 0 and np.max(values) < end):
+        raise IndexError(f"{what} have to be in 0..{end - 1}")
 
 
 def _class_names(folder):

@@ -159,27 +159,13 @@ def record(place, folder):
     Raises
     ------
     StudyError
-        If there is no such study.
+        If there is no such study, or the folder can't be written.
     """
-    rows, folder = table(place), Path(folder)
-    storage = _existing(place)
-    plans = {
-        stage: optuna.load_study(study_name=stage, storage=storage).user_attrs[PLAN]
-        for stage in _stages(storage)
-    }
-    common = {name: plans["coarse"][name] for name in ("settings", "data")}
-    ranges = {"ranges": {stage: plan["range"] for stage, plan in plans.items()}}
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, value in {"config": common | ranges, "environment": runs.environment()}.items():
-        with images.replacing(folder / f"{name}.json") as temporary:
-            temporary.write_text(json.dumps(value, indent=1) + "\n")
-    with images.replacing(folder / "trials.csv") as temporary, temporary.open("w") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for row in rows:
-            shown = {"l2": f"{row['l2']:.4g}", "loss": f"{row['loss']:.5g}"}
-            curve = " ".join(f"{value:.4f}" for value in row["curve"])
-            writer.writerow(row | shown | {"curve": curve})
+    try:
+        _record(place, Path(folder))
+    except OSError as error:
+        reason = error.strerror or error
+        raise StudyError(f"{folder}: can't be written ({reason}); choose another place") from None
 
 
 def load_search(path):
@@ -210,6 +196,28 @@ def load_search(path):
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise StudyError(f"{folder}: not a recorded search ({error}); record it again") from None
     return rows, plan
+
+
+def _record(place, folder):
+    rows = table(place)
+    storage = _existing(place)
+    plans = {
+        stage: optuna.load_study(study_name=stage, storage=storage).user_attrs[PLAN]
+        for stage in _stages(storage)
+    }
+    common = {name: plans["coarse"][name] for name in ("settings", "data")}
+    ranges = {"ranges": {stage: plan["range"] for stage, plan in plans.items()}}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, value in {"config": common | ranges, "environment": runs.environment()}.items():
+        with images.replacing(folder / f"{name}.json") as temporary:
+            temporary.write_text(json.dumps(value, indent=1) + "\n")
+    with images.replacing(folder / "trials.csv") as temporary, temporary.open("w") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        for row in rows:
+            shown = {"l2": f"{row['l2']:.4g}", "loss": f"{row['loss']:.5g}"}
+            curve = " ".join(f"{value:.4f}" for value in row["curve"])
+            writer.writerow(row | shown | {"curve": curve})
 
 
 def _typed(row):

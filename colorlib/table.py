@@ -160,12 +160,10 @@ def layers(network="table_1", width=1.0):
     Raises
     ------
     ValueError
-        If there is no such network, or `width` leaves a layer without channels.
+        If there is no such network.
     """
     if network not in NETWORKS:
         raise ValueError(f"unknown network {network!r}; use one of {', '.join(NETWORKS)}")
-    if not (math.isfinite(width) and round(64 * width) >= 1):
-        raise ValueError(f"width {width} leaves no channels; the smallest useful one is 1/64")
     return _table_1(width) if network == "table_1" else _lite(network, width)
 
 

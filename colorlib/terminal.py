@@ -39,14 +39,20 @@ def stop(error):
 
 
 def load_backend():
-    """Start Keras; what its backend's C++ code says to the terminal meanwhile is dropped."""
+    """Start Keras, or stop; what its backend's C++ code says to the terminal is dropped."""
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
+    problem = None
     try:
         import keras
 
         keras.ops.zeros(1)  # the search for devices is part of the start
+    except (ImportError, ValueError) as error:
+        problem = error
     finally:
         os.dup2(stderr, 2)
         os.close(stderr)
         os.close(nowhere)
+    if problem is not None:
+        backend = os.environ.get("KERAS_BACKEND", "the backend in ~/.keras/keras.json")
+        stop(f"Keras can't start with {backend} ({problem}); set KERAS_BACKEND=tensorflow")

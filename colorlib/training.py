@@ -24,10 +24,10 @@ from colorlib import (
     pretrained,
     quantizer,
     runs,
+    stopping,
+    store,
     watching,
 )
-
-CHECKPOINTS = "checkpoints"
 
 
 def train(
@@ -73,45 +73,41 @@ def train(
     ValueError
         If the settings don't fit the images.
     colorlib.runs.RunError
-        If the folder holds a run with other settings or other data.
+        If the folder holds a run with other settings or other data, if another process trains in
+        it, or if it can't be written.
+    colorlib.stopping.DivergedError
+        If a loss is no finite number any more. The epochs before are kept.
     """
-    make_deterministic(settings.seed)
-    batches = _batches(settings, images_train, True, workers)
-    validation = _batches(settings, images_val, False, workers)
-    prior = quantizer.prior(_histogram(images_train))
-    network = new_network(settings, len(batches), prior)
-    finish = _finish(settings, network)
-    data = {"train_images": len(images_train), "validation_images": len(images_val)}
-    path = runs.begin(run_path, settings, data, prior)
-    plateau = _plateau(settings)
-    record = Record(path, len(images_train), plateau, save_every, finish)
-    state = checkpoints.restore(path / CHECKPOINTS, network)
-    done = record.go_on_from(state)
-    seen = [watching.ProgressBar(settings.epochs, done)] if progress else []
-    if watched is not None:
-        weights = quantizer.rebalancing_weights(prior)
-        seen.append(watching.Predictions(path / runs.PREDICTIONS, watched, weights))
-    rule = [plateau] if plateau else []
-    try:
-        network.fit(
-            batches,
-            validation_data=validation,
-            epochs=settings.epochs,
-            initial_epoch=done,
-            callbacks=[SetEpoch(batches), *rule, *seen, *callbacks, record],
-            shuffle=False,  # Keras would shuffle with a global random state
-            verbose=0,
-        )
-    except KeyboardInterrupt:
-        record.go_back()
-        record.flush()
-        raise
-    record.flush()
-    if settings.ema:
-        network.optimizer.finalize_variable_values(network.trainable_variables)
-        finish(network)
-        runs.save_weights(network, path / runs.WEIGHTS)
-    return runs.load_run(path)
+    with stopping.Interrupt() as interrupt:
+        make_deterministic(settings.seed)
+        batches = _batches(settings, images_train, True, workers)
+        validation = _batches(settings, images_val, False, workers)
+        prior = quantizer.prior(_histogram(images_train))
+        network = new_network(settings, len(batches), prior)
+        plateau, finish = _plateau(settings), _finish(settings, network)
+        with runs.locked(run_path) as path:
+            runs.begin(path, settings, _described(images_train, images_val), prior)
+            record = Record(path, len(images_train), plateau, save_every, finish)
+            done = record.go_on_from(checkpoints.restore(path / runs.CHECKPOINTS, network))
+            shown = [watching.ProgressBar(settings.epochs, done)] if progress else []
+            if watched is not None:
+                weights = quantizer.rebalancing_weights(prior)
+                shown.append(watching.Predictions(path / runs.PREDICTIONS, watched, weights))
+            rules = [interrupt, stopping.StopWhenDiverged(path), SetEpoch(batches)]
+            rules += [keras.callbacks.SwapEMAWeights()] if settings.ema else []
+            rules += [plateau] if plateau else []
+            _fit(
+                network,
+                record,
+                batches,
+                validation_data=validation,
+                epochs=settings.epochs,
+                initial_epoch=done,
+                callbacks=[*rules, *shown, *callbacks, record],
+                shuffle=False,  # Keras would shuffle with a global random state
+                verbose=0,
+            )
+            return runs.load_run(path)
 
 
 def make_deterministic(seed):
@@ -219,7 +215,7 @@ class Record(keras.callbacks.Callback):
         self.plateau, self.seconds, self.counters = plateau, seconds, {}
         self.finish = finish
         self.rows, self.unsaved, self.unsaved_best = [], None, None
-        self.saved_at = time.perf_counter()
+        self.saved_at, self.warned = time.perf_counter(), False
 
     def go_on_from(self, state):
         """Take over what a checkpoint holds, and return how many epochs are done."""
@@ -264,11 +260,13 @@ class Record(keras.callbacks.Callback):
         self.saved_at = time.perf_counter()
         try:
             self._save_best()
-            checkpoints.save(self.path / CHECKPOINTS, len(self.rows), self.unsaved, state)
+            checkpoints.save(self.path / runs.CHECKPOINTS, len(self.rows), self.unsaved, state)
             runs.record(self.path, self.rows)
         except OSError as error:
-            message = f"{self.path}: can't be written ({error}); the last checkpoint is kept"
-            warnings.warn(f"{message}, make room there", stacklevel=2)
+            if not self.warned:
+                message = f"{self.path}: can't be written ({error}); the last checkpoint is kept"
+                warnings.warn(f"{message}, make room there", stacklevel=2)
+            self.warned = True
             return
         self.unsaved = None
 
@@ -285,9 +283,25 @@ class Record(keras.callbacks.Callback):
         self.unsaved_best = None
 
 
-def _batches(settings, store, train, workers):
+# Fits, and saves what is done, however it ends.
+def _fit(network, record, batches, **settings):
+    try:
+        network.fit(batches, **settings)
+    except (KeyboardInterrupt, stopping.DivergedError):
+        record.go_back()
+        record.flush()
+        raise
+    record.flush()
+    if record.unsaved is not None:
+        raise runs.RunError(
+            f"{record.path}: the last epochs could not be written; make room there, and the same "
+            "call goes on from the last checkpoint"
+        )
+
+
+def _batches(settings, images, train, workers):
     return generator.ColorBatches(
-        store,
+        images,
         settings.batch_size,
         settings.crop,
         train,
@@ -299,14 +313,30 @@ def _batches(settings, store, train, workers):
     )
 
 
+def _described(images_train, images_val):
+    return {
+        "train_images": len(images_train),
+        "train_sha256": store.checksum(images_train),
+        "validation_images": len(images_val),
+        "validation_sha256": store.checksum(images_val),
+    }
+
+
+# What is done to the best weights before they are recorded: averaged ones are put in, or all moved
+# back towards those of the start.
 def _finish(settings, network):
-    if settings.mixing == 1:
-        return lambda network: None
-    if not (settings.start_from and 0 < settings.mixing < 1):
+    if settings.mixing != 1 and not (settings.start_from and 0 < settings.mixing < 1):
         needed = "above 0 and at most 1, and below 1 only with a run to start from"
         raise ValueError(f"mixing has to be {needed}: {settings.mixing}")
-    start = network.get_weights()
-    return lambda network: model.mix(network, start, settings.mixing)
+    start = network.get_weights() if settings.mixing != 1 else None
+
+    def finish(network):
+        if settings.ema:
+            network.optimizer.finalize_variable_values(network.trainable_variables)
+        if start is not None:
+            model.mix(network, start, settings.mixing)
+
+    return finish
 
 
 def _plateau(settings):
@@ -317,9 +347,9 @@ def _plateau(settings):
     )
 
 
-def _histogram(store, sample=10_000):
+def _histogram(images, sample=10_000):
     # 10 000 images' 41 million pixels pin the prior down; more would only take time
-    chosen = np.linspace(0, len(store) - 1, min(sample, len(store))).astype(int)
+    chosen = np.linspace(0, len(images) - 1, min(sample, len(images))).astype(int)
     parts = np.array_split(chosen, -(-len(chosen) // 500))
     read = generator.read_images
-    return sum(quantizer.code_histogram(np.stack(read(store, part))) for part in parts)
+    return sum(quantizer.code_histogram(np.stack(read(images, part))) for part in parts)

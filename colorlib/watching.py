@@ -5,6 +5,8 @@ Not here: what a training needs to go on (`colorlib.checkpoints`), and its histo
 """
 
 import time
+import warnings
+import zipfile
 
 import keras
 import numpy as np
@@ -76,7 +78,8 @@ class Predictions(keras.callbacks.Callback):
     Parameters
     ----------
     path : pathlib.Path
-        The file, ending in ``.npz``. What it holds of epochs to come is replaced.
+        The file, ending in ``.npz``. What it holds of epochs to come is replaced; an epoch that
+        it lacks, since it could not be written, stays grey.
     rgb : ndarray of uint8, shape (n, size, size, 3)
         The photographs; the size is a multiple of 8.
     weights : ndarray, shape (313,)
@@ -86,6 +89,7 @@ class Predictions(keras.callbacks.Callback):
     def __init__(self, path, rgb, weights):
         super().__init__()
         self.path, self.weights = path, weights
+        self.seen, self.warned = None, False
         self.lightness, _ = generator.encode(rgb)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -93,16 +97,32 @@ class Predictions(keras.callbacks.Callback):
         logits = np.asarray(self.model.predict_on_batch(self.lightness))
         favored = quantizer.rebalance(logits, self.weights, VIVIDNESS)
         new = {"plain": quantizer.annealed_mean(logits), "vivid": quantizer.annealed_mean(favored)}
-        old = {name: ab[:epoch] for name, ab in _load(self.path).items()}
-        rounded = {name: np.rint(ab).astype(np.int8)[None] for name, ab in new.items()}
-        grown = {k: np.concatenate([old[k], v]) if k in old else v for k, v in rounded.items()}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with images.replacing(self.path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(file, **grown)
+        if self.seen is None:
+            self.seen = _load(self.path)
+        for name, ab in new.items():
+            grown = np.zeros((epoch + 1, *ab.shape), np.int8)
+            old = self.seen.get(name, grown[:0])[:epoch]
+            grown[: len(old)], grown[epoch] = old, np.rint(ab)
+            self.seen[name] = grown
+        self._write()
+
+    def _write(self):
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with images.replacing(self.path) as temporary, temporary.open("wb") as file:
+                np.savez_compressed(file, **self.seen)
+        except OSError as error:
+            if not self.warned:
+                warnings.warn(f"{self.path}: can't be written ({error})", stacklevel=2)
+            self.warned = True
 
 
 def _load(path):
     if not path.exists():
         return {}
-    with np.load(path, allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        warnings.warn(f"{path} is damaged ({error}); it is begun anew", stacklevel=2)
+        return {}

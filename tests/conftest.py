@@ -1,6 +1,8 @@
 """Fixtures for all tests, and what nbval does not compare."""
 
+import contextlib
 import os
+import resource
 import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -42,6 +44,22 @@ def tiny():
     return config.TrainConfig(
         image_size=32, crop=16, width=1 / 16, epochs=2, batch_size=8, learning_rate=3e-3
     )
+
+
+@pytest.fixture
+def small_files():
+    """A context in which no file may grow beyond so many bytes: a full disk, nearly."""
+
+    @contextlib.contextmanager
+    def limited(size):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limited
 
 
 @pytest.fixture

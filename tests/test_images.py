@@ -1,7 +1,9 @@
 """Files as cameras, scanners and browsers leave them."""
 
 import io
+import os
 import re
+import stat
 
 import numpy as np
 import odd_files
@@ -133,3 +135,16 @@ def test_square_takes_the_middle(size):
     middle = images.square(tall, size)
     assert middle.shape == (size, size, 3)
     assert (middle == 255).all()
+
+
+def test_new_files_have_the_usual_rights_and_the_umask_is_left_alone(tmp_path, monkeypatch):
+    before = os.umask(0o027)
+    try:
+        with monkeypatch.context() as patch:
+            # while one thread looks the umask up by changing it, another's file is open to all
+            patch.setattr(os, "umask", lambda mask: pytest.fail("the umask is the whole process's"))
+            with images.replacing(tmp_path / "a") as temporary:
+                temporary.write_text("b")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640

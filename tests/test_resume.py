@@ -1,16 +1,16 @@
 """A training that is stopped in any way ends as if it had not been."""
 
-import os
+import contextlib
+import json
 import signal
 import subprocess
 import sys
-import time
 
 import keras
 import numpy as np
 import pytest
 
-from colorlib import checkpoints, generator, runs, samples, store, training
+from colorlib import checkpoints, generator, quantizer, runs, training, watching
 
 EPOCHS = 6
 
@@ -37,7 +37,7 @@ class StopAt(keras.callbacks.Callback):
 
 
 def final_arrays(path):
-    newest = sorted((path / training.CHECKPOINTS).glob(checkpoints.PATTERN))[-1]
+    newest = sorted((path / runs.CHECKPOINTS).glob(checkpoints.PATTERN))[-1]
     with np.load(newest) as file:
         return {name: file[name] for name in file.files if name != checkpoints.STATE}
 
@@ -53,7 +53,9 @@ def assert_same_end(first, second):
     assert histories[0] == histories[1]
 
 
-def test_ctrl_c_in_mid_epoch_changes_nothing(tmp_path, patches, settings):
+@pytest.mark.parametrize("ema", [0, 0.9])
+def test_ctrl_c_in_mid_epoch_changes_nothing(tmp_path, patches, settings, ema):
+    settings = settings.replace(ema=ema)
     data = patches[:24], patches[24:32]
     training.train(settings, *data, tmp_path / "whole", progress=False)
     for epoch in (1, 2, 4):
@@ -109,7 +111,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, patches, settings):
     with pytest.raises(KeyboardInterrupt):
         stop = [StopAt(4)]
         training.train(settings, *data, tmp_path / "cut", stop, progress=False, save_every=0)
-    newest = sorted((tmp_path / "cut" / training.CHECKPOINTS).glob(checkpoints.PATTERN))[-1]
+    newest = sorted((tmp_path / "cut" / runs.CHECKPOINTS).glob(checkpoints.PATTERN))[-1]
     newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
     with pytest.warns(UserWarning, match=f"{newest.name} is damaged"):
         training.train(settings, *data, tmp_path / "cut", progress=False)
@@ -125,37 +127,133 @@ def test_a_full_disk_stops_nothing(tmp_path, patches, settings, monkeypatch):
         patch.setattr(np, "savez", full)
         with pytest.warns(UserWarning, match="No space left"), pytest.raises(runs.RunError):
             training.train(*arguments, progress=False)
-    assert not list((tmp_path / training.CHECKPOINTS).iterdir())
+    assert not list((tmp_path / runs.CHECKPOINTS).glob("*.npz"))
     assert len(training.train(*arguments, progress=False).history["loss"]) == 2
 
 
-def start(data, run, epochs, **environment):
-    command = [sys.executable, "-m", "colorlib", "train", "OVERFIT", "--run", run, "--data", data]
-    options = ["--val", data, "--width", 1 / 16, "--epochs", epochs, "--save-every", 0]
-    return subprocess.Popen(
-        [str(part) for part in [*command, *options, "--batch-size", 4]],
-        env={**os.environ, **environment},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+class Fill(keras.callbacks.Callback):
+    """From some epoch on, let no file grow beyond so many bytes."""
+
+    def __init__(self, epoch, small_files, size, stack):
+        super().__init__()
+        self.epoch, self.fill = epoch, lambda: stack.enter_context(small_files(size))
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if epoch == self.epoch:
+            self.fill()
 
 
-def wait_for_checkpoint(run, number, process):
-    folder = run / training.CHECKPOINTS
-    while process.poll() is None and not list(folder.glob(f"checkpoint-*{number:02}.npz")):
-        time.sleep(0.005)
+def test_hdf5_does_not_crash_where_the_disk_is_full(tmp_path, patches, settings, small_files):
+    arguments = (settings.replace(epochs=4), patches[:16], patches[16:24], tmp_path)
+    with contextlib.ExitStack() as stack:
+        seen = [Fill(1, small_files, 100_000, stack)]
+        with pytest.warns(UserWarning) as caught, pytest.raises(runs.RunError, match="last epochs"):
+            training.train(*arguments, seen, False, save_every=0, watched=patches[:1])
+    assert len(caught) == 1 and "File too large" in str(caught[0].message)
+    kept = runs.load_run(tmp_path)
+    assert len(kept.history["loss"]) == 1 and kept.model()
+    with np.load(tmp_path / runs.PREDICTIONS) as file:
+        assert len(file["plain"]) == 4  # small enough to be written all the time
+    assert len(training.train(*arguments, progress=False).history["loss"]) == 4
 
 
-def test_sigkill_at_any_moment_changes_nothing(tmp_path, rng):
-    data = tmp_path / "data.h5"
-    store.write(data, samples.patches(16, 64))
+def test_predictions_that_can_not_be_written_are_made_up_for(tmp_path, patches, settings):
+    ready = training.train(settings.replace(epochs=1), patches[:8], patches[8:16], tmp_path / "run")
+    path = tmp_path / "file" / "seen.npz"
+    (tmp_path / "file").touch()
+    callback = watching.Predictions(path, patches[:1], np.ones(quantizer.BINS))
+    callback.set_model(ready.model())
+    with pytest.warns(UserWarning, match="can't be written") as caught:
+        callback.on_epoch_end(0)
+        callback.on_epoch_end(1)
+    assert len(caught) == 1
+    (tmp_path / "file").unlink()
+    callback.on_epoch_end(2)
+    with np.load(path) as file:
+        assert len(file["plain"]) == 3 and (file["plain"][0] == file["plain"][2]).all()
+    path.write_bytes(path.read_bytes()[:100])
+    again = watching.Predictions(path, patches[:1], np.ones(quantizer.BINS))
+    again.set_model(ready.model())
+    with pytest.warns(UserWarning, match="is damaged"):
+        again.on_epoch_end(2)
+    with np.load(path) as file:
+        assert len(file["plain"]) == 3 and not file["plain"][:2].any() and file["plain"][2].any()
+
+
+def test_other_images_of_the_same_number_are_refused(tmp_path, patches, settings):
+    settings = settings.replace(epochs=1)
+    training.train(settings, patches[:16], patches[16:24], tmp_path, progress=False)
+    prior = (tmp_path / "prior.json").read_bytes()
+    changed = patches[:16].copy()
+    changed[7, 3, 3, 0] ^= 1
+    with pytest.raises(runs.RunError, match="train_sha256 is"):
+        training.train(settings, changed, patches[16:24], tmp_path, progress=False)
+    with pytest.raises(runs.RunError, match="validation_sha256 is"):
+        training.train(settings, patches[:16], patches[24:32], tmp_path, progress=False)
+    assert (tmp_path / "prior.json").read_bytes() == prior
+
+
+def test_a_run_recorded_without_checksums_goes_on_with_images_of_its_colors(
+    tmp_path, patches, settings
+):
+    data = patches[:16], patches[16:24]
+    training.train(settings.replace(epochs=1), *data, tmp_path, progress=False)
+    config_file = tmp_path / "config.json"
+    recorded = json.loads(config_file.read_text())
+    sums = {name: recorded["data"].pop(name) for name in ("train_sha256", "validation_sha256")}
+    config_file.write_text(json.dumps(recorded))
+    with pytest.raises(runs.RunError, match="the colors of its training images are others"):
+        training.train(settings.replace(epochs=1), patches[8:24], patches[:8], tmp_path)
+    training.train(settings.replace(epochs=1), *data, tmp_path, progress=False)
+    assert json.loads(config_file.read_text())["data"].items() >= sums.items()
+
+
+def test_one_process_trains_a_run(tmp_path, patches, settings):
+    arguments = (settings.replace(epochs=1), patches[:16], patches[16:24], tmp_path / "run")
+    with runs.locked(tmp_path / "run"):
+        theirs = tmp_path / "run" / runs.CHECKPOINTS / ".checkpoint-000001.npz.1a2b.partial"
+        theirs.write_bytes(b"half")
+        with pytest.raises(runs.RunError, match=r"run: another process is training this run"):
+            training.train(*arguments, progress=False)
+        assert theirs.exists()
+    training.train(*arguments, progress=False)
+    assert not theirs.exists()  # nobody's any more
+
+
+KILLED = """
+import os, signal, sys
+import keras, numpy
+from colorlib import config, samples, training
+
+class Die(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        self.now = epoch == 2
+    def on_train_batch_end(self, batch, logs=None):
+        if self.now and batch == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+def die_half_way(file, **arrays):
+    file.write(b"half of a checkpoint")
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+
+settings = config.TrainConfig(**eval(sys.argv[2]))
+patches = samples.patches(40, 32)
+if sys.argv[3] == "writing":
+    numpy.savez = die_half_way
+training.train(
+    settings, patches[:24], patches[24:32], sys.argv[1], [Die()], False, save_every=0
+)
+"""
+
+
+def test_a_kill_changes_nothing(tmp_path, patches, settings):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    assert start(data, whole, 12).wait() == 0
-    for number in (2, 5, 8):  # some time after a checkpoint: in an epoch, or in the next writing
-        process = start(data, killed, 12)
-        wait_for_checkpoint(killed, number, process)
-        time.sleep(rng.uniform(0, 0.2))
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
-    assert start(data, killed, 12).wait() == 0
+    for moment in ("training", "writing"):  # in mid-epoch, then while a checkpoint is written
+        call = [sys.executable, "-c", KILLED, killed, repr(settings.to_dict()), moment]
+        done = subprocess.run([str(part) for part in call], stderr=subprocess.DEVNULL)
+        assert done.returncode == -signal.SIGKILL
+    assert len(list((killed / runs.CHECKPOINTS).glob(".*.partial"))) == 1
+    for path in (whole, killed):
+        training.train(settings, patches[:24], patches[24:32], path, progress=False)
     assert_same_end(whole, killed)

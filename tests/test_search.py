@@ -1,7 +1,6 @@
 """A search is shared by processes, survives their death, and does exactly what it was asked for."""
 
 import contextlib
-import os
 import signal
 import sqlite3
 import subprocess
@@ -13,7 +12,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from colorlib import config, losses, model, search, store, studies, training
+from colorlib import config, losses, model, search, studies, training
 
 TINY = config.TrainConfig(
     image_size=16, crop=16, width=1 / 32, epochs=3, batch_size=8, start_from_prior=True
@@ -213,40 +212,38 @@ def test_errors_say_what_to_do(tmp_path, small):
         search.search(TINY.replace(width=1 / 16), small, place, "coarse", 2, False)
 
 
-def start(folder, trials, epochs):
-    options = f"--data {folder}/data.h5 --study {folder}/l2.db --stage coarse --trials {trials}"
-    options += f" --images 8 --epochs {epochs} --width 0.03125 --silence 2"
-    return subprocess.Popen(
-        [sys.executable, "-m", "colorlib", "search", *options.split()],
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
+HANGING = """
+import pathlib, sys, time
+import numpy
+from colorlib import config, search
+
+def hang(settings, small, trial):
+    pathlib.Path(sys.argv[2]).touch()
+    time.sleep(3600)
+
+search._train = hang
+settings = config.TrainConfig(**eval(sys.argv[3]))
+patches = numpy.load(sys.argv[4])
+small = search.small_set(patches, 8, 16)
+search.search(settings, small, sys.argv[1], "coarse", 4, False, silence=2)
+"""
 
 
-def test_two_processes_share_a_study_and_a_kill_costs_nothing(tmp_path, patches):
-    store.write(tmp_path / "data.h5", patches)
-    place, budget = tmp_path / "l2.db", 7
-    survivor, victim = (start(tmp_path, budget, 6) for _ in range(2))
-    while len({row["process"] for row in _rows(place)}) < 2 and victim.poll() is None:
-        time.sleep(0.05)
-    running = [row for row in _rows(place) if row["state"] == "running"]
-    victim.send_signal(signal.SIGKILL)
-    assert victim.wait() == -signal.SIGKILL and running
-    output = survivor.communicate()[0]
-    assert survivor.returncode == 0 and "is best" in output, output
+def test_the_trial_of_a_process_that_was_killed_is_taken_over(tmp_path, patches, small, quick):
+    place, begun, images = tmp_path / "l2.db", tmp_path / "begun", tmp_path / "patches.npy"
+    np.save(images, patches)
+    call = [sys.executable, "-c", HANGING, place, begun, repr(TINY.to_dict()), images]
+    with subprocess.Popen([str(part) for part in call], stderr=subprocess.DEVNULL) as victim:
+        while not begun.exists() and victim.poll() is None:
+            time.sleep(0.05)
+        victim.kill()
+    assert victim.returncode == -signal.SIGKILL
+    (lost,) = studies.table(place)
+    assert lost["state"] == "running"
+    search.search(TINY, small, place, "coarse", 4, False, silence=2)
 
     rows = studies.table(place)
-    done = [row for row in rows if row["state"] in ("complete", "pruned")]
-    assert len(done) == budget and all(row["state"] != "running" for row in rows)
-    assert len({row["l2"] for row in done}) == budget
-    assert {row["process"] for row in rows} == {1, 2}
-    killed = [row for row in rows if row["state"] == "fail"]
-    assert len(killed) <= 1 and all(row["l2"] in {r["l2"] for r in done} for row in killed)
-
-
-def _rows(place):
-    with contextlib.suppress(studies.StudyError, KeyError):
-        return studies.table(place)
-    return []
+    done = [row for row in rows if row["state"] == "complete"]
+    assert len(done) == 4 and {row["process"] for row in done} == {2}
+    assert [row["l2"] for row in rows if row["state"] == "fail"] == [lost["l2"]]
+    assert lost["l2"] in {row["l2"] for row in done} and len({row["l2"] for row in done}) == 4

@@ -70,6 +70,34 @@ def test_numbers_out_of_range_are_refused(packed, index):
         store.Store(packed).read([0, index])
 
 
+@pytest.mark.parametrize("corner", [-1, 9])
+def test_squares_outside_of_an_image_are_refused(packed, patches, corner):
+    for where in ({"tops": corner}, {"lefts": [0, corner]}):
+        with pytest.raises(IndexError, match=r"corners of squares of 24 pixels .* in 0\.\.8"):
+            store.Store(packed).read([0, 1], side=24, **where)
+    with pytest.raises(IndexError, match=r"0\.\.39"):
+        store.squares(patches, [-1], 0, 0, 32)
+
+
+def test_the_checksum_is_that_of_the_pixels_in_their_order(tmp_path, packed, patches):
+    store.write(tmp_path / "a1.h5", patches[:13])
+    store.write(tmp_path / "a2.h5", patches[13:])
+    same = store.checksum(patches)
+    assert store.checksum(store.Store(packed)) == same
+    assert store.checksum(store.Store(tmp_path / "a1.h5", tmp_path / "a2.h5")) == same
+    for where in ((0, 0, 0, 0), (39, 31, 31, 2), (20, 5, 6, 1)):
+        other = patches.copy()
+        other[where] ^= 1
+        assert store.checksum(other) != same
+    assert store.checksum(patches[::-1]) != same
+
+
+def test_a_store_that_does_not_fit_on_the_disk_is_refused(tmp_path, patches, small_files):
+    with small_files(50_000), pytest.raises(store.StoreError, match=r"a\.h5: can't be written"):
+        store.write(tmp_path / "a.h5", patches)
+    assert not list(tmp_path.iterdir())
+
+
 def test_pack_leaves_out_grey_and_broken_files_and_says_why(tmp_path, folder, patches):
     opened = store.pack(folder, tmp_path / "out.h5", 32)
     assert len(opened) == 12 and opened.classes == ["cat", "dog"]

@@ -1,0 +1,68 @@
+"""What goes wrong with `train` and `search` is said in one line, with exit code 2."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from colorlib import __main__, config, store, studies
+
+TRAIN = "train SEARCH --data {data} --val {data} --run {run} --epochs 1"
+SEARCH = "search --data {data} --study {study} --stage coarse --images 4"
+
+
+@pytest.fixture
+def data(tmp_path, patches):
+    store.write(tmp_path / "data.h5", patches[:8])
+    return tmp_path / "data.h5"
+
+
+def refusal(call, **names):
+    """Call the command, and return the one line it ends with."""
+    arguments = [part.format(**names) for part in call.split()]
+    result = CliRunner().invoke(__main__.app, arguments)
+    assert result.exit_code == 2, (result.output, result.exception)
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+@pytest.mark.parametrize("width", ["nan", "1e9", "0", "-1"])
+@pytest.mark.parametrize("call", [TRAIN, SEARCH])
+def test_impossible_widths_are_refused(tmp_path, data, call, width):
+    line = refusal(f"{call} --width {width}", data=data, run=tmp_path / "run", study=tmp_path / "s")
+    assert "has to be in 1/64..2" in line
+    assert not (tmp_path / "run").exists() and not (tmp_path / "s").exists()
+
+
+def test_a_place_for_runs_that_can_not_be_written_is_named(tmp_path, data, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(config, "RUNS", tmp_path / "file" / "runs")
+    line = refusal(f"{TRAIN} --width 0.0625", data=data, run="mine")
+    assert str(config.RUNS / "mine") in line and "can't be written" in line
+
+
+def test_a_record_that_can_not_be_written_is_named(tmp_path, data, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(config, "RUNS", tmp_path / "file" / "runs")
+    call = f"{SEARCH} --width 0.03125 --trials 1 --epochs 1 --record mine"
+    result = CliRunner().invoke(__main__.app, call.format(data=data, study=tmp_path / "s").split())
+    assert result.exit_code == 2 and "is best" in result.stdout, result.exception
+    last = result.stderr.splitlines()[-1]
+    assert str(config.RUNS / "mine") in last and "can't be written" in last
+    assert len(studies.table(tmp_path / "s")) == 1
+
+
+def test_a_missing_backend_is_named(tmp_path):
+    call = TRAIN.format(data="x.h5", run=tmp_path / "run").split()
+    # a module of that name that can't be imported: whatever is installed here
+    (tmp_path / "torch.py").write_text("raise ImportError('No module named torch')")
+    environment = os.environ | {"KERAS_BACKEND": "torch", "PYTHONPATH": str(tmp_path)}
+    environment["PYTHONPATH"] += os.pathsep + os.environ.get("PYTHONPATH", "")
+    done = subprocess.run(
+        [sys.executable, "-m", "colorlib", *call], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert "can't start with torch (No module named torch)" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
