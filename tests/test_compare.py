@@ -144,7 +144,7 @@ def test_the_recorded_comparison_is_small_and_sound(record):
     assert script.OUTPUT.stat().st_size < 400_000
     assert list(record["sets"]) == list(script.VIEWS)
     for model in record["models"].values():
-        assert (config.RUNS / model["run"]).is_dir(), "compare the recorded runs again"
+        assert (config.RECORDED / model["run"]).is_dir(), "compare the recorded runs again"
     tiny = record["sets"]["Tiny ImageNet"]
     for parts in (tiny["groups"], tiny["regions"]):
         assert sum(part["count"] for part in parts.values()) == tiny["count"]
@@ -215,7 +215,9 @@ def test_every_entry_of_the_ledger_is_complete_and_shown_by_something(entries):
 
 def test_only_runs_that_are_still_to_come_may_be_missing(entries, record):
     to_come = [] if "Model-256" in record["models"] else ["Model-256"]
-    to_come += [] if (config.RUNS / "suspects" / "suspects.json").exists() else ["suspects.json"]
+    to_come += (
+        [] if (config.RECORDED / "suspects" / "suspects.json").exists() else ["suspects.json"]
+    )
     for entry in entries:
         checks = [side for check in entry.get("checks", []) for side in (check[0], check[2])]
         cited = [found[1] for found in reproduction.REFERENCE.finditer(entry["ours"])]

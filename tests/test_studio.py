@@ -229,6 +229,7 @@ def test_a_download_that_fails_says_why():
 
 def test_a_studio_without_models_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(config, "RUNS", tmp_path)
+    monkeypatch.setattr(config, "RECORDED", tmp_path)
     with pytest.raises(runs.RunError, match="none of the models"):
         studio.Studio()
 

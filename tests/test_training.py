@@ -97,7 +97,7 @@ def test_what_was_mixed_is_taken_apart_again(run, patches, tmp_path):
 
 def test_half_way_back_keeps_the_new_and_most_of_the_old():
     """What notebook 06 says of the recorded numbers."""
-    path = config.RUNS / "model-256"
+    path = config.RECORDED / "model-256"
     rows = json.loads((path / "mixing.json").read_text())["rows"]
     new, old = (
         {row["share"]: row[kind]["cross_entropy"] for row in rows} for kind in ("images", "before")
