@@ -1,5 +1,10 @@
 """Figures hold the images and values they are given, where they belong."""
 
+import os
+import subprocess
+import sys
+
+import check_figures
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -190,3 +195,40 @@ def test_small_multiples_draw_every_curve_over_the_reference():
         drawn = [line.get_ydata().tolist() for line in axis.lines]
         assert drawn == [*reference.tolist(), *np.asarray(curves).tolist()]
         assert all(line.get_xdata().tolist() == [1, 2, 3, 4] for line in axis.lines)
+
+
+def test_committed_figures_are_compared_for_the_eye(tmp_path, axis):
+    drawn, committed = tmp_path / "drawn", tmp_path / "committed"
+    for folder in (drawn, committed):
+        folder.mkdir()
+    (line,) = axis.plot([1, 2, 4])
+    for folder, values in ((drawn, [1, 2.01, 4]), (committed, [1, 2, 4])):
+        line.set_ydata(values)
+        axis.figure.savefig(folder / "curve.png")
+    assert (drawn / "curve.png").read_bytes() != (committed / "curve.png").read_bytes()
+    assert check_figures.problems(drawn, committed) == []
+    line.set_ydata([1, 4, 1])
+    axis.figure.savefig(drawn / "curve.png")
+    axis.figure.savefig(drawn / "new.png")
+    axis.figure.savefig(committed / "old.png")
+    found = [line.split(",")[0] for line in check_figures.problems(drawn, committed)]
+    assert found[:2] == ["new.png: drawn", "old.png: committed"]
+    assert len(found) == 3 and found[2].startswith("curve.png: not what is committed")
+
+
+def test_only_make_figures_draws_into_the_committed_folder():
+    code = "from colorlib import config; print(config.FIGURES.relative_to(config.ROOT).as_posix())"
+    places = []
+    for chosen in ({}, {"COLORLIB_FIGURES": str(config.ROOT / "figures")}):
+        environment = {k: v for k, v in os.environ.items() if k != "COLORLIB_FIGURES"} | chosen
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            env=environment,
+            check=True,
+        )
+        places.append(done.stdout.strip())
+    assert places == ["build/figures", "figures"]
+    makefile = (config.ROOT / "Makefile").read_text()
+    assert makefile.count("COLORLIB_FIGURES=") == 1
