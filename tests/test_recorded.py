@@ -157,7 +157,8 @@ def compared():
 
 
 def test_every_class_has_one_group():
-    rows = list(csv.DictReader(compare.CLASSES.open(newline="")))
+    with compare.CLASSES.open(newline="") as file:
+        rows = list(csv.DictReader(file))
     assert len(rows) == len({row["class"] for row in rows}) == 200
     groups = compare.read_groups(compare.CLASSES)
     assert {"landscapes", "mammals", "rooms and shops", "objects"} <= set(groups.values())

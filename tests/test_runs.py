@@ -107,3 +107,24 @@ def test_a_wheel_colors_a_photograph_in_an_empty_folder(installed, tmp_path):
     with Image.open(tmp_path / "out.png") as colored:
         assert np.ptp(np.asarray(colored.convert("RGB")), axis=2).max() > 0
     assert listing(installed) == before and not list(home.iterdir())
+
+
+def test_a_clone_that_can_not_be_written_is_left_alone(tmp_path):
+    code = (
+        "import os; os.access = lambda path, mode: False\n"
+        "from colorlib import config, figures, runs\n"
+        "print(figures.save(figures.new()[0], 'x'))\n"
+        "print(runs.find(config.DEFAULT_RUN) == config.ROOT / 'data' / 'runs' / config.DEFAULT_RUN)\n"
+        "print(runs.place('mine'))"
+    )
+    left_out = ("COLORLIB_FIGURES", "XDG_DATA_HOME")
+    environment = {name: value for name, value in os.environ.items() if name not in left_out}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**environment, "HOME": str(tmp_path)},
+    )
+    saved, found, own = done.stdout.splitlines()
+    assert found == "True" and own.endswith("runs/mine")
+    assert all(path.startswith(str(tmp_path)) for path in (saved, own))
