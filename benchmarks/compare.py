@@ -42,7 +42,7 @@ RUNS = ("model-64", "model-256", "transfer")
 
 OUTPUT = config.RUNS / "comparison" / "comparison.json"
 
-CLASSES = config.RUNS / "comparison" / "class_groups.csv"
+CLASSES = config.RECORDED / "comparison" / "class_groups.csv"
 
 TEMPERATURES = (0.05, 0.1, 0.2, 0.3, 0.38, 0.5, 0.7, 0.85, 1.0)
 
@@ -322,7 +322,7 @@ def rounded(value):
 
 def recorded_runs(names):
     """Load the named runs, or those of `RUNS` that are there."""
-    names = names or [name for name in RUNS if (config.RUNS / name).is_dir()]
+    names = names or [name for name in RUNS if name in runs.known()]
     return [runs.load_run(name) for name in names]
 
 

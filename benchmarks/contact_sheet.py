@@ -31,7 +31,7 @@ def color_all(colorizer, photographs):
 def main():
     """Parse the arguments, color, draw."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", help="a recorded run: its name in data/runs, or its folder")
+    parser.add_argument("run", help="a recorded run: its name, or its folder")
     parser.add_argument("--images", required=True, help="a folder of image files, or a store")
     parser.add_argument(
         "--size", type=int, default=256, help="side to which a folder's are brought"

@@ -78,7 +78,7 @@ def print_table(rows):
 def main():
     """Parse the arguments, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", help="a recorded run: its name in data/runs, or its folder")
+    parser.add_argument("run", help="a recorded run: its name, or its folder")
     parser.add_argument("--images", required=True, help="validation images of the run")
     parser.add_argument("--before", required=True, help="those of the run that it started from")
     parser.add_argument("--share", type=float, nargs="+", default=SHARES, help="of the run's end")

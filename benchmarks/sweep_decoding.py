@@ -126,7 +126,7 @@ def print_table(found, chosen):
 def parse():
     """Parse the arguments."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", help="a recorded run: its name in data/runs, or its folder")
+    parser.add_argument("run", help="a recorded run: its name, or its folder")
     parser.add_argument(
         "--images", required=True, nargs="+", help="folders of image files, or stores"
     )

@@ -270,7 +270,7 @@ def colorizer_for(run=config.DEFAULT_RUN, **decoding):
     Parameters
     ----------
     run : str, path-like or colorlib.runs.Run
-        The run, its name in ``data/runs``, or its folder; by default the one that ships with
+        The run, its name, or its folder (`runs.find`); by default the one that ships with
         the course.
     **decoding
         What to change in the run's `DecodeConfig`: ``working_size``, ``temperature``,

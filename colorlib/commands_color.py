@@ -33,9 +33,7 @@ Overwrite = Annotated[
 SideBySide = Annotated[
     bool, typer.Option("--side-by-side", help="Grey at the left, colored at the right.")
 ]
-Run = Annotated[
-    str | None, typer.Option(help="A recorded run: its name in data/runs, or its folder.")
-]
+Run = Annotated[str | None, typer.Option(help=f"A recorded run: {terminal.RUN_RULE}")]
 Saturation = Annotated[
     float | None,
     typer.Option(min=0.0, max=4.0, help="Factor on how colorful it gets: 0 is grey."),

@@ -16,14 +16,14 @@ def train(
     preset: Annotated[str, typer.Argument(help=f"One of {', '.join(config.PRESETS)}.")],
     data: Annotated[list[Path], typer.Option(help="A store to train on; repeat for shards.")],
     val: Annotated[list[Path], typer.Option(help="A store to validate on; repeat for shards.")],
-    run: Annotated[str, typer.Option(help="The run's name in data/runs, or its folder.")],
+    run: Annotated[str, typer.Option(help=f"Where it is recorded: {terminal.RUN_RULE}")],
     precision: Annotated[str | None, typer.Option(help="float32 or mixed_bfloat16.")] = None,
     width: Annotated[float | None, typer.Option(help="Factor on the channel counts.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1)] = None,
     batch_size: Annotated[int | None, typer.Option(min=1)] = None,
     start_from: Annotated[
         str | None,
-        typer.Option(help="A run to begin with the weights of: a name in data/runs, or a folder."),
+        typer.Option(help=f"A run to begin with the weights of: {terminal.RUN_RULE}"),
     ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Threads that prepare batches.")] = 2,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for it.")] = False,
@@ -51,7 +51,7 @@ def train(
         start_from=start_from,
     )
     given = {name: value for name, value in changes.items() if value is not None}
-    path = Path(run) if "/" in run else config.RUNS / run
+    path = runs.place(run)
     with terminal.explained(store.StoreError, runs.RunError, ValueError):
         images = store.Store(*data)
         callbacks = [watching.EpochLines(len(images))]
@@ -91,7 +91,7 @@ def search(
         int, typer.Option(min=2, help="Seconds after which a silent process counts as dead.")
     ] = 60,
     record: Annotated[
-        str | None, typer.Option(help="Write the trials as text: a name in data/runs, or a folder.")
+        str | None, typer.Option(help=f"Write the trials as text: {terminal.RUN_RULE}")
     ] = None,
 ):
     """Search the L2 constant at random, coarse to fine, as the report did.
@@ -103,7 +103,7 @@ def search(
     Example: colorlib search --data train.h5 --study l2.db --stage coarse
     """
     terminal.load_backend()
-    from colorlib import generator, search, store, studies
+    from colorlib import generator, runs, search, store, studies
 
     changes = {"epochs": epochs, "width": width}
     given = {name: value for name, value in changes.items() if value is not None}
@@ -118,15 +118,13 @@ def search(
         best = studies.best(study, stage)
         typer.echo(f"{stage}: l2 = {best['l2']:.1e} is best, {best['loss']:.3f} nats per pixel")
         if record:
-            path = Path(record) if "/" in record else config.RUNS / record
+            path = runs.place(record)
             studies.record(study, path)
             typer.echo(f"the trials are in {path}")
 
 
 def evaluate(
-    run: Annotated[
-        str, typer.Argument(help="A recorded run: its name in data/runs, or its folder.")
-    ],
+    run: Annotated[str, typer.Argument(help=f"A recorded run: {terminal.RUN_RULE}")],
     images: Annotated[
         Path, typer.Option(help="A folder of image files, or a file that `colorlib pack` wrote.")
     ],

@@ -8,10 +8,33 @@ import dataclasses
 import os
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-DATA = ROOT / "data"
+import platformdirs
+
+PACKAGE = Path(__file__).resolve().parent
+
+ROOT = PACKAGE.parent
+"""The repository, if this is a clone of it."""
+
+INSTALLED = (PACKAGE / "recorded").is_dir()
+"""Whether this is a copy that pip installed, with the default run in it, and no clone."""
+
+RECORDED = PACKAGE / "recorded" if INSTALLED else ROOT / "data" / "runs"
+"""The runs that come with the package; nothing is written there unless it is `RUNS`, too."""
+
+HOME = (
+    ROOT
+    if not INSTALLED and os.access(ROOT, os.W_OK)
+    else platformdirs.user_data_path("colorlib", appauthor=False)
+)
+"""Where a person's own things go: into the clone, or, if that can't be, the user's data folder."""
+
+DATA = HOME / "data"
+
 RUNS = DATA / "runs"
-FIGURES = ROOT / "figures"
+"""A person's own runs; in a clone that can be written, the recorded ones lie there as well."""
+
+FIGURES = Path(os.environ.get("COLORLIB_FIGURES") or HOME / "build" / "figures").absolute()
+"""Where notebooks save figures; only ``make figures`` chooses the committed folder ``figures/``."""
 
 DEFAULT_RUN = "transfer"
 """The recorded run whose weights color a photograph when no other is named."""
@@ -93,7 +116,7 @@ class TrainConfig:
     pretrained : bool
         Begin with the classifier's own weights in its encoder (`pretrained.load_encoder`).
     start_from : str
-        A recorded run, by its name in ``data/runs`` or its folder, to begin with the weights of,
+        A recorded run, by its name or folder (`runs.find`), to begin with the weights of,
         widened if this network is wider (`model.start_from`); empty begins with random ones.
     mixing : float
         Share, above 0 and at most 1, of the trained weights in the recorded ones; the rest is the

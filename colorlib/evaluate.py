@@ -48,7 +48,7 @@ def evaluate(run, source, limit=None, temperature=None, vividness=None, seed=0, 
     Parameters
     ----------
     run : str, path-like or colorlib.runs.Run
-        The run, its name in ``data/runs``, or its folder.
+        The run, its name, or its folder (`runs.find`).
     source : path-like, colorlib.store.Store, or ndarray of uint8, shape (n, size, size, 3)
         A folder of image files, of which grey ones are measured as well; or a file that
         `colorlib pack` wrote. Images of another size than the run's are brought to it.

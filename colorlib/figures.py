@@ -1,7 +1,7 @@
 """Arrays -> the report's figures, as matplotlib figures.
 
 Not here: any computation of what is drawn. A function takes arrays and gives a figure; `save`
-puts it into ``figures/``.
+writes it where `config.FIGURES` says.
 """
 
 import matplotlib.pyplot as plt
@@ -50,7 +50,7 @@ def new(rows=1, columns=1, size=(6.0, 4.0), **settings):
 
 
 def save(figure, name):
-    """Write a figure into ``figures/``, under a temporary name first.
+    """Write a figure into `config.FIGURES`, under a temporary name first.
 
     Parameters
     ----------
@@ -61,13 +61,13 @@ def save(figure, name):
     Returns
     -------
     str
-        Where it is, from the repository's root.
+        Where it is: from the repository's root, or in full if it is elsewhere.
     """
     path = config.FIGURES / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
     with images.replacing(path) as temporary:
         figure.savefig(temporary, dpi=DPI, format="png", metadata={"Software": None})
-    return f"{config.FIGURES.name}/{name}.png"
+    return str(path.relative_to(config.ROOT) if path.is_relative_to(config.ROOT) else path)
 
 
 def image_grid(rows, column_titles=(), row_titles=(), height=1.6):

@@ -20,7 +20,7 @@ import numpy as np
 
 from colorlib import config
 
-LEDGER = config.RUNS / "comparison" / "ledger.json"
+LEDGER = config.RECORDED / "comparison" / "ledger.json"
 
 AGREE, DIFFER, UNTESTABLE = "agree", "differ", "not testable here"
 

@@ -146,13 +146,73 @@ class Run:
             raise RunError(f"{path}: damaged, or not this network's weights ({reason})") from None
 
 
+def place(run):
+    """Say where a run is or will be, by the one rule for names and folders.
+
+    A text with a separator (``/``), or with ``.`` or ``~`` at its start, is a folder, and so is
+    a path object. Any other text is a name in `config.RUNS`.
+
+    Parameters
+    ----------
+    run : str or path-like
+
+    Returns
+    -------
+    pathlib.Path
+        The folder; it need not exist.
+    """
+    return config.RUNS / run if _is_name(run) else Path(run).expanduser()
+
+
+def find(run):
+    """Find a recorded run: as `place` says, and a name also among `config.RECORDED`.
+
+    Parameters
+    ----------
+    run : str or path-like
+
+    Returns
+    -------
+    pathlib.Path
+        Its folder. Of two runs of one name the person's own is taken.
+
+    Raises
+    ------
+    RunError
+        If there is no such folder.
+    """
+    folders = [place(run), config.RECORDED / run] if _is_name(run) else [place(run)]
+    for folder in folders:
+        if folder.is_dir():
+            return folder
+    if not _is_name(run):
+        raise RunError(f"no recorded run {str(run)!r}: there is no such folder; {REMEDY}")
+    hint = f"; the folder here is ./{run}" if Path(run).is_dir() else ""
+    raise RunError(f"no recorded run {run!r}; there are: {', '.join(known()) or 'none'}{hint}")
+
+
+def _is_name(run):
+    return isinstance(run, str) and not (run.startswith((".", "~")) or {"/", os.sep} & set(run))
+
+
+def known():
+    """List the names of the runs that a photograph can be colored with.
+
+    Returns
+    -------
+    list of str
+    """
+    places = config.RUNS, config.RECORDED
+    return sorted({path.parent.name for home in places for path in home.glob(f"*/{WEIGHTS}")})
+
+
 def load_run(path):
     """Load a recorded run.
 
     Parameters
     ----------
     path : str or path-like
-        The run's folder, or the name of one in ``data/runs``.
+        The run's name, or its folder (`find`).
 
     Returns
     -------
@@ -163,10 +223,7 @@ def load_run(path):
     RunError
         If there is no such run or one of its files is missing or damaged.
     """
-    folder = Path(path) if Path(path).is_dir() else config.RUNS / path
-    if not folder.is_dir():
-        known = ", ".join(sorted(p.name for p in config.RUNS.glob("*") if p.is_dir())) or "none"
-        raise RunError(f"no recorded run {str(path)!r}; in data/runs there are: {known}")
+    folder = find(path)
     try:
         recorded = _read_json(folder / "config.json")
         decoding = folder / "decoding.json"

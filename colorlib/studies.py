@@ -21,7 +21,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState
 
-from colorlib import config, images, runs
+from colorlib import images, runs
 
 PLAN = "plan"
 """The attribute of a study in which all processes find settings, images and range."""
@@ -174,7 +174,7 @@ def load_search(path):
     Parameters
     ----------
     path : str or path-like
-        The folder, or the name of one in ``data/runs``.
+        Its name, or its folder (`runs.find`).
 
     Returns
     -------
@@ -188,7 +188,10 @@ def load_search(path):
     StudyError
         If it is missing or damaged.
     """
-    folder = Path(path) if Path(path).is_dir() else config.RUNS / path
+    try:
+        folder = runs.find(path)
+    except runs.RunError as error:
+        raise StudyError(f"no recorded search: {error}") from None
     try:
         plan = json.loads((folder / "config.json").read_text())
         with (folder / "trials.csv").open(newline="") as file:

@@ -10,7 +10,7 @@ import html
 
 import ipywidgets as widgets
 
-from colorlib import belief, colorize, config, elements, images, preview, runs, samples, screen
+from colorlib import belief, colorize, elements, images, preview, runs, samples, screen
 
 MODELS = ("model-64", "model-256")
 """Recorded runs to choose from, as far as they are there."""
@@ -57,9 +57,9 @@ class Studio:
     """
 
     def __init__(self, models=MODELS, first=FIRST):
-        there = [name for name in models if (config.RUNS / name).is_dir()]
+        there = [name for name in models if name in runs.known()]
         if not there:
-            raise runs.RunError(f"none of the models is in {config.RUNS.name}: {', '.join(models)}")
+            raise runs.RunError(f"none of the models is there: {', '.join(models)}")
         self.asked, self._answers, self._colorizers = 0, {}, {}
         self._held, self._own = False, None
         self._make_widgets(there, first)

@@ -17,6 +17,12 @@ Vividness = Annotated[
     typer.Option(min=0.0, max=1.5, help="How far rare colors are favored: 0 not at all."),
 ]
 
+RUN_RULE = (
+    "a name, your own before those that come with colorlib; or a folder, "
+    "with a / in it or a . or ~ at its start."
+)
+"""How all commands understand a run (`runs.place`)."""
+
 FAILED = 2
 """Exit code if any file could not be done, or the call was wrong."""
 

@@ -131,7 +131,7 @@ def test_ctrl_c_leaves_what_is_done_and_says_how_to_go_on(tmp_path):
 
 
 def test_a_pickle_for_weights_is_refused_in_a_line(tmp_path):
-    run = shutil.copytree(config.RUNS / config.DEFAULT_RUN, tmp_path / "run")
+    run = shutil.copytree(config.RECORDED / config.DEFAULT_RUN, tmp_path / "run")
     (run / "weights.weights.h5").write_bytes(pickle.dumps({"weights": [1, 2, 3]}))
     images.write(tmp_path / "x.png", samples.square("coffee", 32))
     result = colorlib("colorize", tmp_path / "x.png", "-o", tmp_path / "out", "--run", run)

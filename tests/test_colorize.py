@@ -148,7 +148,7 @@ def test_the_sky_is_bluer_than_the_face():
 @pytest.fixture
 def spoiled_run(tmp_path):
     """A copy of the default run, to be damaged."""
-    return shutil.copytree(config.RUNS / config.DEFAULT_RUN, tmp_path / "run")
+    return shutil.copytree(config.RECORDED / config.DEFAULT_RUN, tmp_path / "run")
 
 
 @pytest.mark.parametrize(

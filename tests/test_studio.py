@@ -23,6 +23,11 @@ from colorlib import (
     studio,
 )
 
+PILLOWS_WARNINGS = pytest.mark.filterwarnings(
+    "ignore:.*EXIF:UserWarning:PIL", "ignore::PIL.Image.DecompressionBombWarning"
+)
+"""Pillow's own words about a file that is odd or large on purpose."""
+
 
 @pytest.fixture(scope="module")
 def picture():
@@ -88,6 +93,7 @@ def test_the_download_is_what_the_command_writes(tmp_path, picture):
     assert np.array_equal(got, whole)
 
 
+@PILLOWS_WARNINGS
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
@@ -113,6 +119,7 @@ def test_too_many_bytes_are_refused():
         preview.check_file("x.jpg", 41 * 2**20)
 
 
+@PILLOWS_WARNINGS
 @pytest.mark.parametrize("name", odd_files.ODD)
 def test_odd_photographs_are_shown_and_saved(shared, name):
     assert shared.upload(name, odd_files.ODD[name])
@@ -321,6 +328,7 @@ def test_a_network_that_fails_leaves_the_page_as_it_was(workshop, monkeypatch, e
 
 def test_a_studio_without_models_says_so(tmp_path, monkeypatch):
     monkeypatch.setattr(config, "RUNS", tmp_path)
+    monkeypatch.setattr(config, "RECORDED", tmp_path)
     with pytest.raises(runs.RunError, match="none of the models"):
         studio.Studio()
 

@@ -101,19 +101,6 @@ def test_what_was_mixed_is_taken_apart_again(run, patches, tmp_path):
             np.testing.assert_allclose(found, wanted, atol=4e-3)
 
 
-def test_half_way_back_keeps_the_new_and_most_of_the_old():
-    """What notebook 06 says of the recorded numbers."""
-    path = config.RUNS / "model-256"
-    rows = json.loads((path / "mixing.json").read_text())["rows"]
-    new, old = (
-        {row["share"]: row[kind]["cross_entropy"] for row in rows} for kind in ("images", "before")
-    )
-    share = runs.load_run(path).settings.mixing
-    assert share == config.MODEL_256.mixing
-    assert new[share] < min(new.values()) + 0.005
-    assert old[share] - old[0] < 0.4 * (old[1] - old[0])
-
-
 @pytest.mark.parametrize("changes", [{"mixing": 0.5}, {"mixing": 1.5}])
 def test_mixing_needs_a_start_and_a_share(run, patches, tmp_path, changes):
     settings = run.settings.replace(start_from="", **changes)

@@ -1,0 +1,232 @@
+"""What is committed under data/runs is whole, and says what the notebooks say of it.
+
+Not here: tests of code. These fail when data is recorded again and says something else.
+"""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import scripts
+from skimage.metrics import peak_signal_noise_ratio
+
+from colorlib import (
+    colorize,
+    colorspace,
+    config,
+    generator,
+    quantizer,
+    reproduction,
+    runs,
+    samples,
+    suspects,
+)
+
+overfit, faults, compare = (scripts.load(name) for name in ("overfit", "suspects", "compare"))
+RATES = [f"{rate:g}" for rate in overfit.RATES]
+
+
+@pytest.fixture(scope="module")
+def overfitting():
+    return json.loads(overfit.OUTPUT.read_text())
+
+
+@pytest.fixture(scope="module")
+def overfitted(overfitting):
+    return overfitting["runs"]
+
+
+@pytest.fixture(scope="module")
+def truth(overfitting):
+    return samples.square(overfitting["photograph"], 64)
+
+
+@pytest.fixture(scope="module")
+def floor(truth):
+    weights = quantizer.soft_encoding()[1][generator.encode(truth[None])[1]]
+    return -(weights * np.log(weights)).sum(axis=-1).mean()
+
+
+def rises(run):
+    return np.diff(run["loss"][100:]).clip(min=0).sum()
+
+
+def test_the_overfitting_is_small_and_holds_what_is_planned(overfitted):
+    assert overfit.OUTPUT.stat().st_size < 200_000
+    assert list(overfitted) == list(overfit.planned())
+    for name, settings in overfit.planned().items():
+        assert overfit.is_done(settings, overfitted[name])
+        assert {len(overfitted[name][column]) for column in ("loss", "val_loss", "rate")} == {300}
+
+
+def test_rates_follow_from_losses_by_the_rule(overfitted):
+    for name, settings in overfit.planned().items():
+        rate, best, wait, expected = settings.learning_rate, np.inf, 0, []
+        for loss in overfitted[name]["loss"]:
+            expected.append(rate)
+            best, wait = (loss, 0) if loss < best else (best, wait + 1)
+            if settings.plateau_patience and wait >= settings.plateau_patience:
+                rate, wait = rate * settings.plateau_factor, 0
+        np.testing.assert_allclose(overfitted[name]["rate"], expected, rtol=1e-3)
+
+
+def test_curves_are_the_same_until_the_rate_is_reduced(overfitted):
+    for rate in RATES:
+        kept, reduced = overfitted[f"{rate} kept"], overfitted[f"{rate} reduced"]
+        same = np.equal(kept["rate"], reduced["rate"])
+        assert np.array_equal(np.array(kept["loss"])[same], np.array(reduced["loss"])[same])
+        assert same.all() == (rate in ("0.0001", "3e-05")), "the rule fires at high rates only"
+
+
+def test_every_rate_colors_as_well_as_bins_and_resolution_allow(overfitted, truth):
+    lightness = colorspace.rgb_to_lab(truth)[..., 0]
+    for name, run in overfitted.items():
+        colored = colorize.apply_colors(lightness, np.array(run["ab"], np.float32))
+        assert peak_signal_noise_ratio(truth, colored) == pytest.approx(run["psnr"], abs=0.02)
+        assert run["settings"]["width"] == 1.0 and 28.3 < run["psnr"] < 28.6, name
+
+
+def test_the_loss_ranks_the_rates(overfitted, floor):
+    above = {rate: overfitted[f"{rate} kept"]["loss"][-1] - floor for rate in RATES}
+    assert sorted(above, key=above.get) == ["0.001", "0.01", "0.0001", "3e-05"]
+    assert above["0.001"] < 0.005 and above["3e-05"] > 0.4
+
+
+def test_reducing_makes_smooth_but_not_low(overfitted):
+    for rate, most in (("0.01", 0.26), ("0.001", 0.02)):
+        kept, reduced = overfitted[f"{rate} kept"], overfitted[f"{rate} reduced"]
+        assert rises(reduced) < most and rises(kept) > 6 * rises(reduced)
+        assert reduced["loss"][-1] > kept["loss"][-1]
+
+
+def test_he_normal_learns_faster_than_the_glorots_differ(overfitted):
+    he, normal, uniform = (overfitted[name]["loss"][-1] for name in overfit.INITIALIZERS)
+    assert min(normal, uniform) - he > 20 * abs(normal - uniform)
+
+
+def test_running_statistics_mean_nothing_at_first(overfitted):
+    validation = np.array(overfitted["0.001 kept"]["val_loss"])
+    assert validation[:21].min() == validation[0] and validation.max() > 300
+
+
+@pytest.fixture(scope="module")
+def faulty():
+    return json.loads(faults.RECORD.read_text())
+
+
+def columns(faulty, name, column):
+    own = [run for run in faulty["runs"] if run["suspect"] == name]
+    assert [run["seed"] for run in own] == [0, 1, 2]
+    return np.array([run[column] for run in own])
+
+
+def ratios(faulty, name):
+    groups = [columns(faulty, key, "val_cross_entropy")[:, 3:] for key in (name, "sound")]
+    rough, sound = ([suspects.roughness(curve) for curve in group] for group in groups)
+    return np.divide(rough, sound)
+
+
+def test_the_faulty_trainings_hold_what_is_planned_and_are_small(faulty):
+    assert config.TrainConfig(**faulty["sound"]) == suspects.SOUND
+    assert len(faulty["runs"]) == 3 * len(suspects.SUSPECTS)
+    for name in suspects.SUSPECTS:
+        assert columns(faulty, name, "val_loss").shape == (3, suspects.SOUND.epochs)
+    assert faults.RECORD.stat().st_size < 20_000
+
+
+def test_two_faults_change_only_what_is_seen_of_the_training(faulty):
+    losses = columns(faulty, "sound", "loss")
+    for name in suspects.SUSPECTS:
+        only_seen = name in ("sound", "random validation crops", "BatchNorm momentum 0.99")
+        assert np.array_equal(columns(faulty, name, "loss"), losses) == only_seen
+
+
+def test_the_conclusion_of_notebook_08(faulty):
+    erratic = ["random validation crops", "repeated batches", "BatchNorm momentum 0.99"]
+    names = [name for name in suspects.SUSPECTS if (ratios(faulty, name) > 1).all()]
+    assert names == erratic
+    assert ratios(faulty, "repeated batches").min() > 5
+    assert ratios(faulty, "BatchNorm momentum 0.99").min() > 10
+    assert ratios(faulty, "momentum 0.99, rate 1e-4").max() < 0.5
+
+
+@pytest.fixture(scope="module")
+def compared():
+    return json.loads(compare.OUTPUT.read_text())
+
+
+def test_every_class_has_one_group():
+    with compare.CLASSES.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == len({row["class"] for row in rows}) == 200
+    groups = compare.read_groups(compare.CLASSES)
+    assert {"landscapes", "mammals", "rooms and shops", "objects"} <= set(groups.values())
+    with pytest.raises(SystemExit, match=r"nowhere\.csv.*--classes"):
+        compare.read_groups("nowhere.csv")
+
+
+def test_the_recorded_comparison_is_small_and_sound(compared):
+    assert compare.OUTPUT.stat().st_size < 400_000
+    assert list(compared["sets"]) == list(compare.VIEWS)
+    for model in compared["models"].values():
+        assert (config.RECORDED / model["run"]).is_dir(), "compare the recorded runs again"
+    tiny = compared["sets"]["Tiny ImageNet"]
+    for parts in (tiny["groups"], tiny["regions"]):
+        assert sum(part["count"] for part in parts.values()) == tiny["count"]
+    for found in compared["sets"].values():
+        assert found["metrics"]["truth"]["auc"][0] == 100
+        for row in found["metrics"].values():
+            assert all(low - 1e-3 <= value <= high + 1e-3 for value, low, high in row.values())
+        for shown in found["shown"].values():
+            gains = [item["gain"] for item in shown["best"] + shown["worst"]]
+            assert gains == sorted(gains, reverse=True)
+
+
+@pytest.fixture(scope="module")
+def entries():
+    chapters = json.loads(reproduction.LEDGER.read_text())
+    return [entry for rows in chapters.values() for entry in rows]
+
+
+def test_every_entry_of_the_ledger_is_complete_and_shown_by_something(entries):
+    assert len({entry["statement"] for entry in entries}) == len(entries) > 50
+    for entry in entries:
+        assert ("verdict" in entry) != ("checks" in entry), entry["statement"]
+        assert entry.get("verdict", reproduction.AGREE) in reproduction.VERDICTS
+        assert entry["evidence"], entry["statement"]
+        for path in entry["evidence"]:
+            assert (config.ROOT / path).exists(), f"{entry['statement']}: {path}"
+
+
+def test_only_runs_that_are_still_to_come_may_be_missing(entries, compared):
+    to_come = [] if "Model-256" in compared["models"] else ["Model-256"]
+    to_come += (
+        [] if (config.RECORDED / "suspects" / "suspects.json").exists() else ["suspects.json"]
+    )
+    for entry in entries:
+        checks = [side for check in entry.get("checks", []) for side in (check[0], check[2])]
+        cited = [found[1] for found in reproduction.REFERENCE.finditer(entry["ours"])]
+        for reference in [*cited, *(side for side in checks if isinstance(side, str))]:
+            if not any(name in reference for name in to_come):
+                assert reproduction.look_up(reference) is not None
+
+
+def test_the_ledger_shows_what_is_recorded(compared):
+    rows = {row["statement"]: row for part in reproduction.read_ledger().values() for row in part}
+    grey = compared["sets"]["Tiny ImageNet"]["metrics"]["grey"]["auc"][0]
+    assert f"{grey:.1f} % on Tiny ImageNet" in rows["AuC of grey"]["ours"]
+    assert not any("{" in row["ours"] for row in rows.values()), "a reference was not understood"
+
+
+def test_half_way_back_keeps_the_new_and_most_of_the_old():
+    """What notebook 06 says of the recorded numbers."""
+    path = config.RECORDED / "model-256"
+    rows = json.loads((path / "mixing.json").read_text())["rows"]
+    new, old = (
+        {row["share"]: row[kind]["cross_entropy"] for row in rows} for kind in ("images", "before")
+    )
+    share = runs.load_run(path).settings.mixing
+    assert share == config.MODEL_256.mixing
+    assert new[share] < min(new.values()) + 0.005
+    assert old[share] - old[0] < 0.4 * (old[1] - old[0])
