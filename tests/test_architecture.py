@@ -67,7 +67,7 @@ def test_no_arrow_runs_back_up():
 def test_modules_and_functions_are_small_and_documented(path):
     source = path.read_text()
     tree = ast.parse(source)
-    assert len(source.splitlines()) <= 350, "two modules?"
+    assert len(source.splitlines()) <= 450, "two modules?"
     docstring = ast.get_docstring(tree)
     assert path.stem == "__main__" or "Not here" in docstring, "say what the module is not"
     for node in ast.walk(tree):
