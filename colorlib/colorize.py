@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 
-from colorlib import colorspace, config, guided, quantizer, runs
+from colorlib import colorspace, config, guided, profiles, quantizer, runs
 from colorlib.table import INPUT_MULTIPLE
 
 LARGEST_WORKING_SIZE = 1024
@@ -31,7 +31,22 @@ FINE_TOLERANCE = 2e-6
 """Of the gamut, in linear RGB, for 16 bits: a rounding error."""
 
 FINENESS = 4
-"""Times the working resolution that is enough of a large photograph's L."""
+"""Pixels of the network's input for each of its answer's, along a side."""
+
+
+class Lightness:
+    """L that is at hand already, as `render` and `Colorizer.view` take it.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (height, width)
+        L in 0..100.
+    """
+
+    alpha = None
+
+    def __init__(self, values):
+        self.shape, self.lightness = values.shape, values.__getitem__
 
 
 class Colorizer:
@@ -75,9 +90,7 @@ class Colorizer:
         ndarray of uint8, shape (height, width, 3)
             The same L, new colors, all of which sRGB can show.
         """
-        lightness = colorspace.rgb_to_lab(rgb)[..., 0]
-        ab = self.predict_ab(lightness)
-        return apply_colors(lightness, ab, follow_edges=self.decoding.follow_edges)
+        return render(self, Lightness(profiles.srgb()(rgb)))
 
     def predict_ab(self, lightness):
         """Predict the colors of a photograph, at the network's output resolution.
@@ -125,9 +138,37 @@ class Colorizer:
         ndarray of float32, shape (h, w, 313)
             Logits.
         """
-        height, width = working_shape(*lightness.shape, self.decoding.working_size)
-        small = _shrink(lightness, height, width)
-        return np.asarray(self.network.predict_on_batch(small[None, ..., None])[0])
+        return self.answer(self.view(Lightness(lightness)))
+
+    def view(self, photograph):
+        """Shrink a photograph's L to what the network sees of it.
+
+        Parameters
+        ----------
+        photograph : colorlib.photographs.Photograph
+            Or what has its ``shape`` and ``lightness``.
+
+        Returns
+        -------
+        ndarray of float32, shape `working_shape`
+            L in 0..100. It does not depend on `BAND`, up to rounding.
+        """
+        return _resized(photograph, *working_shape(*photograph.shape, self.decoding.working_size))
+
+    def answer(self, view):
+        """Ask the network.
+
+        Parameters
+        ----------
+        view : ndarray of float32, shape (height, width)
+            From `view`.
+
+        Returns
+        -------
+        ndarray of float32, shape (h, w, 313)
+            Logits, with h and w a quarter of the view's.
+        """
+        return np.asarray(self.network.predict_on_batch(view[None, ..., None])[0])
 
 
 def working_shape(height, width, working_size):
@@ -214,9 +255,9 @@ def render(colorizer, photograph, depth=np.uint8, side_by_side=False):
     """
     height, width = photograph.shape
     bands = _bands(height, width)
-    small = _small_lightness(colorizer, photograph, bands)
-    ab = colorizer.predict_ab(small)
-    colors = _prepared(small, ab, colorizer.decoding.follow_edges)
+    view = colorizer.view(photograph)
+    ab = colorizer.decode(colorizer.answer(view))
+    colors = _prepared(view, ab, colorizer.decoding.follow_edges)
     channels = 3 if photograph.alpha is None else 4
     out = np.empty((height, width * (1 + side_by_side), channels), depth)
 
@@ -268,31 +309,35 @@ def colorizer_for(run=config.DEFAULT_RUN, **decoding):
     return Colorizer(run.network(), run.decoding.replace(**decoding), weights)
 
 
-def _shrink(lightness, height, width):
-    shrinks = height * width < lightness.size
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    resized = cv2.resize(lightness, (width, height), interpolation=how)
-    return np.clip(resized, 0, colorspace.L_MAX)
-
-
 def _bands(height, width):
     rows = max(1, BAND // width)
     return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
 
 
-def _small_lightness(colorizer, photograph, bands):
-    height, width = photograph.shape
-    h, w = working_shape(height, width, colorizer.decoding.working_size)
-    factor = min(height // h, width // w) // FINENESS
-    if len(bands) == 1 or factor < 2:
-        parts = [photograph.lightness(rows) for rows in bands]
-        return np.concatenate(parts)
-    parts = []
-    for rows in bands:
+# The mean over areas where it shrinks; a band adds its share to every row that it touches.
+def _resized(photograph, height, width):
+    old_height, old_width = photograph.shape
+    shrinks = height <= old_height
+    out = np.zeros((height if shrinks else old_height, width), np.float32)
+    how = cv2.INTER_AREA if width <= old_width else cv2.INTER_CUBIC
+    for rows in _bands(old_height, old_width):
         lightness = photograph.lightness(rows)
-        size = (round(width / factor), max(1, round(len(lightness) / factor)))
-        parts.append(cv2.resize(lightness, size, interpolation=cv2.INTER_AREA))
-    return np.concatenate(parts)
+        narrow = cv2.resize(lightness, (width, len(lightness)), interpolation=how)
+        if shrinks:
+            out += _shares(rows, old_height, height) @ narrow
+        else:
+            out[rows] = narrow
+    if not shrinks:
+        out = cv2.resize(out, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(out, 0, colorspace.L_MAX)
+
+
+# How much of each new row (down) comes from each of these old ones (across).
+def _shares(rows, old_height, height):
+    edges = np.arange(height + 1)[:, None] * (old_height / height)
+    old = np.arange(rows.start, rows.stop)
+    overlap = np.minimum(edges[1:], old + 1) - np.maximum(edges[:-1], old)
+    return (np.maximum(overlap, 0) * (height / old_height)).astype(np.float32)
 
 
 # What `_colors_of_band` takes: (a, b), or their fit to L at the resolution that the network saw.
@@ -300,7 +345,7 @@ def _prepared(lightness, ab, follow_edges):
     if not follow_edges:
         return ab
     height, width = (FINENESS * side for side in ab.shape[:2])
-    return guided.fit(_shrink(lightness, height, width), ab)
+    return guided.fit(_resized(Lightness(lightness), height, width), ab)
 
 
 def _color_band(lightness, colors, rows, height, depth):
