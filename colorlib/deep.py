@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from colorlib import metadata
+
 BITS_PER_SAMPLE = TiffImagePlugin.BITSPERSAMPLE
 PHOTOMETRIC = TiffImagePlugin.PHOTOMETRIC_INTERPRETATION
 PLANES = TiffImagePlugin.PLANAR_CONFIGURATION
@@ -158,7 +160,7 @@ def _describe(directory, profile, kept):
         exif.load(kept["exif"])
         for tag in exif:
             group = exif.get_ifd(tag) if tag in TiffImagePlugin.TiffTags.TAGS_V2_GROUPS else None
-            directory[tag] = group or exif[tag]
+            directory[tag] = metadata.preserved(group or exif[tag])
     if "dpi" in kept:
         directory[TiffImagePlugin.RESOLUTION_UNIT] = 2
         directory[TiffImagePlugin.X_RESOLUTION], directory[TiffImagePlugin.Y_RESOLUTION] = kept[
