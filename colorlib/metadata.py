@@ -69,6 +69,21 @@ def orientation(image):
     return value if value in range(1, 9) else 1
 
 
+def count_pages(image):
+    """Count a file's pages or frames.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+
+    Returns
+    -------
+    int
+        1 where they can't be counted; of MPO too, whose others are views of the same photograph.
+    """
+    return 1 if image.format == "MPO" else _tried(lambda: getattr(image, "n_frames", 1), 1)
+
+
 def collect(image, srgb=True):
     """Gather what belongs to a photograph, ready to be written beside new pixels.
 

@@ -45,6 +45,8 @@ class Photograph:
         The ICC profile that fits new, sRGB pixels.
     kept : dict
         From `metadata.collect`.
+    pages : int
+        Pages or frames that the file has; the pixels are the first one's.
     """
 
     pixels: np.ndarray
@@ -52,6 +54,7 @@ class Photograph:
     way: profiles.Lightness = dataclasses.field(default_factory=profiles.srgb)
     profile: bytes | None = None
     kept: dict = dataclasses.field(default_factory=dict)
+    pages: int = 1
 
     @property
     def shape(self):
@@ -95,8 +98,9 @@ def read(path):
         stays = profiles.is_srgb(embedded)
         pixels, alpha, way = images.decode(image)
         kept = metadata.collect(image, srgb=stays or not embedded)
+        pages = metadata.count_pages(image)
     profile = embedded if stays else embedded and profiles.srgb_profile()
-    return Photograph(pixels, alpha, way, profile, kept)
+    return Photograph(pixels, alpha, way, profile, kept, pages)
 
 
 def count_pixels(path):
