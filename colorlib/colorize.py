@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 
-from colorlib import augmentation, colorspace, config, guided, quantizer, runs
+from colorlib import augmentation, colorspace, config, guided, profiles, quantizer, runs
 from colorlib.table import INPUT_MULTIPLE, STRIDE
 
 LARGEST_WORKING_SIZE = 1024
@@ -34,7 +34,22 @@ FINE_TOLERANCE = 2e-6
 """Of the gamut, in linear RGB, for 16 bits: a rounding error."""
 
 FINENESS = 4
-"""Times the working resolution that is enough of a large photograph's L."""
+"""Pixels of the network's input for each of its answer's, along a side."""
+
+
+class Lightness:
+    """L that is at hand already, as `render` and `Colorizer.view` take it.
+
+    Parameters
+    ----------
+    values : ndarray of float32, shape (height, width)
+        L in 0..100.
+    """
+
+    alpha = None
+
+    def __init__(self, values):
+        self.shape, self.lightness = values.shape, values.__getitem__
 
 
 class Colorizer:
@@ -78,9 +93,7 @@ class Colorizer:
         ndarray of uint8, shape (height, width, 3)
             The same L, new colors, all of which sRGB can show.
         """
-        lightness = colorspace.rgb_to_lab(rgb)[..., 0]
-        ab = self.predict_ab(lightness)
-        return apply_colors(lightness, ab, follow_edges=self.decoding.follow_edges)
+        return render(self, Lightness(profiles.srgb()(rgb)))
 
     def predict_ab(self, lightness):
         """Predict the colors of a photograph, at the network's output resolution.
@@ -128,11 +141,39 @@ class Colorizer:
         ndarray of float32, shape (h, w, 313)
             Logits.
         """
-        height, width = working_shape(*lightness.shape, self.decoding.working_size)
-        small = _shrink(lightness, height, width)
+        return self.answer(self.view(Lightness(lightness)))
+
+    def view(self, photograph):
+        """Shrink a photograph's L to what the network sees of it.
+
+        Parameters
+        ----------
+        photograph : colorlib.photographs.Photograph
+            Or what has its ``shape`` and ``lightness``.
+
+        Returns
+        -------
+        ndarray of float32, shape `working_shape`
+            L in 0..100. It does not depend on `BAND`, up to rounding.
+        """
+        return _resized(photograph, *working_shape(*photograph.shape, self.decoding.working_size))
+
+    def answer(self, view):
+        """Ask the network.
+
+        Parameters
+        ----------
+        view : ndarray of float32, shape (height, width)
+            From `view`.
+
+        Returns
+        -------
+        ndarray of float32, shape (h, w, 313)
+            Logits, with h and w a quarter of the view's.
+        """
         if self.decoding.jpeg_quality:
-            small = augmentation.compress(small, self.decoding.jpeg_quality)
-        return predict(self.network, small[None, ..., None])[0]
+            view = augmentation.compress(view, self.decoding.jpeg_quality)
+        return predict(self.network, view[None, ..., None])[0]
 
 
 def predict(network, lightness):
@@ -240,17 +281,17 @@ def render(colorizer, photograph, depth=np.uint8, side_by_side=False):
         sRGB, and alpha if the photograph has it. `width` is doubled if side by side.
     """
     height, width = photograph.shape
-    lightness_of = photograph.lightness
-    if height * width <= BAND:  # then it is kept, and not computed twice
-        lightness_of = photograph.lightness(slice(0, height)).__getitem__
-    small = _small_lightness(colorizer, photograph.shape, lightness_of)
-    ab = colorizer.predict_ab(small)
-    colors = _prepared(small, ab, colorizer.decoding.follow_edges)
+    source = photograph
+    if height * width <= BAND:  # then L is kept, and not computed twice
+        source = Lightness(photograph.lightness(slice(0, height)))
+    view = colorizer.view(source)
+    ab = colorizer.decode(colorizer.answer(view))
+    colors = _prepared(view, ab, colorizer.decoding.follow_edges)
     channels = 3 if photograph.alpha is None else 4
     out = np.empty((height, width * (1 + side_by_side), channels), depth)
 
     def fill(rows):
-        lightness = lightness_of(rows)
+        lightness = source.lightness(rows)
         out[rows, -width:, :3] = _color_band(lightness, colors, rows, height, depth)
         if side_by_side:
             grey = np.zeros((1, 1, 2), np.float32)
@@ -294,32 +335,35 @@ def colorizer_for(run=config.DEFAULT_RUN, **decoding):
     return Colorizer(run.network(), run.decoding.replace(**decoding), weights)
 
 
-def _shrink(lightness, height, width):
-    shrinks = height * width < lightness.size
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC
-    resized = cv2.resize(lightness, (width, height), interpolation=how)
-    return np.clip(resized, 0, colorspace.L_MAX)
-
-
 def _bands(height, width, pixels):
     rows = max(1, pixels // width)
     return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
 
 
-def _small_lightness(colorizer, shape, lightness_of):
-    height, width = shape
-    bands = _bands(height, width, BAND)
-    h, w = working_shape(height, width, colorizer.decoding.working_size)
-    factor = min(height // h, width // w) // FINENESS
-    if len(bands) == 1 or factor < 2:
-        parts = [lightness_of(rows) for rows in bands]
-        return np.concatenate(parts)
-    parts = []
-    for rows in bands:
-        lightness = lightness_of(rows)
-        size = (round(width / factor), max(1, round(len(lightness) / factor)))
-        parts.append(cv2.resize(lightness, size, interpolation=cv2.INTER_AREA))
-    return np.concatenate(parts)
+# The mean over areas where it shrinks; a band adds its share to every row that it touches.
+def _resized(photograph, height, width):
+    old_height, old_width = photograph.shape
+    shrinks = height <= old_height
+    out = np.zeros((height if shrinks else old_height, width), np.float32)
+    how = cv2.INTER_AREA if width <= old_width else cv2.INTER_CUBIC
+    for rows in _bands(old_height, old_width, BAND):
+        lightness = photograph.lightness(rows)
+        narrow = cv2.resize(lightness, (width, len(lightness)), interpolation=how)
+        if shrinks:
+            out += _shares(rows, old_height, height) @ narrow
+        else:
+            out[rows] = narrow
+    if not shrinks:
+        out = cv2.resize(out, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(out, 0, colorspace.L_MAX)
+
+
+# How much of each new row (down) comes from each of these old ones (across).
+def _shares(rows, old_height, height):
+    edges = np.arange(height + 1)[:, None] * (old_height / height)
+    old = np.arange(rows.start, rows.stop)
+    overlap = np.minimum(edges[1:], old + 1) - np.maximum(edges[:-1], old)
+    return (np.maximum(overlap, 0) * (height / old_height)).astype(np.float32)
 
 
 # What `_colors_of_band` takes: (a, b), or their fit to L at the resolution that the network saw.
@@ -327,7 +371,7 @@ def _prepared(lightness, ab, follow_edges):
     if not follow_edges:
         return ab
     height, width = (FINENESS * side for side in ab.shape[:2])
-    return guided.fit(_shrink(lightness, height, width), ab)
+    return guided.fit(_resized(Lightness(lightness), height, width), ab)
 
 
 def _color_band(lightness, colors, rows, height, depth):

@@ -13,6 +13,8 @@ import cv2
 import numpy as np
 from PIL import Image, TiffImagePlugin
 
+from colorlib import metadata
+
 BITS_PER_SAMPLE = TiffImagePlugin.BITSPERSAMPLE
 PHOTOMETRIC = TiffImagePlugin.PHOTOMETRIC_INTERPRETATION
 PLANES = TiffImagePlugin.PLANAR_CONFIGURATION
@@ -48,36 +50,24 @@ def is_deep(image):
     return image.format == "TIFF" and set(image.tag_v2.get(BITS_PER_SAMPLE, ())) == {16}
 
 
-def is_apart(image):
-    """Say whether a TIFF file keeps each channel's 16 bits in a place of their own.
-
-    Neither OpenCV nor Pillow reads those rightly.
-
-    Parameters
-    ----------
-    image : PIL.Image.Image
-
-    Returns
-    -------
-    bool
-    """
-    return is_deep(image) and image.format == "TIFF" and image.tag_v2.get(PLANES) == APART
-
-
-def read(path):
+def read(image):
     """Read the pixels of such a file.
 
     Parameters
     ----------
-    path : path-like
+    image : PIL.Image.Image
+        As Pillow opened it, not loaded yet.
 
     Returns
     -------
     ndarray of uint16, shape (height, width, 3 or 4), or None
-        RGB or RGBA as they are stored: no profile, no orientation applied. None if OpenCV can't
-        read it, or not in 16 bits.
+        RGB or RGBA as they are stored, without a profile applied; a TIFF file's are upright.
+        None if OpenCV can't read it, or not in 16 bits, or mixes its channels up.
     """
-    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
+    if image.format == "TIFF" and image.tag_v2.get(PLANES) == APART:
+        return None
+    image.fp.seek(0)
+    pixels = cv2.imdecode(np.frombuffer(image.fp.read(), np.uint8), cv2.IMREAD_UNCHANGED)
     if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
         return None
     order = cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB
@@ -170,7 +160,7 @@ def _describe(directory, profile, kept):
         exif.load(kept["exif"])
         for tag in exif:
             group = exif.get_ifd(tag) if tag in TiffImagePlugin.TiffTags.TAGS_V2_GROUPS else None
-            directory[tag] = group or exif[tag]
+            directory[tag] = metadata.preserved(group or exif[tag])
     if "dpi" in kept:
         directory[TiffImagePlugin.RESOLUTION_UNIT] = 2
         directory[TiffImagePlugin.X_RESOLUTION], directory[TiffImagePlugin.Y_RESOLUTION] = kept[

@@ -185,8 +185,8 @@ def color_file(colorizer, source, target, side_by_side=False):
 
     Returns
     -------
-    bool
-        Whether its metadata could be kept.
+    str
+        A line that names what of the photograph was lost, or "".
 
     Raises
     ------
@@ -197,9 +197,14 @@ def color_file(colorizer, source, target, side_by_side=False):
     photograph = photographs.read(source)
     depth = photographs.depth_in(target, photograph)
     pixels = colorize.render(colorizer, photograph, depth, side_by_side)
-    profile, kept = photograph.profile, photograph.kept
+    profile, kept, pages = photograph.profile, photograph.kept, photograph.pages
     del photograph  # its pixels are not needed while the file is encoded
-    return photographs.write(target, pixels, profile, kept)
+    losses = []
+    if pages > 1:
+        losses.append(f"only the first of {pages} pages or frames is colored")
+    if not photographs.write(target, pixels, profile, kept):
+        losses.append("the metadata are too long or damaged and left out")
+    return f"{target}: {'; '.join(losses)}" if losses else ""
 
 
 def attempt(job, overwrite, color, settings):
@@ -277,8 +282,7 @@ def _do(job, colorizer, overwrite, side_by_side, alone, settings):
     def color():
         large = photographs.count_pixels(job.source) >= LARGE
         with alone if large else contextlib.nullcontext():
-            complete = color_file(colorizer, job.source, job.target, side_by_side)
-        return "" if complete else f"{job.target}: without metadata, which are too long or damaged"
+            return color_file(colorizer, job.source, job.target, side_by_side)
 
     return attempt(job, overwrite, color, settings)
 

@@ -1,7 +1,8 @@
-"""Image files: any file a camera or a browser wrote -> upright 8-bit RGB, and back to a file.
+"""Image files: any file a camera or a browser wrote -> upright pixels, and back to a file.
 
 Not here: color science (`colorlib.colorspace`) and many images at once (`colorlib.store`).
-Decoding is Pillow's.
+This is the one decoder: training, coloring, crawler, page and game all see the same pixels. It is
+Pillow's, for 16 bits in color OpenCV's (`colorlib.deep`).
 """
 
 import contextlib
@@ -14,7 +15,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pillow_heif
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+
+from colorlib import deep, metadata, profiles
 
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp")
 EXTENSIONS += (".avif", ".heic", ".heif", ".hif")
@@ -28,6 +31,12 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
 
 BOMB = 2
 """Times Pillow's MAX_IMAGE_PIXELS, above which it refuses to open: 178 megapixels."""
+
+LONGEST_SIDE = 2**19
+"""Pixels in a row or a column; more is no photograph, and a band of one row would be large."""
+
+BAND = 2**20
+"""Pixels handled at once where floating point or copies are needed."""
 
 GREY_TOLERANCE = 3
 """Largest difference between channels, in 8-bit levels, that still counts as grey."""
@@ -48,8 +57,9 @@ def read(path):
     Returns
     -------
     ndarray of uint8, shape (height, width, 3)
-        sRGB, upright (EXIF orientation applied), 0..255. Transparency is laid over white,
-        CMYK and palettes are converted, 16-bit grey is reduced to 8 bits.
+        sRGB, upright (EXIF orientation applied), 0..255. Other color spaces are converted by
+        the file's profile, CMYK and palettes too; 16 bits are rounded to 8, and transparency is
+        laid over white.
 
     Raises
     ------
@@ -58,8 +68,46 @@ def read(path):
         announces so many pixels that decoding it could exhaust the memory.
     """
     with opened(path) as image:
-        image.load()
-        return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+        profile = image.info.get("icc_profile")
+        pixels, alpha, way = decode(image)
+        pixels = to_depth(pixels, np.uint8)
+        if not way.srgb:
+            pixels = np.asarray(profiles.to_srgb(Image.fromarray(pixels), profile))
+        elif pixels.ndim == 2:
+            pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+        if alpha is not None:
+            pixels = over_white(np.dstack([pixels, to_depth(alpha, np.uint8)]))
+    return np.ascontiguousarray(pixels)
+
+
+def decode(image):
+    """Decode an opened image file at its full depth.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        From `opened`, not loaded yet.
+
+    Returns
+    -------
+    pixels : ndarray of uint8 or uint16, shape (height, width) or (height, width, 3)
+        Upright, in the file's own color space where `colorlib.profiles` can read it, else sRGB.
+    alpha : ndarray of the same dtype, shape (height, width), or None
+        Opacity, if there is any.
+    way : colorlib.profiles.Lightness
+        The way from the pixels to L; with ``srgb`` set if the pixels are sRGB.
+
+    Raises
+    ------
+    ImageError
+        If it has a side of more than `LONGEST_SIDE` pixels or 16 bits that can't be read.
+    """
+    if max(image.size) > LONGEST_SIDE:
+        raise ImageError(f"is {max(image.size)} pixels long; cut it first")
+    pixels, alpha, way = _pixels(image)
+    # of a TIFF file, Pillow and OpenCV turn the pixels themselves
+    turn = 1 if image.format == "TIFF" else metadata.orientation(image)
+    return _upright(pixels, turn), None if alpha is None else _upright(alpha, turn), way
 
 
 @contextlib.contextmanager
@@ -84,10 +132,11 @@ def opened(path):
     _register_heif()
     try:
         _refuse_pipe(path)
-        with Image.open(path, formats=FORMATS) as image:
+        # a path would let Pillow map the file, which garbles TIFF files that are to be turned
+        with _binary(path) as file, Image.open(file, formats=FORMATS) as image:
             yield image
-    except ImageError:
-        raise
+    except ImageError as error:
+        raise ImageError(str(error) if str(name) in str(error) else f"{name}: {error}") from None
     except FileNotFoundError:
         raise ImageError(f"{name}: no such file; check the path") from None
     except IsADirectoryError:
@@ -180,6 +229,49 @@ def replacing(path):
         temporary.unlink(missing_ok=True)
 
 
+def to_depth(values, depth):
+    """Bring pixels from 8 to 16 bits or back.
+
+    Parameters
+    ----------
+    values : ndarray of uint8 or uint16
+    depth : {np.uint8, np.uint16}
+
+    Returns
+    -------
+    ndarray of `depth`, same shape
+        Rounded to the nearest level; itself if it has that depth.
+    """
+    if values.dtype == depth:
+        return values
+    if depth == np.uint16:
+        return values.astype(np.uint16) * np.uint16(257)
+    # 255 / 65535 in whole numbers: the nearest of 256 levels
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def over_white(pixels):
+    """Lay transparent pixels over white.
+
+    Parameters
+    ----------
+    pixels : ndarray of uint8 or uint16, shape (height, width, 4)
+        sRGB and alpha.
+
+    Returns
+    -------
+    ndarray of the same dtype, shape (height, width, 3)
+    """
+    top = np.iinfo(pixels.dtype).max
+    rgb = np.empty((*pixels.shape[:2], 3), pixels.dtype)
+    rows = max(1, BAND // pixels.shape[1])
+    for start in range(0, len(pixels), rows):
+        band = pixels[start : start + rows].astype(np.float32)
+        opacity = band[..., 3:] / top
+        rgb[start : start + rows] = np.rint(band[..., :3] * opacity + top * (1 - opacity))
+    return rgb
+
+
 def is_grey(rgb, tolerance=GREY_TOLERANCE):
     """Say whether an image has no color worth learning from.
 
@@ -229,16 +321,90 @@ def _interpolation(old, new):
     return cv2.INTER_AREA if new < old else cv2.INTER_CUBIC
 
 
-def _to_rgb(image):
+def _binary(path):
+    return Path(path).open("rb") if isinstance(path, str | Path) else contextlib.nullcontext(path)
+
+
+def _pixels(image):
+    embedded = image.info.get("icc_profile")
+    way = profiles.lightness(embedded) if embedded else profiles.srgb()
+    if deep.is_deep(image):
+        return _deep_pixels(image, embedded, way)
+    image.load()
     if image.mode.startswith(("I", "F")):
-        values = np.asarray(image, dtype=np.float64)
-        top = 255.0 if values.max(initial=0) <= 255 else 65535.0
-        image = Image.fromarray((np.clip(values / top, 0, 1) * 255).round().astype(np.uint8))
+        return *_grey(image), way or profiles.srgb()
+    alpha = None
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
+        alpha = _array(image.getchannel("A"))
+        image = image.convert("RGB")
+    if not way or image.mode == "LAB":
+        image, way = profiles.to_srgb(image, embedded), profiles.srgb()
+    if image.mode not in ("L", "RGB"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    return _array(image), alpha, way
+
+
+def _deep_pixels(image, embedded, way):
+    pixels = deep.read(image)
+    if pixels is None:
+        raise ImageError(
+            "its 16 bits can't be read; save it anew, uncompressed and with interleaved channels"
+        )
+    pixels, alpha = pixels[..., :3], pixels[..., 3] if pixels.shape[2] == 4 else None
+    if way:
+        return pixels, alpha, way
+    converted = profiles.to_srgb(Image.fromarray(to_depth(pixels, np.uint8)), embedded)
+    alpha = None if alpha is None else to_depth(alpha, np.uint8)
+    return np.asarray(converted), alpha, profiles.srgb()
+
+
+def _array(image):
+    if image.width * image.height <= BAND:
+        return np.array(image)
+    # band by band: Pillow makes several copies of what it hands to NumPy
+    bands = len(image.getbands())
+    pixels = np.empty((image.height, image.width, bands)[: 2 + (bands > 1)], np.uint8)
+    rows = max(1, BAND // image.width)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(top + rows, image.height))
+        pixels[top : top + rows] = np.asarray(image.crop(box))
+    return pixels
+
+
+def _grey(image):
+    values = np.asarray(image)
+    tags = getattr(image, "tag_v2", {})
+    if values.dtype != np.uint16:
+        values = _as_16_bits(values)
+    elif tags.get(deep.BITS_PER_SAMPLE) == (12,):
+        values = values << 4 | values >> 8
+    if tags.get(deep.PHOTOMETRIC) == deep.WHITE_IS_ZERO:
+        values = 65535 - values
+    clear, alpha = image.info.get("transparency"), None
+    if isinstance(clear, int):
+        alpha = np.where(values == clear, 0, 65535).astype(np.uint16)
+    return values, alpha
+
+
+# The white of 32-bit files is not written down anywhere: the first usual one that is enough.
+def _as_16_bits(values):
+    if values.dtype == np.int32 and values.min() < 0:
+        values = values.view(np.uint32)
+    whites = (1, 255, 65535) if values.dtype.kind == "f" else (255, 65535, 2**32 - 1)
+    values = np.nan_to_num(values.astype(np.float64), posinf=0, neginf=0)
+    white = next((white for white in whites if values.max() <= white), values.max())
+    return (np.clip(values / white, 0, 1) * 65535).round().astype(np.uint16)
+
+
+def _upright(pixels, orientation):
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    if orientation in (3, 4, 7, 8):
+        pixels = pixels[::-1]
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels
 
 
 # A pipe or a device would keep Pillow waiting for ever.

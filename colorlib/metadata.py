@@ -28,6 +28,31 @@ LONGEST_TEXT = 2**16
 """Characters in a text of a PNG file; longer ones are left out."""
 
 
+class Text(str):
+    """Text of EXIF whose bytes stay: Pillow reads them as Latin-1 and would write ASCII."""
+
+    def encode(self, *_):
+        """Return the bytes that Pillow read."""
+        return super().encode("latin-1")
+
+
+def preserved(value):
+    """Prepare a value that Pillow read from EXIF to be written with the same bytes.
+
+    Parameters
+    ----------
+    value : object
+
+    Returns
+    -------
+    object
+        A `Text` of a str, a dict of such values of a dict, else the value.
+    """
+    if isinstance(value, dict):
+        return {tag: preserved(item) for tag, item in value.items()}
+    return Text(value) if isinstance(value, str) else value
+
+
 def orientation(image):
     """Read how the camera was held.
 
@@ -42,6 +67,21 @@ def orientation(image):
     """
     value = _tried(lambda: image.getexif().get(ORIENTATION), 1)
     return value if value in range(1, 9) else 1
+
+
+def count_pages(image):
+    """Count a file's pages or frames.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+
+    Returns
+    -------
+    int
+        1 where they can't be counted; of MPO too, whose others are views of the same photograph.
+    """
+    return 1 if image.format == "MPO" else _tried(lambda: getattr(image, "n_frames", 1), 1)
 
 
 def collect(image, srgb=True):
@@ -76,7 +116,7 @@ def _exif(image, srgb):
     for tag, value in old.items():
         layout = 254 <= tag <= 532 and tag not in DESCRIPTIVE
         if not layout and tag not in ELSEWHERE and not isinstance(value, dict):
-            new[tag] = value
+            new[tag] = preserved(value)
     for group in (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo):
         values = _tried(lambda group=group: dict(old.get_ifd(group)))
         new.pop(group, None)
@@ -84,7 +124,7 @@ def _exif(image, srgb):
             values.pop(ExifTags.IFD.Interop, None)
             if COLOR_SPACE in values and not srgb:
                 values[COLOR_SPACE] = 1
-            new.get_ifd(group).update(values)
+            new.get_ifd(group).update(preserved(values))
     if not len(new) and not new._ifds:
         return None
     data = new.tobytes()

@@ -28,12 +28,6 @@ DEEP_FORMATS = ("PNG", "TIFF")
 OPAQUE_FORMATS = ("JPEG", "BMP")
 """Formats without transparency, or with one that few programs read."""
 
-BAND = 2**20
-"""Pixels handled at once where floating point or copies are needed."""
-
-LONGEST_SIDE = 2**19
-"""Pixels in a row or a column; more is no photograph, and a band of one row would be large."""
-
 
 @dataclasses.dataclass(frozen=True)
 class Photograph:
@@ -51,6 +45,8 @@ class Photograph:
         The ICC profile that fits new, sRGB pixels.
     kept : dict
         From `metadata.collect`.
+    pages : int
+        Pages or frames that the file has; the pixels are the first one's.
     """
 
     pixels: np.ndarray
@@ -58,6 +54,7 @@ class Photograph:
     way: profiles.Lightness = dataclasses.field(default_factory=profiles.srgb)
     profile: bytes | None = None
     kept: dict = dataclasses.field(default_factory=dict)
+    pages: int = 1
 
     @property
     def shape(self):
@@ -97,17 +94,13 @@ def read(path):
         As `images.read` does.
     """
     with images.opened(path) as image:
-        if max(image.size) > LONGEST_SIDE:
-            raise images.ImageError(f"{path}: is {max(image.size)} pixels long; cut it first")
-        if deep.is_apart(image):
-            raise images.ImageError(f"{path}: keeps its channels apart; save them interleaved")
         embedded = image.info.get("icc_profile")
-        pixels, alpha, way = _pixels(image, path, embedded)
-        turned = metadata.orientation(image)
-        kept = metadata.collect(image, srgb=way.srgb or not embedded)
-    profile = embedded if embedded and way.srgb else embedded and profiles.srgb_profile()
-    alpha = None if alpha is None else _upright(alpha, turned)
-    return Photograph(_upright(pixels, turned), alpha, way, profile, kept)
+        stays = profiles.is_srgb(embedded)
+        pixels, alpha, way = images.decode(image)
+        kept = metadata.collect(image, srgb=stays or not embedded)
+        pages = metadata.count_pages(image)
+    profile = embedded if stays else embedded and profiles.srgb_profile()
+    return Photograph(pixels, alpha, way, profile, kept, pages)
 
 
 def count_pixels(path):
@@ -156,7 +149,7 @@ def write(path, pixels, profile=None, kept=None):
     """
     image_format = images.format_of(path)
     if image_format in OPAQUE_FORMATS and pixels.shape[2] == 4:
-        pixels = _over_white(pixels)
+        pixels = images.over_white(pixels)
     try:
         _write(path, image_format, pixels, profile, kept or {})
         return True
@@ -188,89 +181,6 @@ def depth_in(path, photograph):
     """
     holds_16_bits = images.format_of(path) in DEEP_FORMATS
     return np.uint16 if holds_16_bits and photograph.pixels.dtype == np.uint16 else np.uint8
-
-
-def _pixels(image, path, embedded):
-    way = profiles.lightness(embedded) if embedded else profiles.srgb()
-    if way and deep.is_deep(image):
-        pixels = deep.read(path)
-        if pixels is None:
-            raise images.ImageError(
-                f"{path}: its 16 bits can't be read; save it anew, uncompressed"
-            )
-        return pixels[..., :3], pixels[..., 3] if pixels.shape[2] == 4 else None, way
-    image.load()
-    if image.mode.startswith(("I", "F")):
-        return *_grey(image), way or profiles.srgb()
-    if image.mode == "LAB":
-        return _array(image.getchannel(0)), None, profiles.lab()
-    alpha = None
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        alpha = _array(image.getchannel("A"))
-        image = image.convert("RGB")
-    if not way:
-        image, way = profiles.to_srgb(image, embedded), profiles.srgb()
-    if image.mode not in ("L", "RGB"):
-        image = image.convert("L" if image.mode == "1" else "RGB")
-    return _array(image), alpha, way
-
-
-def _array(image):
-    # band by band: Pillow makes several copies of what it hands to NumPy
-    bands = len(image.getbands())
-    pixels = np.empty((image.height, image.width, bands)[: 2 + (bands > 1)], np.uint8)
-    rows = max(1, BAND // image.width)
-    for top in range(0, image.height, rows):
-        box = (0, top, image.width, min(top + rows, image.height))
-        pixels[top : top + rows] = np.asarray(image.crop(box))
-    return pixels
-
-
-def _grey(image):
-    values = np.asarray(image)
-    tags = getattr(image, "tag_v2", {})
-    if values.dtype != np.uint16:
-        values = _as_16_bits(values)
-    elif tags.get(deep.BITS_PER_SAMPLE) == (12,):
-        values = values << 4 | values >> 8
-    if tags.get(deep.PHOTOMETRIC) == deep.WHITE_IS_ZERO:
-        values = 65535 - values
-    clear, alpha = image.info.get("transparency"), None
-    if isinstance(clear, int):
-        alpha = np.where(values == clear, 0, 65535).astype(np.uint16)
-    return values, alpha
-
-
-# The white of 32-bit files is not written down anywhere: the first usual one that is enough.
-def _as_16_bits(values):
-    if values.dtype == np.int32 and values.min() < 0:
-        values = values.view(np.uint32)
-    whites = (1, 255, 65535) if values.dtype.kind == "f" else (255, 65535, 2**32 - 1)
-    values = np.nan_to_num(values.astype(np.float64), posinf=0, neginf=0)
-    white = next((white for white in whites if values.max() <= white), values.max())
-    return (np.clip(values / white, 0, 1) * 65535).round().astype(np.uint16)
-
-
-def _upright(pixels, orientation):
-    if orientation >= 5:
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    return pixels
-
-
-def _over_white(pixels):
-    top = np.iinfo(pixels.dtype).max
-    rgb = np.empty((*pixels.shape[:2], 3), pixels.dtype)
-    rows = max(1, BAND // pixels.shape[1])
-    for start in range(0, len(pixels), rows):
-        band = pixels[start : start + rows].astype(np.float32)
-        opacity = band[..., 3:] / top
-        rgb[start : start + rows] = np.rint(band[..., :3] * opacity + top * (1 - opacity))
-    return rgb
 
 
 def _write(path, image_format, pixels, profile, kept):

@@ -12,6 +12,7 @@ sRGB's, since its own would make the new colors wrong; one without a profile get
 """
 
 import dataclasses
+import functools
 import io
 import struct
 
@@ -68,6 +69,7 @@ class Lightness:
         return to_lightness(luminance)
 
 
+@functools.cache
 def srgb():
     """Return sRGB's way to L, for files that name no color space.
 
@@ -78,16 +80,7 @@ def srgb():
     return Lightness(_weighted([_srgb_curve()] * 3, SRGB_LUMINANCE), srgb=True)
 
 
-def lab():
-    """Return the way to L for pixels that are L already, in 0 to full scale.
-
-    Returns
-    -------
-    Lightness
-    """
-    return Lightness(_weighted([_luminance(np.linspace(0, 100, DEPTH))], [1]))
-
-
+@functools.lru_cache(maxsize=8)
 def lightness(data):
     """Read the way to L out of a profile.
 
@@ -107,13 +100,29 @@ def lightness(data):
         return None
 
 
+def is_srgb(data):
+    """Say whether a profile is sRGB's.
+
+    Parameters
+    ----------
+    data : bytes or None
+        An ICC profile, if there is one.
+
+    Returns
+    -------
+    bool
+    """
+    way = lightness(data) if data else None
+    return way is not None and way.srgb
+
+
 def to_srgb(image, data):
     """Convert an image to sRGB by its profile, or as if it had none where that fails.
 
     Parameters
     ----------
     image : PIL.Image.Image
-        8 bits per channel, of any mode.
+        8 bits per channel, of any mode; of Lab the profile does not count.
     data : bytes or None
         Its ICC profile.
 
@@ -122,8 +131,13 @@ def to_srgb(image, data):
     PIL.Image.Image
         RGB.
     """
+    lab = image.mode == "LAB"
     try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(data))
+        source = ImageCms.ImageCmsProfile(
+            ImageCms.createProfile("LAB") if lab else io.BytesIO(data)
+        )
+        if source.profile.xcolor_space == "RGB ":
+            image = image.convert("RGB")  # a grey file's profile may be in color
         target = ImageCms.createProfile("sRGB")
         return ImageCms.profileToProfile(image, source, target, outputMode="RGB")
     except Exception:  # no profile, one of another mode, or a damaged one

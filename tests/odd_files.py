@@ -184,7 +184,7 @@ HOSTILE = {
     "cut16.png": (cv(RGB16, ".png")[:-20], "16 bits"),
     "apart16.tif": (
         tiff(np.moveaxis(RGB16, -1, 0), photometric="rgb", planarconfig="separate"),
-        "channels apart",
+        "interleaved channels",
     ),
     "cut.heic": (array(RGB, "HEIF")[:400], "is "),
     "cut.avif": (array(RGB, "AVIF")[:400], "is "),

@@ -1,8 +1,10 @@
 """Any size in, the same lightness and size out."""
 
+import io
 import pickle
 import shutil
 
+import cv2
 import numpy as np
 import pytest
 
@@ -11,8 +13,10 @@ from colorlib import (
     colorize,
     colorspace,
     config,
+    images,
     model,
     photographs,
+    preview,
     quantizer,
     runs,
     samples,
@@ -73,14 +77,14 @@ def test_vividness_moves_away_from_the_frequent_colors(patches):
     prior = quantizer.prior(quantizer.code_histogram(patches))
     weights = quantizer.rebalancing_weights(prior)
     network = model.build_model(1 / 16)
-    logits = np.broadcast_to(np.log(prior), (2, 2, 313)).astype(np.float32)
-    chroma = [
-        np.linalg.norm(
-            colorize.Colorizer(network, config.DecodeConfig(vividness=v), weights).decode(logits)
-        )
-        for v in (0, 0.5, 1)
-    ]
-    assert chroma[0] != chroma[1] != chroma[2]
+    logits = np.broadcast_to(np.log(np.maximum(prior, 1e-6)), (2, 2, 313)).astype(np.float32)
+    common = quantizer.bin_centers()[np.argmax(prior)]
+    distance = []
+    for vividness in (0, 0.5, 1):
+        decoding = config.DecodeConfig(vividness=vividness, temperature=1)
+        ab = colorize.Colorizer(network, decoding, weights).decode(logits)
+        distance.append(np.linalg.norm(ab - common, axis=-1).mean())
+    assert distance[0] + 1 < distance[1] < distance[2] - 1
     with pytest.raises(ValueError, match="weights"):
         colorize.Colorizer(network, config.DecodeConfig(vividness=1))
 
@@ -90,15 +94,86 @@ def test_a_working_size_without_pixels_is_refused():
         colorize.Colorizer(None, config.DecodeConfig(working_size=4))
 
 
-def test_a_photograph_in_bands_is_the_photograph_at_once(colorizer, monkeypatch):
-    rgb = samples.square("coffee", 200)
+class Watched:
+    """A network that remembers what it was shown."""
+
+    def __init__(self, network):
+        self.network, self.seen = network, []
+
+    def predict_on_batch(self, batch):
+        self.seen.append(batch[0, ..., 0])
+        return self.network.predict_on_batch(batch)
+
+
+class Enough(Exception):
+    """Raised when the network was asked: the colors do not matter."""
+
+
+def seen_of(photograph, working_size):
+    """Return what the network is shown when a photograph is rendered."""
+
+    class Network:
+        def predict_on_batch(self, batch):
+            raise Enough(batch[0, ..., 0])
+
+    asked = colorize.Colorizer(Network(), config.DecodeConfig(working_size=working_size))
+    with pytest.raises(Enough) as caught:
+        colorize.render(asked, photograph)
+    return caught.value.args[0]
+
+
+def flat(height, width):
+    """Make a photograph of one grey, in next to no memory."""
+    return photographs.Photograph(np.broadcast_to(np.uint8(90), (height, width)))
+
+
+@pytest.mark.parametrize("shape", [(400, 600), (4000, 6000), (8000, 12_000)])
+def test_the_network_sees_large_photographs_in_their_proportions(shape):
+    seen = seen_of(flat(*shape), 80)
+    assert seen.shape == (80, 120)
+    np.testing.assert_allclose(seen, flat(1, 1).lightness()[0, 0], atol=1e-3)
+
+
+@pytest.mark.parametrize("follow_edges", [False, True])
+def test_a_photograph_in_bands_is_the_photograph_at_once(colorizer, monkeypatch, follow_edges):
+    rgb = samples.square("coffee", 400)[:, :271]
     photograph = photographs.Photograph(rgb)
-    whole = colorize.render(colorizer, photograph)
-    monkeypatch.setattr(colorize, "BAND", 200 * 37)
-    again = colorize.render(colorizer, photograph)
-    # what the network sees is shrunk in two steps then
-    assert np.abs(whole.astype(int) - again).max() <= 2
-    assert np.abs(whole.astype(int) - colorizer(rgb)).max() <= 4
+    watched = Watched(colorizer.network)
+    decoding = config.DecodeConfig(working_size=40, follow_edges=follow_edges)
+    asked = colorize.Colorizer(watched, decoding)
+    results = [asked(rgb), colorize.render(asked, photograph)]
+    for rows in (1, 7, 37, 399):
+        monkeypatch.setattr(colorize, "BAND", 271 * rows)
+        results.append(colorize.render(asked, photograph))
+    for view, result in zip(watched.seen, results, strict=True):
+        np.testing.assert_allclose(view, watched.seen[1], atol=2e-3)
+        assert np.abs(result.astype(int) - results[1]).max() <= 1
+    expected = cv2.resize(photograph.lightness(), (40, 56), interpolation=cv2.INTER_AREA)
+    np.testing.assert_allclose(watched.seen[1], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(3, 500), (500, 3), (20, 30), (9, 200)])
+def test_small_and_narrow_photographs_in_bands(monkeypatch, rng, shape):
+    photograph = photographs.Photograph(rng.integers(0, 256, shape).astype(np.uint8))
+    whole = seen_of(photograph, 32)
+    monkeypatch.setattr(colorize, "BAND", 2 * shape[1])
+    np.testing.assert_allclose(seen_of(photograph, 32), whole, atol=1e-3)
+    assert whole.shape == colorize.working_shape(*shape, 32)
+
+
+def test_the_page_and_the_command_agree_on_a_photograph_of_several_bands(colorizer, tmp_path):
+    rgb = cv2.resize(samples.load("rocket"), (2100, 1400), interpolation=cv2.INTER_CUBIC)
+    images.write(tmp_path / "x.png", rgb)
+    assert rgb.shape[0] * rgb.shape[1] > 2 * colorize.BAND
+    picture = preview.from_file(tmp_path / "x.png")
+    weights = np.ones(313)
+    asked = colorize.Colorizer(colorizer.network, config.DecodeConfig(working_size=72), weights)
+    answer = preview.ask(asked, picture)
+    command = colorize.render(asked, photographs.read(tmp_path / "x.png"))
+    _, data = preview.full_resolution(picture, answer)
+    decoded = images.read(io.BytesIO(data)).astype(int)
+    assert np.abs(decoded - command).max() <= 1
+    assert np.abs(decoded - asked(rgb)).max() <= 1
 
 
 def test_side_by_side_and_alpha(colorizer, rng):

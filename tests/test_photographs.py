@@ -1,10 +1,12 @@
 """A photograph goes in and out with all that belongs to it."""
 
 import re
+import struct
 
 import numpy as np
 import odd_files
 import pytest
+import tifffile
 from PIL import ExifTags, Image, PngImagePlugin
 from test_profiles import ADOBE
 
@@ -56,6 +58,36 @@ def test_every_orientation(tmp_path, orientation):
     path = tmp_path / "x.png"
     Image.fromarray(RGB[:40]).save(path, exif=exif(orientation=orientation))
     np.testing.assert_array_equal(photographs.read(path).pixels, images.read(path))
+
+
+def exif_of_bytes(text):
+    """Make EXIF with an artist, and an offset of time that Pillow has no type for."""
+    count = struct.pack("<H", 1)
+    artist = struct.pack("<HHII", 315, 2, len(text) + 1, 38)
+    pointer = struct.pack("<HHII", 0x8769, 4, 1, 39 + len(text))
+    offset = struct.pack("<HHII", 0x9010, 2, len(text) + 1, 57 + len(text))
+    first = b"II*\0\x08\0\0\0" + struct.pack("<H", 2) + artist + pointer + bytes(4)
+    return b"Exif\0\0" + first + text + b"\0" + count + offset + bytes(4) + text + b"\0"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+@pytest.mark.parametrize("source", ["jpg", "tif"])
+@pytest.mark.parametrize("name", [*FORMATS, "deep.png", "deep.tif"])
+def test_text_outside_ascii_keeps_its_bytes(tmp_path, source, name, encoding):
+    text = "Müller ©".encode(encoding)
+    Image.fromarray(RGB).save(tmp_path / "in.jpg", exif=exif_of_bytes(text))
+    if source == "tif":
+        tags = [(315, 2, len(text) + 1, text + b"\0", True)]
+        tifffile.imwrite(tmp_path / "in.tif", RGB, photometric="rgb", metadata=None, extratags=tags)
+    kept = photographs.read(tmp_path / f"in.{source}").kept
+    pixels = RGB.astype(np.uint16) * 257 if name.startswith("deep") else RGB
+    assert photographs.write(tmp_path / f"out.{name}", pixels, None, kept)
+    with Image.open(tmp_path / f"out.{name}") as image:
+        tags = image.getexif()
+        assert tags[ExifTags.Base.Artist].encode("latin-1") == text
+        if source == "jpg":
+            offset = tags.get_ifd(ExifTags.IFD.Exif)[ExifTags.Base.OffsetTime]
+            assert offset.encode("latin-1") == text
 
 
 @pytest.mark.parametrize("name", FORMATS)
