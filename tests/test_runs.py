@@ -114,7 +114,7 @@ def test_a_clone_that_can_not_be_written_is_left_alone(tmp_path):
         "import os; os.access = lambda path, mode: False\n"
         "from colorlib import config, figures, runs\n"
         "print(figures.save(figures.new()[0], 'x'))\n"
-        "print(runs.find(config.DEFAULT_RUN) == config.ROOT / 'data' / 'runs' / config.DEFAULT_RUN)\n"
+        "print(runs.find('model-64') == config.ROOT / 'data' / 'runs' / 'model-64')\n"
         "print(runs.place('mine'))"
     )
     left_out = ("COLORLIB_FIGURES", "XDG_DATA_HOME")
