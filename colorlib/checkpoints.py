@@ -103,8 +103,8 @@ def restore(folder, network):
         leftover.unlink()
     for path in sorted(folder.glob(PATTERN), reverse=True):
         try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
+                arrays = dict(found)
             state = json.loads(arrays.pop(STATE).tobytes())
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             warnings.warn(f"{path} is damaged ({error}); using the one before it", stacklevel=2)

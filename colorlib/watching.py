@@ -121,8 +121,8 @@ def _load(path):
     if not path.exists():
         return {}
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         warnings.warn(f"{path} is damaged ({error}); it is begun anew", stacklevel=2)
         return {}

@@ -149,7 +149,8 @@ def test_hdf5_does_not_crash_where_the_disk_is_full(tmp_path, patches, settings,
         seen = [Fill(1, small_files, 100_000, stack)]
         with pytest.warns(UserWarning) as caught, pytest.raises(runs.RunError, match="last epochs"):
             training.train(*arguments, seen, False, save_every=0, watched=patches[:1])
-    assert len(caught) == 1 and "File too large" in str(caught[0].message)
+    (told,) = (each for each in caught if each.category is UserWarning)
+    assert "File too large" in str(told.message)
     kept = runs.load_run(tmp_path)
     assert len(kept.history["loss"]) == 1 and kept.model()
     with np.load(tmp_path / runs.PREDICTIONS) as file:
@@ -229,7 +230,7 @@ class Die(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self.now = epoch == 2
     def on_train_batch_end(self, batch, logs=None):
-        if self.now and batch == 1:
+        if self.now and batch == 1 and sys.argv[3] == "training":
             os.kill(os.getpid(), signal.SIGKILL)
 
 def die_half_way(file, **arrays):
