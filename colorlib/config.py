@@ -277,7 +277,7 @@ TRANSFER_DECODER = TrainConfig(
     image_size=128,
     crop=128,
     network="lite0",
-    epochs=3,
+    epochs=2,
     batch_size=16,
     optimizer="adamw",
     learning_rate=1e-3,
@@ -294,14 +294,22 @@ TRANSFER_DECODER = TrainConfig(
 )
 """A decoder on the features of a classifier, which stay as they are."""
 
-TRANSFER = TRANSFER_DECODER.replace(
-    epochs=4,
+TRANSFER_128 = TRANSFER_DECODER.replace(
     learning_rate=5e-4,
     start_from_prior=False,
-    start_from="transfer-decoder",
+    start_from="local-transfer-decoder",
     encoder_rate=0.2,
 )
 """The same network, all of it trained further."""
+
+TRANSFER = TRANSFER_128.replace(
+    image_size=192,
+    crop=160,
+    epochs=1,
+    crop_scale=0.3,
+    start_from="local-transfer-128",
+)
+"""The last of its training, on more and larger photographs."""
 
 OVERFIT = TrainConfig(
     crop=64,
@@ -333,6 +341,7 @@ PRESETS = {
     "MODEL_64": MODEL_64,
     "MODEL_256": MODEL_256,
     "TRANSFER_DECODER": TRANSFER_DECODER,
+    "TRANSFER_128": TRANSFER_128,
     "TRANSFER": TRANSFER,
     "OVERFIT": OVERFIT,
     "SEARCH": SEARCH,
