@@ -25,6 +25,10 @@ def train(
         str | None,
         typer.Option(help=f"A run to begin with the weights of: {terminal.RUN_RULE}"),
     ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(help=f"What computes; installed: {', '.join(terminal.installed_backends())}."),
+    ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Threads that prepare batches.")] = 2,
     tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for it.")] = False,
     save_every: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
@@ -37,7 +41,7 @@ def train(
     """
     if preset not in config.PRESETS:
         terminal.stop(f"no preset {preset!r}; choose from {', '.join(config.PRESETS)}")
-    terminal.load_backend()
+    terminal.load_backend(backend)
     import keras
     import numpy as np
 

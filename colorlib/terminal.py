@@ -4,6 +4,7 @@ Not here: the commands (`colorlib.commands_color`, `commands_data`, `commands_tr
 """
 
 import contextlib
+import importlib.util
 import os
 from typing import Annotated
 
@@ -22,6 +23,9 @@ RUN_RULE = (
     "with a / in it or a . or ~ at its start."
 )
 """How all commands understand a run (`runs.place`)."""
+
+BACKENDS = ("tensorflow", "jax", "torch")
+"""That Keras can compute with; torch is an optional extra, since it is large."""
 
 FAILED = 2
 """Exit code if any file could not be done, or the call was wrong."""
@@ -44,8 +48,24 @@ def stop(error):
     raise typer.Exit(FAILED)
 
 
-def load_backend():
-    """Start Keras, or stop; what its backend's C++ code says to the terminal is dropped."""
+def installed_backends():
+    """List the backends of Keras that are installed."""
+    return [name for name in BACKENDS if importlib.util.find_spec(name)]
+
+
+def load_backend(backend=None):
+    """Start Keras, or stop; what its backend's C++ code says to the terminal is dropped.
+
+    Parameters
+    ----------
+    backend : str, optional
+        One of `BACKENDS`; by default what Keras is set to, which is TensorFlow at first.
+    """
+    if backend is not None:
+        if backend not in installed_backends():
+            there = ", ".join(installed_backends()) or "none"
+            stop(f"the backend {backend!r} is not installed; installed are: {there}")
+        os.environ["KERAS_BACKEND"] = backend
     stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     problem = None
