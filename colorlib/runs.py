@@ -38,7 +38,11 @@ from colorlib import config, images, inference, table
 
 WEIGHTS = "weights.weights.h5"
 
-KINDS = {"Conv2D": "conv2d", "BatchNormalization": "batch_normalization"}
+KINDS = {
+    "Conv2D": "conv2d",
+    "DepthwiseConv2D": "depthwise_conv2d",
+    "BatchNormalization": "batch_normalization",
+}
 """What Keras calls the layers that have weights, in files of weights."""
 
 PREDICTIONS = "predictions.npz"

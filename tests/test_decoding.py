@@ -94,6 +94,7 @@ def test_16_bits_are_rounded_to_8(tmp_path):
         np.testing.assert_array_equal(images.read(io.BytesIO(data)), expected)
 
 
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data:UserWarning")  # Pillow's, on purpose
 @pytest.mark.parametrize("name", [*odd_files.ODD, "adobe", "p3", "tables"])
 def test_training_and_coloring_agree(tmp_path, name):
     path = tmp_path / name

@@ -166,9 +166,13 @@ def test_a_note_that_can_not_be_made_is_told(twins, tmp_path, colorizer, monkeyp
 
 
 def test_what_lost_its_metadata_is_kept_as_well(twins, tmp_path, colorizer, monkeypatch):
-    monkeypatch.setattr(folders, "color_file", lambda *x: images.write(x[2], images.read(x[1])))
+    def losing(colorizer, source, target, side_by_side=False):
+        images.write(target, images.read(source))
+        return "the metadata are left out"
+
+    monkeypatch.setattr(folders, "color_file", losing)
     fates, (outcome,) = color(colorizer, twins[:1], tmp_path / "out")
-    assert fates == [("colored", "x.png")] and "without metadata" in outcome.why
+    assert fates == [("colored", "x.png")] and "left out" in outcome.why
     assert color(colorizer, twins[:1], tmp_path / "out")[0] == [("kept", "x.png")]
 
 

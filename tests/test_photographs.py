@@ -1,5 +1,6 @@
 """A photograph goes in and out with all that belongs to it."""
 
+import io
 import re
 import struct
 
@@ -36,7 +37,12 @@ def passed(tmp_path, name, pixels=None, **options):
     new = np.dstack([photograph.pixels, photograph.alpha]) if photograph.alpha is not None else None
     new = photograph.pixels if new is None else new
     assert photographs.write(target, np.ascontiguousarray(new), photograph.profile, photograph.kept)
-    return photograph, Image.open(target)
+    return photograph, in_memory(target)
+
+
+def in_memory(path):
+    """Open a file so that it need not be closed."""
+    return Image.open(io.BytesIO(path.read_bytes()))
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -144,7 +150,7 @@ def test_16_bit_files_keep_their_words_too(tmp_path):
         again = photographs.read(tmp_path / name)
         np.testing.assert_array_equal(again.pixels, deep)
         assert again.kept["xmp"] == xmp and again.kept["dpi"] == pytest.approx((600, 600), rel=1e-3)
-        tags = Image.open(tmp_path / name).getexif()
+        tags = in_memory(tmp_path / name).getexif()
         assert tags[ExifTags.Base.Make] == "Leitz"
         assert ExifTags.Base.ExposureTime in tags.get_ifd(ExifTags.IFD.Exif)
         assert not again.way.srgb
@@ -180,7 +186,7 @@ def test_damaged_words_are_left_out(tmp_path):
     kept = {"exif": b"Exif\0\0II*\0" + b"\xff" * 70_000, "dpi": (72.0, 72.0)}
     assert not photographs.write(tmp_path / "x.jpg", RGB, None, kept)
     assert images.read(tmp_path / "x.jpg").shape == RGB.shape
-    image = Image.open(tmp_path / "x.jpg")
+    image = in_memory(tmp_path / "x.jpg")
     image.getexif = lambda: 1 / 0
     image.info = {"xmp": 7, "dpi": "no", "comment": None}
     assert metadata.collect(image) == {} and metadata.orientation(image) == 1
