@@ -1,17 +1,20 @@
-"""The ledger of the report's statements: what it says, what we find, and whether that agrees.
+"""The report's claims: what it says, what we did, what we find, and whether that agrees.
 
-Not here: any measurement. The ledger (`LEDGER`) holds words and *references* to numbers, which are
-looked up where they were recorded, so that none is copied by hand. A reference is a file and the
-way to a value in it: ``data/runs/overfit/overfit.json#runs/0.01 kept/psnr``. A step of the way is
+Not here: any measurement. `CLAIMS` holds the report's own words and *references* to numbers, which
+are looked up where they were recorded, so that none is copied by hand. A reference is a file and
+the way to a value in it: ``data/runs/overfit/overfit.json#runs/0.01 kept/psnr``. A step of the way
+is
 
-- a key of a dict, an attribute of a module (``colorlib/config.py#REPORT_64/epochs``), the number
-  of an item of a list, or the name of a column of a list of rows, as in a CSV file,
+- a key of a dict, an attribute of a module or of what it holds
+  (``colorlib/config.py#REPORT_64/epochs``), the number of an item of a list, or the name of a
+  column of a list of rows, as in a CSV file,
 - ``name=value``, perhaps ``&``-joined with others: the first row of which that is true, or
 - ``min``, ``max``, ``len`` or ``rises`` of a list (`rises`).
 """
 
 import csv
 import importlib
+import itertools
 import json
 import operator
 import re
@@ -20,11 +23,16 @@ import numpy as np
 
 from colorlib import config
 
-LEDGER = config.RECORDED / "comparison" / "ledger.json"
+CLAIMS = config.RECORDED / "comparison" / "claims.json"
 
 AGREE, DIFFER, UNTESTABLE = "agree", "differ", "not testable here"
 
-VERDICTS = (AGREE, DIFFER, UNTESTABLE)
+CONSTRUCTION = "by construction"
+"""We built or set it so, as the report did: that it agrees shows nothing."""
+
+PAPER = "a statement about the paper"
+
+VERDICTS = (AGREE, DIFFER, UNTESTABLE, CONSTRUCTION, PAPER)
 
 MISSING = "not recorded yet"
 
@@ -109,7 +117,7 @@ def holds(check):
     Parameters
     ----------
     check : list
-        Left, how, right, and for ``"near"`` the largest difference. Left and right are numbers or
+        Left, how, right, and for ``"near"`` the largest difference. Left and right are values or
         references. How is ``"<"``, ``">"``, ``"=="`` or ``"near"``; or ``"above"`` or ``"below"``,
         where left is a value with the ends of its interval (`colorlib.comparison`).
 
@@ -124,7 +132,7 @@ def holds(check):
         If one of the values is not there.
     """
     left, how, right, *tolerance = check
-    left, right = (look_up(side) if isinstance(side, str) else side for side in (left, right))
+    left, right = (look_up(side) if _is_reference(side) else side for side in (left, right))
     if how == "near":
         return bool(abs(left - right) <= tolerance[0])
     if how in ("above", "below"):
@@ -134,33 +142,33 @@ def holds(check):
 
 
 def settle(entry):
-    """Complete an entry of the ledger: numbers looked up, checks made.
+    """Complete a claim: numbers looked up, checks made.
 
     Parameters
     ----------
     entry : dict
-        ``statement``, ``where`` in the report, ``theirs``, ``ours`` with references, ``evidence``
-        (paths), and ``verdict``, or ``checks`` that all hold if the statement is true.
+        ``quote`` (the report's own words), ``where`` in the report, what was ``done``, ``ours``
+        (what we find; both with references), ``evidence`` (paths), and ``verdict``, or ``checks``
+        that all hold if the claim is true.
 
     Returns
     -------
     dict of str
         The same without checks, and with a verdict: one of `VERDICTS`. What refers to a run that
-        is not there, or what the numbers don't tell, can't be tested.
+        is not there, or what the numbers don't tell, can't be tested. Checks of nothing but our
+        own constants hold by construction.
     """
-    row = {key: entry[key] for key in ("statement", "where", "theirs", "evidence")}
+    row = {key: entry[key] for key in ("quote", "where", "done", "ours", "evidence")}
     try:
-        ours = fill_in(entry["ours"])
-        verdict = entry.get("verdict")
-        if verdict is None:
-            verdict = _verdict([holds(check) for check in entry["checks"]])
+        filled = {key: fill_in(entry[key]) for key in ("done", "ours")}
+        verdict = entry.get("verdict") or _verdict(entry["checks"])
     except MissingValueError:
-        ours, verdict = MISSING, UNTESTABLE
-    return {**row, "ours": ours, "verdict": verdict}
+        filled, verdict = {"ours": MISSING}, UNTESTABLE
+    return {**row, **filled, "verdict": verdict}
 
 
-def read_ledger(path=LEDGER):
-    """Read the ledger and settle its entries.
+def read_claims(path=CLAIMS):
+    """Read the claims and settle them.
 
     Parameters
     ----------
@@ -171,12 +179,12 @@ def read_ledger(path=LEDGER):
     dict of str to list of dict
         Of each chapter, the rows that `settle` gives.
     """
-    chapters = json.loads(path.read_text())
+    chapters = json.loads(path.read_text(encoding="utf-8"))
     return {title: [settle(entry) for entry in entries] for title, entries in chapters.items()}
 
 
 def as_markdown(rows, root="../"):
-    """Write rows of the ledger as a Markdown table.
+    """Write claims as a Markdown table.
 
     Parameters
     ----------
@@ -190,21 +198,32 @@ def as_markdown(rows, root="../"):
     str
     """
     lines = [
-        "| statement | where | the report | here | verdict | shown by |",
+        "| the report | where | what we did | what we find | verdict | shown by |",
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
         links = ", ".join(f"[{path.rsplit('/')[-1]}]({root}{path})" for path in row["evidence"])
-        cells = [row[key] for key in ("statement", "where", "theirs", "ours")]
+        cells = [f"\u201c{row['quote']}\u201d", row["where"], row["done"], row["ours"]]
         cells += [f"**{row['verdict']}**", links]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
 
 
-def _verdict(results):
+def _verdict(checks):
+    results = [holds(check) for check in checks]
     if False in results:
         return DIFFER
-    return UNTESTABLE if None in results else AGREE
+    if None in results:
+        return UNTESTABLE
+    return AGREE if any(map(_is_recorded, itertools.chain(*checks))) else CONSTRUCTION
+
+
+def _is_recorded(side):
+    return isinstance(side, list) or (_is_reference(side) and ".py#" not in side)
+
+
+def _is_reference(side):
+    return isinstance(side, str) and "#" in side
 
 
 def _open(path):
@@ -217,7 +236,7 @@ def _open(path):
 def _step(value, step):
     if isinstance(value, dict):
         return value[step]
-    if not isinstance(value, list | tuple):
+    if not isinstance(value, list | tuple) or step in getattr(value, "_fields", ()):
         return getattr(value, step)
     if step in AGGREGATES:
         return AGGREGATES[step](value)

@@ -1,4 +1,4 @@
-"""Scores of single images add up; a comparison and a ledger are made as they say."""
+"""Scores of single images add up; a comparison and claims are made as they say."""
 
 import json
 
@@ -130,6 +130,7 @@ def test_references_are_looked_up():
     assert look_up("data/runs/l2-search/trials.csv#stage=fine&trial=5/l2") == "0.06842"
     assert look_up("data/runs/l2-search/trials.csv#epochs/max") == 10
     assert look_up("data/runs/overfit/overfit.json#runs/0.01 kept/loss/len") == 300
+    assert look_up("colorlib/table.py#TABLE_1/-1/kernel") == 1
     for wrong in (
         "nowhere.json#a",
         "colorlib/config.py#A",
@@ -144,21 +145,34 @@ def test_rises_are_counted_after_the_first_third():
     assert reproduction.rises([3, 2, 1]) == 0
 
 
-def test_verdicts_follow_from_checks():
-    number = "colorlib/config.py#REPORT_64/epochs"
-    words = {"statement": "s", "where": "w", "theirs": "t", "evidence": []}
-    entry = {**words, "ours": f"{{{number}}} or {{{number}:.1f}}", "checks": [[number, ">", 299]]}
-    assert reproduction.settle(entry) == {**words, "ours": "300 or 300.0", "verdict": "agree"}
-    entry["checks"].append([number, "near", 310, 5])
-    assert reproduction.settle(entry)["verdict"] == "differ"
-    entry["checks"].append(["nowhere.json#a", "<", 1])
-    assert reproduction.settle(entry)["verdict"] == "not testable here"
-    entry["checks"] = [[[2, 1, 3], "above", 0.5], [[2, 1, 3], "below", 4]]
-    assert reproduction.settle(entry)["verdict"] == "agree"
-    entry["checks"].append([[2, 1, 3], "above", 1.5])
-    assert reproduction.settle(entry)["verdict"] == "not testable here", "within the interval"
-    entry["checks"].append([[2, 1, 3], "below", 0.5])
-    assert reproduction.settle(entry)["verdict"] == "differ"
-    assert "| 300 or 300.0 | **agree** |" in reproduction.as_markdown(
-        [{**words, "ours": "300 or 300.0", "verdict": "agree"}]
-    )
+EPOCHS = "colorlib/config.py#REPORT_64/epochs"
+
+STEPS = "data/runs/overfit/overfit.json#runs/0.01 kept/loss/len"
+
+
+@pytest.mark.parametrize(
+    ("checks", "verdict"),
+    [
+        ([[EPOCHS, ">", 299]], "by construction"),
+        ([[EPOCHS, ">", 299], [STEPS, "==", 300]], "agree"),
+        ([[EPOCHS, "near", 310, 5]], "differ"),
+        ([[EPOCHS.replace("epochs", "initializer"), "==", "he_normal"]], "by construction"),
+        ([[STEPS, "==", 300], ["nowhere.json#a", "<", 1]], "not testable here"),
+        ([[[2, 1, 3], "above", 0.5], [[2, 1, 3], "below", 4]], "agree"),
+        ([[[2, 1, 3], "above", 1.5], [STEPS, "==", 300]], "not testable here"),
+        ([[[2, 1, 3], "above", 1.5], [[2, 1, 3], "below", 0.5]], "differ"),
+    ],
+)
+def test_verdicts_follow_from_checks(checks, verdict):
+    words = {"quote": "q", "where": "w", "done": "d", "ours": "o", "evidence": []}
+    assert reproduction.settle({**words, "checks": checks})["verdict"] == verdict
+
+
+def test_claims_show_the_numbers_that_they_refer_to():
+    words = {"quote": "a | b", "where": "5", "verdict": "agree", "evidence": ["README.md"]}
+    entry = {**words, "done": f"{{{EPOCHS}}} epochs", "ours": f"{{{EPOCHS}:.1f}}"}
+    row = reproduction.settle(entry)
+    assert row == {**words, "done": "300 epochs", "ours": "300.0"}
+    line = reproduction.as_markdown([row]).splitlines()[-1]
+    cells = ["\u201ca \\| b\u201d", "5", "300 epochs", "300.0", "**agree**"]
+    assert line == f"| {' | '.join(cells)} | [README.md](../README.md) |"
