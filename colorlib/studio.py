@@ -12,8 +12,8 @@ import ipywidgets as widgets
 
 from colorlib import belief, colorize, elements, images, preview, runs, samples, screen
 
-MODELS = ("model-64", "model-256")
-"""Recorded runs to choose from, as far as they are there."""
+MODELS = ("transfer", "model-64", "model-256")
+"""Recorded runs to choose from, as far as they are there; the first is shown first."""
 
 FIRST = "coffee"
 """The sample photograph that is shown first."""

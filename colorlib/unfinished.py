@@ -161,7 +161,7 @@ def checksum(path):
 
 def _load(path):
     try:
-        with np.load(path.with_suffix(".npz")) as arrays:
+        with path.with_suffix(".npz").open("rb") as file, np.load(file) as arrays:
             state = steadying.Steady(arrays["ab"], arrays["lightness"])
             numbers = {name: int(arrays[name]) for name in arrays if name not in vars(state)}
         stand = Stand(state=state, **numbers)

@@ -172,7 +172,7 @@ def test_sliders_decode_and_models_are_asked_once(workshop):
     workshop.resetting.click()
     assert workshop.divider.after == shown and workshop.asked == 1
     workshop.model.value = "model-256"
-    workshop.model.value = "model-64"
+    workshop.model.value = config.DEFAULT_RUN
     workshop.model.value = "model-256"
     assert workshop.asked == 2 and workshop.divider.after != shown
     assert workshop.sliders["vividness"].value == runs.load_run("model-256").decoding.vividness
@@ -322,7 +322,7 @@ def test_a_network_that_fails_leaves_the_page_as_it_was(workshop, monkeypatch, e
         assert workshop.picture is picture and workshop.divider.after == shown
     workshop.sliders["saturation"].value = 0.6
     assert "Model-256 saw" in workshop.status.value and workshop.divider.after != shown
-    workshop.model.value = "model-64"
+    workshop.model.value = config.DEFAULT_RUN
     assert workshop.divider.after == shown
 
 

@@ -43,7 +43,8 @@ def test_the_run_is_recorded(run, patches):
     assert again.decoding == config.DecodeConfig()
 
 
-def test_half_precision_weights_color_alike(run, patches, tmp_path):
+def test_half_precision_weights_color_alike(patches, tmp_path):
+    run = runs.load_run("model-64")
     network = run.model()
     halved = tmp_path / "half.weights.h5"
     for weight in network.weights:
