@@ -9,10 +9,8 @@ export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PYTHONHASHSEED ?= 0
 
 # A live training's curves follow from the last digits of its sums: all processors compute them alike.
-figures test notebooks: export ONEDNN_MAX_CPU_ISA = AVX2
-figures test notebooks: export OPENBLAS_CORETYPE = Haswell
-figures test notebooks: export XLA_FLAGS = --xla_cpu_max_isa=AVX2
-figures test notebooks: export TF_NUM_INTRAOP_THREADS = 2
+ALIKE := ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell XLA_FLAGS=--xla_cpu_max_isa=AVX2 \
+  TF_NUM_INTRAOP_THREADS=2
 
 .DEFAULT_GOAL := help
 .PHONY: help figures test test-jax lab app notebooks lint format lock clean
@@ -34,12 +32,13 @@ help:  ## show this list
 
 figures: .venv/installed  ## run every notebook, write the report's figures into figures/
 	@mkdir -p build && touch build/started
-	COLORLIB_FIGURES=$(CURDIR)/figures $(BIN)/jupyter nbconvert --to notebook --execute --log-level WARN --output-dir build/notebooks $(NOTEBOOKS)
+	$(ALIKE) COLORLIB_FIGURES=$(CURDIR)/figures $(BIN)/jupyter nbconvert --to notebook --execute --log-level WARN --output-dir build/notebooks $(NOTEBOOKS)
 	@echo "Figures:"; find figures -name '*.png' -newer build/started | sort | sed 's/^/  /'
 
 test: .venv/installed  ## unit tests; all notebooks, compared with their stored outputs and figures
 	rm -rf build/figures
-	$(BIN)/python -m pytest --nbval -n 2 --dist loadscope tests notebooks
+	$(BIN)/python -m pytest -n 2 --dist loadscope tests
+	$(ALIKE) $(BIN)/python -m pytest --nbval -n 2 --dist loadscope notebooks
 	$(BIN)/python tests/check_figures.py
 
 test-jax: .venv/installed  ## the library's unit tests on the JAX backend
@@ -54,7 +53,7 @@ app: .venv/installed  ## serve notebook 10 as a web page, here only; HOST and PO
 	  --TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_cell_tags=notebook-only
 
 notebooks: .venv/installed  ## execute the notebooks in place, as they are committed
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --log-level WARN $(NOTEBOOKS)
+	$(ALIKE) $(BIN)/jupyter nbconvert --to notebook --execute --inplace --log-level WARN $(NOTEBOOKS)
 	$(BIN)/python tests/check_notebooks.py --clean $(NOTEBOOKS)
 
 lint: .venv/installed  ## ruff, as the tests and pre-commit run it

@@ -126,6 +126,8 @@ class Upload(anywidget.AnyWidget):
                 self._begin(content["id"], str(content["name"]), int(content["size"]))
             elif content.get("kind") == "part" and content["id"] == self._id:
                 self._part(bytes(buffers[0]))
+            elif content.get("kind") == "refused":  # by the page, which says why
+                self.say(str(content["words"]), wrong=True)
         except Exception as error:  # whatever goes wrong, the page does not wait for ever
             self._forget()
             self.say(reason(error), wrong=True)

@@ -39,10 +39,11 @@ function render({ model, el }) {
   label.append(text, input);
   el.append(label, message);
 
+  // As a message, not as state: state waits for its turn, and could come after the next photograph.
   const complain = (words) => {
-    model.set("wrong", true);
-    model.set("message", words);
-    model.save_changes();
+    message.textContent = words;
+    message.classList.add("wrong");
+    model.send({ kind: "refused", words });
   };
   const show = () => {
     message.textContent = model.get("message");

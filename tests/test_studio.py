@@ -178,6 +178,13 @@ def test_sliders_decode_and_models_are_asked_once(workshop):
     assert workshop.sliders["vividness"].value == runs.load_run("model-256").decoding.vividness
 
 
+def test_what_the_page_refuses_is_said_until_the_next_photograph(workshop):
+    workshop.uploading._on_message(None, {"kind": "refused", "words": "x.svg: no photograph"}, [])
+    assert workshop.uploading.wrong and workshop.uploading.message == "x.svg: no photograph"
+    workshop.photograph.value = "rocket"
+    assert not workshop.uploading.wrong and workshop.uploading.message == ""
+
+
 def test_a_click_changes_the_belief_only(workshop):
     shown, believed = workshop.divider.after, workshop.believed.value
     workshop.divider.point = [0.05, 0.05]
