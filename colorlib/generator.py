@@ -19,9 +19,7 @@ import numpy as np
 
 from colorlib import augmentation, colorspace, quantizer
 from colorlib.store import squares
-
-STRIDE = 4
-"""Input pixels a side for each pixel of the network's output."""
+from colorlib.table import STRIDE
 
 CHUNK = 2**19
 """Pixels that are encoded at once: few steps in Python, and not far beyond a core's own cache."""
