@@ -1,4 +1,4 @@
-"""Sphinx's settings for the book that `make book` builds; `_toc.yml` beside it is the order of its pages."""
+"""Sphinx's settings for the book that `make book` builds; its order is in `_toc.yml`."""
 
 from docutils.nodes import SkipNode
 from latex2mathml.converter import convert
@@ -25,7 +25,7 @@ html_math_renderer = "mathml"
 
 
 def write_math(writer, node):
-    """Write a formula as MathML, which browsers draw themselves: MathJax would come from the web."""
+    """Write a formula as MathML, which browsers draw; MathJax would come from the web."""
     display = "block" if node.tagname == "math_block" else "inline"
     writer.body.append(convert(node.astext(), display=display))
     raise SkipNode

@@ -80,7 +80,9 @@ def test_the_books_requirements_are_names_and_versions():
 def test_a_link_that_leads_nowhere_is_named(tmp_path):
     page = '<p id="here"></p><a href="#here">a</a><a href="b.html#{}">b</a><a href="x.html">x</a>'
     (tmp_path / "a.html").write_text(page.format("there"))
-    (tmp_path / "b.html").write_text('<p id="yonder"></p><script src="https://a.test/a.js"></script>')
+    (tmp_path / "b.html").write_text(
+        '<p id="yonder"></p><script src="https://a.test/a.js"></script>'
+    )
     assert check_book.problems(tmp_path) == [
         "a.html: b.html#there: no such anchor",
         "a.html: x.html: no such file",
