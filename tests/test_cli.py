@@ -100,7 +100,7 @@ def test_a_folder_a_second_time(tmp_path):
     (tmp_path / "in" / "notes.txt").touch()
     call = ["colorize", tmp_path / "in", "--recursive", "-o", tmp_path / "out"]
     first = colorlib(*call, "--side-by-side").stdout
-    assert "2 colored" in first and "passed over because of their names: 1 file (1 .txt)" in first
+    assert "2 colored" in first and "skipped because of their names: 1 file (1 .txt)" in first
     assert images.read(tmp_path / "out" / "deeper" / "x.webp").shape == (32, 64, 3)
     before = (tmp_path / "out" / "x.png").read_bytes()
     again = colorlib(*call, "--side-by-side")

@@ -56,7 +56,7 @@ def test_pack_tells_what_it_passes_over_and_cannot_enter(folder, tmp_path, monke
     locked(monkeypatch, folder / "sub")
     result = CliRunner().invoke(app, ["pack", str(folder), str(tmp_path / "x.h5"), "--size", "16"])
     assert result.exit_code == 0
-    assert "passed over because of their names: 2 files" in result.stdout
+    assert "skipped because of their names: 2 files" in result.stdout
     assert f"{folder / 'sub'}: can't be looked into" in result.stderr
     assert [name for name, _ in store.Store(tmp_path / "x.h5").dropped] == ["sub"]
 

@@ -119,7 +119,7 @@ def colorize(
     except KeyboardInterrupt:
         shared.stop("stopped; what is colored stays, and the same call goes on with the rest")
     kept = " (--overwrite colors them again)" if fates[batch.KEPT] else ""
-    others = f"; passed over because of their names: {others}" if others else ""
+    others = f"; skipped because of their names: {others}" if others else ""
     done = f"{fates['colored']} colored, {fates['kept']} kept{kept}, {fates['failed']} failed"
     typer.echo(f"{done}{others}")
     if fates[batch.FAILED]:
