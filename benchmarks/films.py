@@ -1,4 +1,4 @@
-"""How much films flicker, how fast they are colored, and in how much memory.
+"""Measure the flicker of colored films, and the speed and memory of the coloring.
 
     python benchmarks/films.py [--run RUN] [--frames 72] [--json RESULTS.json]
 
@@ -11,9 +11,9 @@ grain, brightness that jumps by 3%, a picture that sways by a pixel). For each s
   frames that follow one another, as predicted, on the network's grid;
 - in the file: the same in the film that was written, means over squares of 16 pixels;
 - moving: where the flower passes, mean distance from the colors predicted for the same film
-  without grain, brightness and sway: flicker makes it larger, and so does a color that lags;
+  without grain, brightness and sway; flicker and lag both increase it;
 - cut: mean distance from the colors without smoothing in the first frame of the second scene.
-  In brackets what it would be if cuts were not looked for.
+  The value in brackets is that without the detection of cuts.
 """
 
 import argparse

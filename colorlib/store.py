@@ -385,7 +385,7 @@ def find_images(folder):
     return _find(folder).files
 
 
-def passed_over(folder):
+def skipped_files(folder):
     """Say which files of a folder are not taken because of their names.
 
     Parameters

@@ -106,7 +106,7 @@ def test_a_folder_a_second_time(tmp_path):
     again = colorlib(*call, "--side-by-side")
     assert again.returncode == 0 and "0 colored, 2 kept" in again.stdout
     assert (tmp_path / "out" / "x.png").read_bytes() == before
-    assert colorlib(*call).stdout.count("(anew, with other settings)") == 2
+    assert colorlib(*call).stdout.count("(again, with other settings)") == 2
     assert images.read(tmp_path / "out" / "x.png").shape == (32, 32, 3)
     assert "2 colored" in colorlib(*call, "--overwrite", "--saturation", "0").stdout
     assert np.ptp(images.read(tmp_path / "out" / "x.png"), axis=-1).max() <= 1

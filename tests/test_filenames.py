@@ -37,8 +37,8 @@ def test_hidden_files_and_folders_are_left_out(folder):
     assert len(store.find_images(folder)) == 2
 
 
-def test_what_is_passed_over_is_counted(folder):
-    assert store.passed_over(folder) == "2 files (1 without an ending, 1 .txt)"
+def test_skipped_files_are_counted(folder):
+    assert store.skipped_files(folder) == "2 files (1 without an ending, 1 .txt)"
     assert files.counted([]) == ""
     many = files.counted([Path(f"a.{i}") for i in range(9)])
     assert many.startswith("9 files (1 .0, ") and many.endswith("...)")

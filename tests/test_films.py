@@ -429,7 +429,7 @@ def test_an_error_inside_the_network_is_reported_as_such(tmp_path, colorizer, mo
         pipeline.color_film(colorizer, source, tmp_path / "out.mp4")
     jobs = [batch.Job(source, tmp_path / "out.mp4")]
     (outcome,) = pipeline.color_all(colorizer, jobs)
-    assert outcome.fate == "failed" and "written" not in outcome.why
+    assert outcome.status == "failed" and "written" not in outcome.why
     assert str(source) in outcome.why and "shapes do not match" in outcome.why
 
 
@@ -506,7 +506,7 @@ def test_files_that_are_no_film_are_refused(tmp_path, colorizer):
     names = [*hostile, "folder.mp4", "missing.mp4"]
     jobs = [batch.Job(tmp_path / name, tmp_path / "out.mp4") for name in names]
     for outcome in pipeline.color_all(colorizer, jobs):
-        assert outcome.fate == "failed" and str(outcome.job.source) in outcome.why
+        assert outcome.status == "failed" and str(outcome.job.source) in outcome.why
         assert ";" in outcome.why and "\n" not in outcome.why
     assert not (tmp_path / "out.mp4").exists() and not (tmp_path / ".out.mp4.partial").exists()
 
@@ -515,7 +515,7 @@ def test_a_place_that_cannot_be_written(tmp_path, colorizer):
     source = write(tmp_path / "in.mp4", pictures(3))
     job = batch.Job(source, tmp_path / "nowhere" / "out.mp4")
     (outcome,) = pipeline.color_all(colorizer, [job])
-    assert outcome.fate == "failed" and "nowhere" in outcome.why
+    assert outcome.status == "failed" and "nowhere" in outcome.why
 
 
 def test_films_have_their_places_among_photographs(tmp_path):
@@ -560,7 +560,7 @@ def test_the_command_killed_and_called_again(tmp_path):
             _, stderr = process.communicate(timeout=60)
         if sent == signal.SIGINT:
             assert process.returncode == 2 and len(stderr.splitlines()) == 1, stderr
-            assert b"the same call goes on" in stderr
+            assert b"the same call resumes" in stderr
             first = (partial / "00000.mp4").stat().st_mtime_ns
     assert process.returncode == -signal.SIGKILL and not out.exists()
     assert (partial / "00000.mp4").stat().st_mtime_ns == first  # it was not colored again

@@ -153,10 +153,10 @@ def test_the_plane_draws_each_bin_by_its_probability():
 def test_sliders_decode_and_models_are_asked_once(workshop):
     shown = workshop.divider.after
     for field, value in {"temperature": 0.9, "vividness": 0.9, "saturation": 0.2}.items():
-        before = workshop.divider.after, workshop.believed.value
+        before = workshop.divider.after, workshop.prediction.value
         workshop.sliders[field].value = value
         assert getattr(workshop.answer.decoding, field) == value
-        assert workshop.divider.after != before[0] and workshop.believed.value != before[1]
+        assert workshop.divider.after != before[0] and workshop.prediction.value != before[1]
     workshop.resetting.click()
     assert workshop.divider.after == shown and workshop.asked == 1
     workshop.model.value = "model-256"
@@ -174,9 +174,9 @@ def test_what_the_page_refuses_is_said_until_the_next_photograph(workshop):
 
 
 def test_a_click_changes_the_belief_only(workshop):
-    shown, believed = workshop.divider.after, workshop.believed.value
+    shown, prediction = workshop.divider.after, workshop.prediction.value
     workshop.divider.point = [0.05, 0.05]
-    assert workshop.believed.value != believed and workshop.divider.after == shown
+    assert workshop.prediction.value != prediction and workshop.divider.after == shown
 
 
 def test_an_upload_is_shown_and_listed(workshop):

@@ -106,7 +106,7 @@ def pack(
                 _show_packed(path, packed)
         else:
             _show_packed(output, store.pack(folder, output, size, limit))
-        if others := store.passed_over(folder):
+        if others := store.skipped_files(folder):
             typer.echo(f"skipped because of their names: {others}")
 
 
