@@ -1,4 +1,4 @@
-"""A store -> seeded batches of (L, ab codes), a `keras.utils.PyDataset`.
+"""Make seeded batches of (L, ab codes) from a store: a `keras.utils.PyDataset`.
 
 Not here: reading files (`colorlib.store`) and what the codes mean (`colorlib.quantizer`).
 Chapter 3 of the report, where this was the bottleneck.
@@ -178,7 +178,7 @@ class RecordError(RuntimeError):
 
 
 def read_images(store, indices, tops=0, lefts=0, side=None):
-    """Read images by number, or a square out of each; of a failure say which image it was.
+    """Read images by number, or a square out of each; an error names the image.
 
     Parameters
     ----------
@@ -269,7 +269,7 @@ def _mirror(crops, mirrored):
 
 
 def encode(rgb):
-    """Split images into what the network sees and what it has to predict.
+    """Split images into the network's input and its target.
 
     Parameters
     ----------

@@ -152,9 +152,9 @@ def opened(path):
         raise ImageError(f"{name}: takes more memory than there is; make it smaller") from None
     except Exception as error:  # Pillow raises nearly anything on damaged files
         if getattr(error, "errno", None):
-            raise ImageError(f"{name}: can't be read ({error.strerror}); get it anew") from None
+            raise ImageError(f"{name}: can't be read ({error.strerror}); get it again") from None
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ImageError(f"{name}: is damaged or cut off ({reason}); get it anew") from None
+        raise ImageError(f"{name}: is damaged or cut off ({reason}); get it again") from None
 
 
 def write(path, rgb, quality=95):
@@ -335,7 +335,7 @@ def _deep_pixels(image, embedded, way):
     pixels = read_16_bit(image)
     if pixels is None:
         raise ImageError(
-            "its 16 bits can't be read; save it anew, uncompressed and with interleaved channels"
+            "its 16 bits can't be read; save it again, uncompressed and with interleaved channels"
         )
     pixels, alpha = pixels[..., :3], pixels[..., 3] if pixels.shape[2] == 4 else None
     if way:

@@ -577,7 +577,7 @@ def pack_splits(folder, path, size, held_out, seed=0):
     dict of pathlib.Path to Store
         ``"train"`` first. Of equal images one is taken; the others are listed in the `dropped` of
         its store. Equal are those whose stored squares are: what the network sees, whatever else
-        is in the files, their names and formats. The same photograph saved anew as a JPEG is
+        is in the files, their names and formats. The same photograph saved again as a JPEG is
         another image.
 
     Raises

@@ -190,7 +190,7 @@ def use_the_studio(page, granny):
 
     prediction = page.locator(".cl-plane").inner_html()
     stage.click(position={"x": 30, "y": 30})
-    until(lambda: page.locator(".cl-plane").inner_html() != prediction, "a click changes the distribution")
+    until(lambda: page.locator(".cl-plane").inner_html() != prediction, "a click changes it")
     assert page.locator(".cl-swatches b").count() == 6, "five likeliest and the chosen one"
 
     handle = page.locator(".cl-handle")

@@ -71,7 +71,7 @@ def at(answer, picture, x, y):
 
     Returns
     -------
-    Belief
+    PredictedDistribution
     """
     logits = _at(answer.logits, x, y)
     truth = None if picture.truth is None else _at(picture.truth, x, y)
