@@ -250,8 +250,8 @@ def random_resized_crops(rgb, crop, scale, rng):
     return resized
 
 
-# glibc gives what a batch leaves behind back to the system; to get it anew, page by page and with
-# a lock that the threads share, takes up to a fourth of the time of the next batch.
+# glibc returns the freed memory of a batch to the system. To allocate it again, page by page and
+# with a lock that the threads share, takes up to a fourth of the time of the next batch.
 @functools.cache
 def _keep_freed_memory():
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None

@@ -1,4 +1,4 @@
-"""The command as a user calls it, in a process of its own."""
+"""The command line, each call in a process of its own."""
 
 import os
 import pickle

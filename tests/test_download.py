@@ -1,4 +1,4 @@
-"""Tiny ImageNet from a server or an archive, unsafe archives, and anyone's folder."""
+"""Tiny ImageNet from a server or an archive, unsafe archives, and folders of photographs."""
 
 import contextlib
 import functools

@@ -1,4 +1,4 @@
-"""A run on images next to chance: the same in batches as at once, for a folder as for a store."""
+"""The evaluation gives the same in batches as at once, and for a folder as for a store."""
 
 import json
 

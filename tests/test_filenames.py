@@ -1,4 +1,4 @@
-"""Walking folders, odd names, and names in files of text."""
+"""Listing folders, unusual names, and names in text files."""
 
 import os
 import subprocess

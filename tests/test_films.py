@@ -1,4 +1,4 @@
-"""Films: what is kept of them, no flicker, and going on after a stop."""
+"""Films: sound, time stamps and metadata are kept, flicker is reduced, stopped films resume."""
 
 import itertools
 import os

@@ -1,4 +1,4 @@
-"""Many photographs, odd and hostile ones among them."""
+"""Batches of photographs, including unusual and malicious files."""
 
 import dataclasses
 import os
@@ -157,7 +157,7 @@ def test_equal_photographs_of_one_call_keep_their_names(twins, tmp_path, coloriz
         assert statuses == [(status, "x.png"), (status, "x-2.png")]
 
 
-def test_a_note_that_can_not_be_made_is_told(twins, tmp_path, colorizer, monkeypatch):
+def test_a_record_that_can_not_be_written_is_reported(twins, tmp_path, colorizer, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 

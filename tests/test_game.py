@@ -1,4 +1,4 @@
-"""Pairs, score and answers of the game, and its board without a browser."""
+"""Pairs, score and answers of the game, and its view without a browser."""
 
 import multiprocessing
 

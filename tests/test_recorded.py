@@ -1,4 +1,4 @@
-"""What is committed under data/runs is whole, and says what the notebooks say of it.
+"""The recorded runs are complete and agree with the notebooks' statements.
 
 Not here: tests of code. These fail when data is recorded again and says something else.
 """

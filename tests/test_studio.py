@@ -1,4 +1,4 @@
-"""The studio without a browser: uploads, decoding, beliefs, and what the widgets do."""
+"""The studio without a browser: uploads, decoding, distributions and widgets."""
 
 import re
 
@@ -123,7 +123,7 @@ def test_hostile_files_are_refused_with_the_reason(shared, name):
     assert reason in message or "no photograph by its name" in message
 
 
-def test_belief_is_a_distribution_and_marks_are_where_they_belong(picture, answer):
+def test_probabilities_sum_to_one_and_marks_are_in_place(picture, answer):
     found = distribution.at(answer, picture, 0.2, 0.7)
     assert found.probabilities.shape == (313,) and found.probabilities.sum() == pytest.approx(1)
     ranked = np.sort(found.probabilities)[::-1]
@@ -173,7 +173,7 @@ def test_what_the_page_refuses_is_said_until_the_next_photograph(workshop):
     assert not workshop.uploading.wrong and workshop.uploading.message == ""
 
 
-def test_a_click_changes_the_belief_only(workshop):
+def test_a_click_changes_the_distribution_only(workshop):
     shown, prediction = workshop.divider.after, workshop.prediction.value
     workshop.divider.point = [0.05, 0.05]
     assert workshop.prediction.value != prediction and workshop.divider.after == shown
