@@ -209,7 +209,7 @@ class DecodeConfig:
     saturation : float
         Factor on the colors' distance from grey: 0 leaves a grey photograph.
     follow_edges : bool
-        Whether colors change where the photograph's lightness does (`guided`), or smoothly.
+        Whether colors change where the photograph's lightness does (guided filter), or smoothly.
     jpeg_quality : int
         Quality, 1..100, of a JPEG that the network's copy of the lightness goes through first; a
         network that learned from small JPEGs takes clean edges for colors. 0 is off.

@@ -112,7 +112,7 @@ def test_a_folder_a_second_time(tmp_path):
     assert np.ptp(images.read(tmp_path / "out" / "x.png"), axis=-1).max() <= 1
 
 
-def test_ctrl_c_leaves_what_is_done_and_says_how_to_go_on(tmp_path):
+def test_ctrl_c_keeps_finished_files_and_names_the_remedy(tmp_path):
     (tmp_path / "in").mkdir()
     images.write(tmp_path / "in" / "0.png", samples.square("coffee", 400))
     for number in range(1, 400):
@@ -125,7 +125,7 @@ def test_ctrl_c_leaves_what_is_done_and_says_how_to_go_on(tmp_path):
         _, stderr = process.communicate(timeout=60)
     written = list((tmp_path / "out").glob("[!.]*"))
     assert process.returncode == 2 and len(stderr.splitlines()) == 1
-    assert "the same call goes on" in stderr
+    assert "the same call resumes" in stderr
     assert 0 < len(written) < 400
     assert all(images.read(path).shape == (400, 400, 3) for path in written)
 
