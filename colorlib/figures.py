@@ -4,6 +4,7 @@ Not here: any computation of what is drawn. A function takes arrays and gives a 
 writes it where `config.FIGURES` says.
 """
 
+import itertools
 import sys
 
 import matplotlib.pyplot as plt
@@ -26,6 +27,14 @@ STYLE = {
     "axes.axisbelow": True,
 }
 """The style of every figure."""
+
+LAYER_COLORS = {
+    "input": "0.7",
+    "convolution": "#4c78a8",
+    "dilated by 2": "#72b7b2",
+    "1x1": "#e45756",
+}
+"""Of the layers in `architecture`, by their kind."""
 
 LIGHTNESS = 50.0
 """L at which colors of the ab plane are shown."""
@@ -189,45 +198,58 @@ def grey(lightness):
 def architecture(rows):
     """Draw the network (figure 1 of the report).
 
+    A box is as high as the layer's output is large and as wide as it has channels. Above a box
+    stands where the size changes, a dark edge is a BatchNorm behind the layer.
+
     Parameters
     ----------
     rows : sequence of dict
-        `model.describe`'s: name, resolution, channels, stride, dilation of each layer.
+        `model.describe`'s: name, resolution, channels, stride, dilation and batch_norm of each
+        layer.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
-    figure, ((axis,),) = new(size=(11, 3.4))
-    colors = {1: "#4c78a8", 2: "#72b7b2"}
-    x, starts, top = 0.0, {}, rows[0]["resolution"]
-    for row in rows:
-        block = row["name"].rpartition("_")[0]
-        x += 0.15 if block in starts else 1.0
-        start = starts.setdefault(block, x)
-        width, height = 0.12 + row["channels"] / 700, row["resolution"] / top
-        color = colors[row["dilation"]] if row is not rows[-1] else "#e45756"
-        axis.add_patch(plt.Rectangle((x, -height / 2), width, height, color=color))
-        x += width
-        if block != _next_block(rows, row):
-            name = block if row is not rows[-1] else "1x1"
-            text = f"{name}\n{row['channels']} channels\n{row['resolution']} x {row['resolution']}"
-            axis.text((start + x) / 2, -0.56, text, ha="center", va="top", fontsize=7.5)
-    for label, color in {
-        "convolution": colors[1],
-        "dilated by 2": colors[2],
-        "1x1": "#e45756",
-    }.items():
+    figure, ((axis,),) = new(size=(11, 3.6))
+    side = rows[0]["resolution"] * rows[0]["stride"]
+    blocks = [("L", [{"resolution": side, "channels": 1, "kind": "input"}])]
+    for name, layers in itertools.groupby(rows, lambda row: row["name"].rpartition("_")[0]):
+        kind = {1: "convolution", 2: "dilated by 2"}
+        layers = [{**row, "kind": kind[row["dilation"]]} for row in layers]
+        blocks.append((name, layers))
+    blocks[-1] = ("1x1", [{**rows[-1], "kind": "1x1"}])
+    x = 0.0
+    for name, layers in blocks:
+        start = x = x + 1.0
+        for layer in layers:
+            x = _layer(axis, x, layer, side) + 0.15
+        x -= 0.15
+        sizes = dict.fromkeys(f"{row['resolution']} x {row['resolution']}" for row in layers)
+        channels = f"{layers[-1]['channels']} channel{'s' * (name != 'L')}"
+        text = "\n".join([name, channels, *sizes])
+        axis.text((start + x) / 2, -0.56, text, ha="center", va="top", fontsize=6.8)
+        if name != "1x1":
+            axis.annotate("", (x + 0.9, 0), (x + 0.1, 0), arrowprops={"arrowstyle": "->"})
+    for label, color in {**LAYER_COLORS, "BatchNorm": "black"}.items():
         axis.add_patch(plt.Rectangle((0, 0), 0, 0, color=color, label=label))
-    axis.legend(loc="upper right", ncols=3, frameon=False)
-    axis.set(xlim=(0, x + 1.0), ylim=(-0.9, 0.62))
+    axis.legend(loc="upper right", ncols=5, frameon=False)
+    axis.set(xlim=(0.3, x + 0.7), ylim=(-0.95, 0.68))
     axis.axis("off")
     return figure
 
 
-def _next_block(rows, row):
-    following = rows[rows.index(row) + 1 :]
-    return following[0]["name"].rpartition("_")[0] if following else None
+def _layer(axis, x, layer, side):
+    width, height = 0.12 + layer["channels"] / 700, layer["resolution"] / side
+    color = LAYER_COLORS[layer["kind"]]
+    axis.add_patch(plt.Rectangle((x, -height / 2), width, height, color=color))
+    if layer.get("batch_norm"):
+        edge = (x + width, x + width), (-height / 2, height / 2)
+        axis.plot(*edge, color="black", lw=2, solid_capstyle="butt")
+    change = {2: "stride 2", 0.5: "upsampled by 2"}.get(layer.get("stride"))
+    if change:
+        axis.text(x, height / 2 + 0.03, change, fontsize=6.5)
+    return x + width
 
 
 def ab_plane(axis, ab, values, title="", label="", marker_size=38, cmap="magma"):

@@ -96,25 +96,23 @@ def test_grey_has_the_lightness_and_no_color():
 def test_the_architecture_has_a_box_for_each_layer_and_a_text_for_each_block():
     rows = model.describe(model.build_model(width=1 / 16, input_size=256))
     (axis,) = figures.architecture(rows).axes
-    boxes = axis.patches[: len(rows)]
-    assert len(axis.patches) == len(rows) + 3  # of the legend
-    top = rows[0]["resolution"]
-    assert [box.get_height() for box in boxes] == [row["resolution"] / top for row in rows]
+    first, *boxes = axis.patches[: 1 + len(rows)]
+    assert first.get_height() == 1  # the input of 256 pixels
+    assert [256 * box.get_height() for box in boxes] == [row["resolution"] for row in rows]
     widths = [box.get_width() for box in boxes]
     np.testing.assert_allclose(widths, [0.12 + row["channels"] / 700 for row in rows])
     assert (np.diff([box.get_x() for box in boxes]) > widths[:-1]).all(), "boxes overlap"
     kinds = [*(row["dilation"] for row in rows[:-1]), "1x1"]
     assert len({*zip(kinds, (box.get_facecolor() for box in boxes), strict=True)}) == 3
-    blocks = [text.get_text().splitlines()[0] for text in axis.texts]
-    assert blocks == [*(f"conv{number}" for number in range(1, 9)), "1x1"]
-    last = {row["name"].rpartition("_")[0]: row["channels"] for row in rows[:-1]}
-    written = [text.get_text().splitlines()[1] for text in axis.texts[:-1]]
-    assert written == [f"{last[block]} channels" for block in blocks[:-1]]
-    assert {text.get_text() for text in axis.get_legend().get_texts()} == {
-        "convolution",
-        "dilated by 2",
-        "1x1",
-    }
+    assert len(axis.lines) == sum(row["batch_norm"] for row in rows)
+    texts = [text.get_text() for text in axis.texts]
+    assert texts.count("stride 2") == 3 and texts.count("upsampled by 2") == 1
+    assert texts.count("") == 9  # arrows
+    blocks = [text.splitlines() for text in texts if "channel" in text]
+    assert [block[0] for block in blocks] == ["L", *(f"conv{i}" for i in range(1, 9)), "1x1"]
+    assert blocks[1] == ["conv1", "4 channels", "256 x 256", "128 x 128"]
+    legend = [text.get_text() for text in axis.get_legend().get_texts()]
+    assert legend == ["input", "convolution", "dilated by 2", "1x1", "BatchNorm"]
 
 
 def test_the_ab_plane_has_b_to_the_right_and_a_downwards(axis):
