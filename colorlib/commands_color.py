@@ -73,8 +73,9 @@ def colorize(
     """Color photographs and films; each keeps its own lightness, resolution and file type.
 
     Transparency, 16 bits per channel, EXIF and the other words of a file are kept as well. JPEG,
-    PNG, TIFF, WebP, BMP, AVIF and HEIC; a GIF becomes a PNG. Of several pages or frames the first
-    is colored, and a line says so. Temperature, vividness and working size are the run's own if
+    PNG, TIFF, WebP, BMP, AVIF and HEIC; a GIF becomes a PNG, animated if it was. All pages of a
+    TIFF or HEIC file and all frames of an animation are colored; where another format is asked
+    for that can't hold them, a line says so. Temperature, vividness and working size are the run's own if
     they are not given. Stop it with Ctrl-C: the same call goes on.
 
     Kept is what was made from the same file with the same settings; with other settings it is made

@@ -29,6 +29,12 @@ SIGNATURE_AND_HEADER = 33
 STRIP = 2**20
 """Bytes of a TIFF file's strip, about."""
 
+LARGEST_TIFF = 2**32
+"""Bytes that a TIFF file's offsets can count."""
+
+HEADER, LINK = 8, 4
+"""Bytes of a TIFF file's header, and where in it stands where the first page's directory is."""
+
 
 def is_deep(image):
     """Say whether a file holds color, or grey with transparency, in 16 bits per channel.
@@ -42,8 +48,10 @@ def is_deep(image):
     Returns
     -------
     bool
+        Of an animation False: its frames are laid over each other, which only Pillow does.
     """
-    if image.mode not in ("RGB", "RGBA", "LA"):
+    animated = image.format == "PNG" and image.is_animated
+    if image.mode not in ("RGB", "RGBA", "LA") or animated:
         return False
     if image.format == "PNG":
         return any("16" in str(tile.args) for tile in image.tile)
@@ -56,7 +64,7 @@ def read(image):
     Parameters
     ----------
     image : PIL.Image.Image
-        As Pillow opened it, not loaded yet.
+        As Pillow opened it, not loaded yet; of several pages that where it stands.
 
     Returns
     -------
@@ -66,8 +74,7 @@ def read(image):
     """
     if image.format == "TIFF" and image.tag_v2.get(PLANES) == APART:
         return None
-    image.fp.seek(0)
-    pixels = cv2.imdecode(np.frombuffer(image.fp.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels = _page(image.fp, image.tell())
     if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
         return None
     order = cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB
@@ -111,20 +118,37 @@ def write_png(path, pixels, profile=None, kept=None):
         file.write(encoded[SIGNATURE_AND_HEADER:])
 
 
-def write_tiff(path, pixels, profile=None, kept=None):
+def write_tiff(path, pages):
     """Write a TIFF file, uncompressed.
 
     Parameters
     ----------
     path : path-like
-    pixels : ndarray of uint8 or uint16, shape (height, width, 3 or 4)
-        RGB or RGBA.
-    profile : bytes, optional
-        An ICC profile.
-    kept : dict, optional
-        From `metadata.collect`.
+    pages : iterable
+        Of each page its pixels (ndarray of uint8 or uint16, shape (height, width, 3 or 4), RGB or
+        RGBA), its ICC profile (bytes or None) and what `metadata.collect` found. Each is written
+        before the next one is asked for.
+
+    Raises
+    ------
+    ValueError
+        If they take over 4 GB, more than a TIFF file can have.
     """
-    kept = kept or {}
+    with Path(path).open("w+b") as file:
+        link = LINK
+        for page in pages:
+            file.seek(0, 2)
+            start = file.tell() or HEADER
+            _write_page(file, *page)
+            if file.tell() >= LARGEST_TIFF:
+                raise ValueError("over 4 GB do not fit into a TIFF file; split it")
+            file.seek(link)
+            file.write(struct.pack("<I", start))
+            file.seek(start)
+            link = start + 2 + 12 * struct.unpack("<H", file.read(2))[0]
+
+
+def _write_page(file, pixels, profile, kept):
     height, width, channels = pixels.shape
     row = width * channels * pixels.itemsize
     rows = max(1, STRIP // row)
@@ -146,12 +170,23 @@ def write_tiff(path, pixels, profile=None, kept=None):
         layout[TiffImagePlugin.EXTRASAMPLES] = 2
     for tag, value in layout.items():
         directory[tag] = value
-    with Path(path).open("wb") as file:
-        directory.save(file)
-        for top in range(0, height, rows):
-            file.write(
-                np.ascontiguousarray(pixels[top : top + rows], pixels.dtype.newbyteorder("<"))
-            )
+    directory.save(file)
+    for top in range(0, height, rows):
+        file.write(np.ascontiguousarray(pixels[top : top + rows], pixels.dtype.newbyteorder("<")))
+    file.write(bytes(file.tell() % 2))  # a directory begins at an even place
+
+
+# Mapped, not read: of a large file with many pages only what belongs to this one is in memory.
+def _page(file, number):
+    try:
+        data = np.memmap(file, np.uint8, "r")
+    except OSError:  # it is in memory already
+        file.seek(0)
+        data = np.frombuffer(file.read(), np.uint8)
+    if not number:
+        return cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    found, pages = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED, range=(number, number + 1))
+    return pages[0] if found else None
 
 
 def _describe(directory, profile, kept):

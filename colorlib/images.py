@@ -128,13 +128,20 @@ def opened(path):
     ImageError
         As `read` does.
     """
-    name = path if isinstance(path, str | Path) else getattr(path, "name", path)
     _register_heif()
-    try:
+    with explained_reading(path):
         _refuse_pipe(path)
         # a path would let Pillow map the file, which garbles TIFF files that are to be turned
         with _binary(path) as file, Image.open(file, formats=FORMATS) as image:
             yield image
+
+
+@contextlib.contextmanager
+def explained_reading(path):
+    """Turn what goes wrong while an image file is read into an `ImageError` that names it."""
+    name = path if isinstance(path, str | Path) else getattr(path, "name", path)
+    try:
+        yield
     except ImageError as error:
         raise ImageError(str(error) if str(name) in str(error) else f"{name}: {error}") from None
     except FileNotFoundError:

@@ -22,6 +22,9 @@ DESCRIPTIVE = {*range(269, 273), 285, 297, 305, 306, 315, 316}
 ELSEWHERE = {282, 283, 296, 700, 34675}
 """Resolution, XMP and profile, which every format has its own place for."""
 
+SUBFILE = 254
+"""TIFF's tag for what kind of page this is."""
+
 XMP_ORIENTATION = rb"(tiff:Orientation(?:=[\"']|>))[0-9]"
 
 LONGEST_TEXT = 2**16
@@ -79,9 +82,56 @@ def count_pages(image):
     Returns
     -------
     int
-        1 where they can't be counted; of MPO too, whose others are views of the same photograph.
+        1 where they can't be counted; of MPO too, whose others are views of the same photograph,
+        and of a TIFF file whose others are smaller copies of the first page, or masks.
     """
-    return 1 if image.format == "MPO" else _tried(lambda: getattr(image, "n_frames", 1), 1)
+    return len(page_numbers(image))
+
+
+def page_numbers(image):
+    """List the numbers by which Pillow finds a file's pages or frames.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        As Pillow opened it; a TIFF file is left at the page where it was.
+
+    Returns
+    -------
+    list of int
+        That of the page where the file was opened comes first.
+    """
+    start = image.tell()
+    if image.format == "MPO":
+        return [start]
+    info = dict(image.info)
+    count = _tried(lambda: getattr(image, "n_frames", 1), 1)
+    numbers = [number for number in range(count) if number != start]
+    if image.format == "TIFF" and numbers:
+        numbers = _tried(lambda: [k for k in numbers if _is_page(image, k)], [])
+        turn_to(image, start)
+        image.info.update(info)
+    return [start, *numbers]
+
+
+def turn_to(image, number):
+    """Turn to a page of a file, without what Pillow would carry over from the one before.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+    number : int
+        From `page_numbers`.
+    """
+    if image.format == "TIFF":
+        image.info.clear()  # a profile and a resolution would stay
+    image.seek(number)
+
+
+# Bits of TIFF 6.0's NewSubfileType: a smaller copy of another page, and a transparency mask.
+def _is_page(image, number):
+    image.seek(number)
+    return not image.tag_v2.get(SUBFILE, 0) & 0b101
 
 
 def collect(image, srgb=True):

@@ -46,7 +46,9 @@ class Photograph:
     kept : dict
         From `metadata.collect`.
     pages : int
-        Pages or frames that the file has; the pixels are the first one's.
+        Pages or frames that the file has; this is one of them.
+    duration : float or None
+        Milliseconds for which this frame of an animation is shown.
     """
 
     pixels: np.ndarray
@@ -55,6 +57,7 @@ class Photograph:
     profile: bytes | None = None
     kept: dict = dataclasses.field(default_factory=dict)
     pages: int = 1
+    duration: float | None = None
 
     @property
     def shape(self):
@@ -94,11 +97,32 @@ def read(path):
         As `images.read` does.
     """
     with images.opened(path) as image:
-        embedded = image.info.get("icc_profile")
-        stays = profiles.is_srgb(embedded)
-        pixels, alpha, way = images.decode(image)
-        kept = metadata.collect(image, srgb=stays or not embedded)
-        pages = metadata.count_pages(image)
+        return decode(image, metadata.count_pages(image))
+
+
+def decode(image, pages=1):
+    """Decode the page at which an opened image file stands.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        From `images.opened`, this page of it not loaded yet.
+    pages : int
+        How many the file has.
+
+    Returns
+    -------
+    Photograph
+
+    Raises
+    ------
+    colorlib.images.ImageError
+        As `images.decode` does.
+    """
+    embedded = image.info.get("icc_profile")
+    stays = profiles.is_srgb(embedded)
+    pixels, alpha, way = images.decode(image)
+    kept = metadata.collect(image, srgb=stays or not embedded)
     profile = embedded if stays else embedded and profiles.srgb_profile()
     return Photograph(pixels, alpha, way, profile, kept, pages)
 
@@ -186,15 +210,32 @@ def depth_in(path, photograph):
 def _write(path, image_format, pixels, profile, kept):
     with images.explained_writing(path), images.replacing(path) as temporary:
         if image_format == "TIFF":
-            deep.write_tiff(temporary, pixels, profile, kept)
+            deep.write_tiff(temporary, [(pixels, profile, kept)])
         elif pixels.dtype == np.uint16:
             deep.write_png(temporary, pixels, profile, kept)
         else:
-            options = _options(image_format, profile, kept)
-            Image.fromarray(pixels).save(temporary, format=image_format, **options)
+            Image.fromarray(pixels).save(
+                temporary, format=image_format, **options(image_format, profile, kept)
+            )
 
 
-def _options(image_format, profile, kept):
+def options(image_format, profile=None, kept=None):
+    """Say how Pillow is to write a photograph.
+
+    Parameters
+    ----------
+    image_format : str
+        Pillow's name of the format.
+    profile : bytes, optional
+    kept : dict, optional
+        From `metadata.collect`.
+
+    Returns
+    -------
+    dict
+        For `PIL.Image.Image.save`.
+    """
+    kept = kept or {}
     options = {"quality": QUALITY, **{name: kept[name] for name in ("exif", "dpi") if name in kept}}
     if profile:
         options["icc_profile"] = profile
