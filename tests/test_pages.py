@@ -10,7 +10,8 @@ import tifffile
 from PIL import ExifTags, Image
 from test_profiles import ADOBE
 
-from colorlib import folders, images, pages, photographs, profiles, samples
+from colorlib import icc, images, samples
+from colorlib.photos import batch, pages, photo
 
 RGB = samples.square("chelsea", 48)
 SHIFTED = [np.roll(RGB, 8 * number, 0) for number in range(4)]
@@ -122,7 +123,7 @@ def test_the_metadata_of_an_animation_stay(tmp_path, name):
     pages.convert(path, tmp_path / f"out.{name}", negative)
     with Image.open(tmp_path / f"out.{name}") as image:
         assert image.n_frames == 4 and image.getexif()[ExifTags.Base.Artist] == "Grandmother"
-        assert image.info["icc_profile"] == profiles.srgb_profile()
+        assert image.info["icc_profile"] == icc.srgb_profile()
 
 
 DEEP = odd_files.RGB16
@@ -173,12 +174,10 @@ def test_pages_come_as_they_are_without_pillow(paged):
 
 def test_one_page_at_a_time_is_in_memory(paged, tmp_path, monkeypatch):
     events = []
-    decode = photographs.decode
-    monkeypatch.setattr(photographs, "decode", lambda *x: events.append("in") or decode(*x))
-    write_page = pages.deep._write_page
-    monkeypatch.setattr(
-        pages.deep, "_write_page", lambda *x: events.append("out") or write_page(*x)
-    )
+    decode = photo.decode
+    monkeypatch.setattr(photo, "decode", lambda *x: events.append("in") or decode(*x))
+    write_page = photo._write_page
+    monkeypatch.setattr(photo, "_write_page", lambda *x: events.append("out") or write_page(*x))
     pages.convert(paged, tmp_path / "out.tif", negative)
     assert events == ["in", "out"] * len(PAGES)
     path = animation(tmp_path / "in.webp")
@@ -199,7 +198,7 @@ def test_a_burst_of_photographs_keeps_its_pages(tmp_path):
         found = list(opened)
     for photograph, pixels in zip(found, (RGB, RGB[:32], RGB[:, :40]), strict=True):
         assert difference(photograph.pixels, 255 - pixels) < 8
-        assert photograph.profile == profiles.srgb_profile() and photograph.kept["exif"]
+        assert photograph.profile == icc.srgb_profile() and photograph.kept["exif"]
 
 
 @pytest.mark.parametrize(
@@ -241,12 +240,12 @@ def test_smaller_copies_and_masks_are_no_pages(tmp_path):
         file.write(RGB, photometric="rgb", metadata=None)
         file.write(RGB[::2, ::2], photometric="rgb", metadata=None, subfiletype=1)
         file.write(RGB[..., 0] > 99, photometric="minisblack", metadata=None, subfiletype=4)
-    assert photographs.read(tmp_path / "in.tif").pages == 1
+    assert photo.read(tmp_path / "in.tif").pages == 1
     assert pages.convert(tmp_path / "in.tif", tmp_path / "out.tif", negative) == []
 
 
 def test_a_tiff_file_of_over_4_gb_is_refused(paged, tmp_path, monkeypatch):
-    monkeypatch.setattr(pages.deep, "LARGEST_TIFF", 20_000)
+    monkeypatch.setattr(photo, "LARGEST_TIFF", 20_000)
     with pytest.raises(images.ImageError, match=r"out.tif: .*over 4 GB.*split"):
         pages.convert(paged, tmp_path / "out.tif", negative)
     assert [path.name for path in tmp_path.iterdir()] == ["in.tif"]
@@ -257,7 +256,7 @@ def test_words_that_can_not_be_written_are_left_out_of_all_pages(paged, tmp_path
         if kept:
             raise ValueError("too long")
 
-    monkeypatch.setattr(pages.deep, "_describe", fail)
+    monkeypatch.setattr(photo, "_describe", fail)
     losses = pages.convert(paged, tmp_path / "out.tif", negative)
     assert losses == ["the metadata are too long or damaged and left out"]
     with pages.opened(tmp_path / "out.tif") as opened:
@@ -269,8 +268,8 @@ def test_words_that_can_not_be_written_are_left_out_of_all_pages(paged, tmp_path
 def test_the_command_colors_all(paged, tmp_path, colorizer, name, side_by_side):
     if name != "in.tif":
         animation(tmp_path / name)
-    jobs = folders.plan([tmp_path / name], tmp_path / "out")
-    (outcome,) = folders.color_all(colorizer, jobs, side_by_side=side_by_side)
+    jobs = batch.plan([tmp_path / name], tmp_path / "out")
+    (outcome,) = batch.color_all(colorizer, jobs, side_by_side=side_by_side)
     assert outcome.fate == "colored" and not outcome.why
     with pages.opened(tmp_path / name) as before, pages.opened(outcome.job.target) as after:
         assert len(before) == len(after)
