@@ -67,15 +67,31 @@ def read(path):
         announces so many pixels that decoding it could exhaust the memory.
     """
     with opened(path) as image:
-        profile = image.info.get("icc_profile")
-        pixels, alpha, way = decode(image)
-        pixels = to_depth(pixels, np.uint8)
-        if not way.srgb:
-            pixels = np.asarray(icc.to_srgb(Image.fromarray(pixels), profile))
-        elif pixels.ndim == 2:
-            pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
-        if alpha is not None:
-            pixels = over_white(np.dstack([pixels, to_depth(alpha, np.uint8)]))
+        return to_rgb(image)
+
+
+def to_rgb(image):
+    """Decode an opened image file as `read` does.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        From `opened`, not loaded yet.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width, 3)
+        sRGB.
+    """
+    profile = image.info.get("icc_profile")
+    pixels, alpha, way = decode(image)
+    pixels = to_depth(pixels, np.uint8)
+    if not way.srgb:
+        pixels = np.asarray(icc.to_srgb(Image.fromarray(pixels), profile))
+    elif pixels.ndim == 2:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+    if alpha is not None:
+        pixels = over_white(np.dstack([pixels, to_depth(alpha, np.uint8)]))
     return np.ascontiguousarray(pixels)
 
 

@@ -244,6 +244,10 @@ def test_smaller_copies_and_masks_are_no_pages(tmp_path):
     assert pages.convert(tmp_path / "in.tif", tmp_path / "out.tif", negative) == []
 
 
+def test_the_largest_page_counts(paged):
+    assert photo.count_pixels(paged) == max(np.prod(pixels.shape[:2]) for pixels, _ in PAGES)
+
+
 def test_a_tiff_file_of_over_4_gb_is_refused(paged, tmp_path, monkeypatch):
     monkeypatch.setattr(photo, "LARGEST_TIFF", 20_000)
     with pytest.raises(images.ImageError, match=r"out.tif: .*over 4 GB.*split"):

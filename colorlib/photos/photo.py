@@ -135,7 +135,7 @@ def decode(image, pages=1):
 
 
 def count_pixels(path):
-    """Read from a file's header how many pixels it has.
+    """Read from a file's header how many pixels its largest page has.
 
     Parameters
     ----------
@@ -150,8 +150,13 @@ def count_pixels(path):
     colorlib.images.ImageError
         As `images.read` does.
     """
+    counts = []
     with images.opened(path) as image:
-        return image.width * image.height
+        # frames have one size; to look for that of a HEIF file's pages would take memory
+        for number in images.page_numbers(image) if image.format == "TIFF" else [image.tell()]:
+            images.turn_to(image, number)
+            counts.append(image.width * image.height)
+    return max(counts)
 
 
 def write(path, pixels, profile=None, kept=None):
