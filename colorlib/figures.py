@@ -4,8 +4,13 @@ Not here: any computation of what is drawn. A function takes arrays and gives a 
 writes it where `config.FIGURES` says.
 """
 
+import itertools
+import json
+
+import cv2
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.container import BarContainer
 
 from colorlib import colorspace, config, files, quantizer
 
@@ -21,6 +26,12 @@ STYLE = {
     "axes.axisbelow": True,
 }
 """What `new` gives every figure."""
+
+DATA = "Data"
+"""Name of the text in a saved PNG file that holds `drawn_data`."""
+
+MOST_POINTS = 64
+"""Points of a curve, and cells along an image's side, in `drawn_data`."""
 
 LIGHTNESS = 50.0
 """L at which colors of the ab plane are shown."""
@@ -50,7 +61,7 @@ def new(rows=1, columns=1, size=(6.0, 4.0), **settings):
 
 
 def save(figure, name):
-    """Write a figure into `config.FIGURES`, under a temporary name first.
+    """Write a figure and its data into `config.FIGURES`, under a temporary name first.
 
     Parameters
     ----------
@@ -65,9 +76,48 @@ def save(figure, name):
     """
     path = config.FIGURES / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
+    metadata = {"Software": None, DATA: json.dumps(drawn_data(figure))}
     with files.replacing(path) as temporary:
-        figure.savefig(temporary, dpi=DPI, format="png", metadata={"Software": None})
+        figure.savefig(temporary, dpi=DPI, format="png", metadata=metadata)
     return str(path.relative_to(config.ROOT) if path.is_relative_to(config.ROOT) else path)
+
+
+def drawn_data(figure):
+    """Collect what the curves, bars, points and images of a figure show.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+
+    Returns
+    -------
+    list of list of float
+        A list for each of them, in four digits: some `MOST_POINTS` of a curve's y, of the bars'
+        widths and heights and of the points' coordinates; an image's means over a grid of cells.
+    """
+    found = []
+    for axis in figure.axes:
+        found += [_thinned(line.get_ydata(orig=False)) for line in axis.lines]
+        sizes = [(bar.get_width(), bar.get_height()) for bar in _bars(axis)]
+        found.append(_thinned(np.ravel(sizes)))
+        found += [_thinned(np.asarray(x.get_offsets()).ravel()) for x in axis.collections]
+        found += [_cells(image.get_array()) for image in axis.images]
+    return [[float(f"{value:.4g}") for value in np.ravel(values)] for values in found]
+
+
+def _bars(axis):
+    return itertools.chain(*(x for x in axis.containers if isinstance(x, BarContainer)))
+
+
+def _thinned(values):
+    values = np.asarray(values, np.float64)
+    return values[:: max(1, len(values) // MOST_POINTS)]
+
+
+def _cells(image):
+    pixels = np.ma.filled(np.ma.asarray(image, np.float32), 0)
+    side = MOST_POINTS // 8
+    return cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
 
 
 def image_grid(rows, column_titles=(), row_titles=(), height=1.6):
