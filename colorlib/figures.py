@@ -6,6 +6,7 @@ writes it where `config.FIGURES` says.
 
 import itertools
 import json
+import sys
 
 import cv2
 import matplotlib.pyplot as plt
@@ -15,6 +16,9 @@ from matplotlib.container import BarContainer
 from colorlib import colorspace, config, files, quantizer
 
 DPI = 110
+
+JPEG = {"quality": 80, "subsampling": 0}
+"""How a figure with photographs is written: a fifth of a PNG file, color at full resolution."""
 
 STYLE = {
     "font.size": 9,
@@ -27,8 +31,8 @@ STYLE = {
 }
 """What `new` gives every figure."""
 
-DATA = "Data"
-"""Name of the text in a saved PNG file that holds `drawn_data`."""
+DATA, LONGEST_COMMENT = "Data", 65_533
+"""Name of the text of a PNG file, and bytes of the comment of a JPEG file, with `drawn_data`."""
 
 MOST_POINTS = 64
 """Points of a curve, and cells along an image's side, in `drawn_data`."""
@@ -61,7 +65,7 @@ def new(rows=1, columns=1, size=(6.0, 4.0), **settings):
 
 
 def save(figure, name):
-    """Write a figure and its data into `config.FIGURES`, under a temporary name first.
+    """Write a figure and its data into `config.FIGURES`, and show in a notebook what was written.
 
     Parameters
     ----------
@@ -72,13 +76,22 @@ def save(figure, name):
     Returns
     -------
     str
-        Where it is: from the repository's root, or in full if it is elsewhere.
+        Where it is: from the repository's root, or in full if it is elsewhere. A JPEG file if it
+        holds images, else a PNG file.
     """
-    path = config.FIGURES / f"{name}.png"
+    kind = "jpg" if any(axis.images for axis in figure.axes) else "png"
+    data = json.dumps(drawn_data(figure))
+    options = {"metadata": {"Software": None, DATA: data}}
+    if kind == "jpg":
+        options = {"pil_kwargs": {**JPEG, "comment": data[:LONGEST_COMMENT]}}
+    path = config.FIGURES / f"{name}.{kind}"
     path.parent.mkdir(parents=True, exist_ok=True)
-    metadata = {"Software": None, DATA: json.dumps(drawn_data(figure))}
     with files.replacing(path) as temporary:
-        figure.savefig(temporary, dpi=DPI, format="png", metadata=metadata)
+        figure.savefig(temporary, dpi=DPI, format=kind, **options)
+    ipython = sys.modules.get("IPython")
+    if ipython and ipython.get_ipython():
+        ipython.display.display(ipython.display.Image(path))
+        plt.close(figure)
     return str(path.relative_to(config.ROOT) if path.is_relative_to(config.ROOT) else path)
 
 
@@ -116,7 +129,7 @@ def _thinned(values):
 
 def _cells(image):
     pixels = np.ma.filled(np.ma.asarray(image, np.float32), 0)
-    side = MOST_POINTS // 8
+    side = MOST_POINTS // 16
     return cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
 
 

@@ -37,7 +37,7 @@ def moved(drawn, committed):
     data = []
     for path in (drawn, committed):
         with Image.open(path) as figure:
-            data.append(json.loads(figure.text.get("Data", "null")))
+            data.append(_data(figure.info.get("Data") or figure.info.get("comment", "null")))
     if None in data:
         return 0.0
     if [len(values) for values in data[0]] != [len(values) for values in data[1]]:
@@ -49,6 +49,13 @@ def moved(drawn, committed):
             scale = max(np.ptp(theirs), 1e-3 * np.abs(theirs).max(), 1e-9)
             shares.append(float(np.nanmax(np.abs(ours - theirs), initial=0) / scale))
     return max(shares)
+
+
+def _data(text):
+    try:
+        return json.loads(text)
+    except ValueError:  # cut off: it was too long
+        return None
 
 
 def difference(drawn, committed):
@@ -65,7 +72,7 @@ def difference(drawn, committed):
 
 def problems(drawn, committed):
     """List what is wrong, one line for each figure."""
-    names = [{path.name for path in folder.glob("*.png")} for folder in (drawn, committed)]
+    names = [{path.name for path in folder.glob("*.[jp][pn]g")} for folder in (drawn, committed)]
     found = [f"{name}: drawn, but not committed" for name in sorted(names[0] - names[1])]
     found += [f"{name}: committed, but not drawn" for name in sorted(names[1] - names[0])]
     for name in sorted(names[0] & names[1]):

@@ -5,12 +5,13 @@ import subprocess
 import sys
 
 import check_figures
+import IPython
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
 
-from colorlib import colorspace, config, figures, model, quantizer
+from colorlib import colorspace, config, figures, model, quantizer, samples
 
 
 @pytest.fixture(autouse=True)
@@ -186,6 +187,19 @@ def test_a_contact_sheet_has_every_image_once_in_order():
     assert [text.get_text() for text in axis.texts] == ["grey", "true"] * 2
 
 
+def test_photographs_are_written_as_jpeg_and_shown_as_written(tmp_path, monkeypatch, axis):
+    shown = []
+    monkeypatch.setattr(config, "FIGURES", tmp_path)
+    monkeypatch.setattr(IPython, "get_ipython", lambda: True)
+    monkeypatch.setattr(IPython.display, "display", shown.append)
+    figures.show_image(axis, samples.load("coffee"))
+    assert figures.save(axis.figure, "coffee") == str(tmp_path / "coffee.jpg")
+    with Image.open(tmp_path / "coffee.jpg") as picture:
+        assert picture.format == "JPEG"
+    assert [image.data for image in shown] == [(tmp_path / "coffee.jpg").read_bytes()]
+    assert not plt.fignum_exists(axis.figure.number)  # else the notebook would show it again
+
+
 def test_small_multiples_draw_every_curve_over_the_reference():
     reference = np.zeros((2, 4))
     series = {"first": np.ones((3, 4)), "second": [[1, 2, 3, 4]]}
@@ -216,18 +230,20 @@ def test_committed_figures_are_compared_for_the_eye(tmp_path, axis):
     assert len(found) == 3 and found[2].startswith("curve.png: not what is committed")
 
 
-def test_committed_figures_are_compared_by_their_data(tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["png", "jpg"])
+def test_committed_figures_are_compared_by_their_data(tmp_path, monkeypatch, kind):
     for place, last in (("drawn", 1.0), ("near", 1.02), ("far", 1.3)):
         monkeypatch.setattr(config, "FIGURES", tmp_path / place)
         figure, ((curve, image),) = figures.new(1, 2)
         curve.plot([0.0, 1.0, 2.0, last], linewidth=0.1)
-        image.imshow(np.eye(30))
+        if kind == "jpg":
+            image.imshow(np.eye(30))
         figures.save(figure, "x")
-    drawn = tmp_path / "drawn"
-    assert check_figures.difference(drawn / "x.png", tmp_path / "far" / "x.png") < 24
-    assert check_figures.problems(drawn, tmp_path / "near") == []
-    (problem,) = check_figures.problems(drawn, tmp_path / "far")
-    assert "x.png" in problem and "data differ by 15%" in problem
+    paths = [tmp_path / place / f"x.{kind}" for place in ("drawn", "far")]
+    assert check_figures.difference(*paths) < check_figures.TOLERANCE
+    assert check_figures.problems(tmp_path / "drawn", tmp_path / "near") == []
+    (problem,) = check_figures.problems(tmp_path / "drawn", tmp_path / "far")
+    assert f"x.{kind}" in problem and "data differ by 15%" in problem
 
 
 def test_only_make_figures_draws_into_the_committed_folder():
