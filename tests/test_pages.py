@@ -274,7 +274,7 @@ def test_the_command_colors_all(paged, tmp_path, colorizer, name, side_by_side):
         animation(tmp_path / name)
     jobs = batch.plan([tmp_path / name], tmp_path / "out")
     (outcome,) = batch.color_all(colorizer, jobs, side_by_side=side_by_side)
-    assert outcome.fate == "colored" and not outcome.why
+    assert outcome.status == "colored" and not outcome.why
     with pages.opened(tmp_path / name) as before, pages.opened(outcome.job.target) as after:
         assert len(before) == len(after)
         for old, new in zip(before, after, strict=True):
