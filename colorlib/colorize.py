@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 
-from colorlib import augmentation, colorspace, config, icc, quantizer, runs
+from colorlib import augmentation, colorspace, config, icc, images, quantizer, runs
 from colorlib.table import INPUT_MULTIPLE, STRIDE
 
 GUIDE_RADIUS = 8
@@ -353,7 +353,7 @@ def render(colorizer, photograph, depth=np.uint8, side_by_side=False):
             grey = np.zeros((1, 1, 2), np.float32)
             out[rows, :width, :3] = _color_band(lightness, grey, rows, height, depth)
         if photograph.alpha is not None:
-            alpha = _to_depth(photograph.alpha[rows], depth)
+            alpha = images.to_depth(photograph.alpha[rows], depth)
             out[rows, :, 3] = np.tile(alpha, 1 + side_by_side)
 
     with ThreadPoolExecutor(PIECES_AT_ONCE) as pool:
@@ -452,9 +452,3 @@ def _resized_band(small, rows, height, width):
     share = (y - above).astype(np.float32)[:, None, None]
     stretched = small[above] * (1 - share) + small[below] * share
     return cv2.resize(stretched, (width, len(stretched)), interpolation=cv2.INTER_LINEAR)
-
-
-def _to_depth(alpha, depth):
-    if alpha.dtype == depth:
-        return alpha
-    return alpha.astype(depth) * depth(257) if depth == np.uint16 else (alpha >> 8).astype(depth)

@@ -5,10 +5,13 @@ writes it where `config.FIGURES` says.
 """
 
 import itertools
+import json
 import sys
 
+import cv2
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.container import BarContainer
 
 from colorlib import colorspace, config, files, quantizer
 
@@ -35,6 +38,12 @@ LAYER_COLORS = {
     "1x1": "#e45756",
 }
 """Of the layers in `architecture`, by their kind."""
+
+DATA, LONGEST_COMMENT = "Data", 65_533
+"""Name of the text of a PNG file, and bytes of the comment of a JPEG file, with `drawn_data`."""
+
+MOST_POINTS = 64
+"""Points of a curve, and cells along an image's side, in `drawn_data`."""
 
 LIGHTNESS = 50.0
 """L at which colors of the ab plane are shown."""
@@ -64,7 +73,7 @@ def new(rows=1, columns=1, size=(6.0, 4.0), **settings):
 
 
 def save(figure, name):
-    """Write a figure into `config.FIGURES`, and show in a notebook what was written.
+    """Write a figure and its data into `config.FIGURES`, and show in a notebook what was written.
 
     Parameters
     ----------
@@ -79,7 +88,10 @@ def save(figure, name):
         holds images, else a PNG file.
     """
     kind = "jpg" if any(axis.images for axis in figure.axes) else "png"
-    options = {"pil_kwargs": JPEG} if kind == "jpg" else {"metadata": {"Software": None}}
+    data = json.dumps(drawn_data(figure))
+    options = {"metadata": {"Software": None, DATA: data}}
+    if kind == "jpg":
+        options = {"pil_kwargs": {**JPEG, "comment": data[:LONGEST_COMMENT]}}
     path = config.FIGURES / f"{name}.{kind}"
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(path) as temporary:
@@ -89,6 +101,44 @@ def save(figure, name):
         ipython.display.display(ipython.display.Image(path))
         plt.close(figure)
     return str(path.relative_to(config.ROOT) if path.is_relative_to(config.ROOT) else path)
+
+
+def drawn_data(figure):
+    """Collect what the curves, bars, points and images of a figure show.
+
+    Parameters
+    ----------
+    figure : matplotlib.figure.Figure
+
+    Returns
+    -------
+    list of list of float
+        A list for each of them, in four digits: some `MOST_POINTS` of a curve's y, of the bars'
+        widths and heights and of the points' coordinates; an image's means over a grid of cells.
+    """
+    found = []
+    for axis in figure.axes:
+        found += [_thinned(line.get_ydata(orig=False)) for line in axis.lines]
+        sizes = [(bar.get_width(), bar.get_height()) for bar in _bars(axis)]
+        found.append(_thinned(np.ravel(sizes)))
+        found += [_thinned(np.asarray(x.get_offsets()).ravel()) for x in axis.collections]
+        found += [_cells(image.get_array()) for image in axis.images]
+    return [[float(f"{value:.4g}") for value in np.ravel(values)] for values in found]
+
+
+def _bars(axis):
+    return itertools.chain(*(x for x in axis.containers if isinstance(x, BarContainer)))
+
+
+def _thinned(values):
+    values = np.asarray(values, np.float64)
+    return values[:: max(1, len(values) // MOST_POINTS)]
+
+
+def _cells(image):
+    pixels = np.ma.filled(np.ma.asarray(image, np.float32), 0)
+    side = MOST_POINTS // 16
+    return cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
 
 
 def image_grid(rows, column_titles=(), row_titles=(), height=1.6):

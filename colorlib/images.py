@@ -67,15 +67,31 @@ def read(path):
         announces so many pixels that decoding it could exhaust the memory.
     """
     with opened(path) as image:
-        profile = image.info.get("icc_profile")
-        pixels, alpha, way = decode(image)
-        pixels = to_depth(pixels, np.uint8)
-        if not way.srgb:
-            pixels = np.asarray(icc.to_srgb(Image.fromarray(pixels), profile))
-        elif pixels.ndim == 2:
-            pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
-        if alpha is not None:
-            pixels = over_white(np.dstack([pixels, to_depth(alpha, np.uint8)]))
+        return to_rgb(image)
+
+
+def to_rgb(image):
+    """Decode an opened image file as `read` does.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        From `opened`, not loaded yet.
+
+    Returns
+    -------
+    ndarray of uint8, shape (height, width, 3)
+        sRGB.
+    """
+    profile = image.info.get("icc_profile")
+    pixels, alpha, way = decode(image)
+    pixels = to_depth(pixels, np.uint8)
+    if not way.srgb:
+        pixels = np.asarray(icc.to_srgb(Image.fromarray(pixels), profile))
+    elif pixels.ndim == 2:
+        pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
+    if alpha is not None:
+        pixels = over_white(np.dstack([pixels, to_depth(alpha, np.uint8)]))
     return np.ascontiguousarray(pixels)
 
 
@@ -127,13 +143,20 @@ def opened(path):
     ImageError
         As `read` does.
     """
-    name = path if isinstance(path, str | Path) else getattr(path, "name", path)
     _register_heif()
-    try:
+    with explained_reading(path):
         _refuse_pipe(path)
         # a path would let Pillow map the file, which garbles TIFF files that are to be turned
         with _binary(path) as file, Image.open(file, formats=FORMATS) as image:
             yield image
+
+
+@contextlib.contextmanager
+def explained_reading(path):
+    """Turn what goes wrong while an image file is read into an `ImageError` that names it."""
+    name = path if isinstance(path, str | Path) else getattr(path, "name", path)
+    try:
+        yield
     except ImageError as error:
         raise ImageError(str(error) if str(name) in str(error) else f"{name}: {error}") from None
     except FileNotFoundError:
@@ -412,6 +435,9 @@ def _is_empty(path):
 
 ORIENTATION = ExifTags.Base.Orientation
 
+SUBFILE = 254
+"""TIFF's tag for what kind of page this is."""
+
 
 def orientation(image):
     """Read the EXIF orientation.
@@ -439,9 +465,56 @@ def count_pages(image):
     Returns
     -------
     int
-        1 where they can't be counted; of MPO too, whose others are views of the same photograph.
+        1 where they can't be counted; of MPO too, whose others are views of the same photograph,
+        and of a TIFF file whose others are smaller copies of the first page, or masks.
     """
-    return 1 if image.format == "MPO" else attempt(lambda: getattr(image, "n_frames", 1), 1)
+    return len(page_numbers(image))
+
+
+def page_numbers(image):
+    """List the numbers by which Pillow finds a file's pages or frames.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        As Pillow opened it; a TIFF file is left at the page where it was.
+
+    Returns
+    -------
+    list of int
+        That of the page where the file was opened comes first.
+    """
+    start = image.tell()
+    if image.format == "MPO":
+        return [start]
+    info = dict(image.info)
+    count = attempt(lambda: getattr(image, "n_frames", 1), 1)
+    numbers = [number for number in range(count) if number != start]
+    if image.format == "TIFF" and numbers:
+        numbers = attempt(lambda: [k for k in numbers if _is_page(image, k)], [])
+        turn_to(image, start)
+        image.info.update(info)
+    return [start, *numbers]
+
+
+def turn_to(image, number):
+    """Turn to a page of a file, without what Pillow would carry over from the one before.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+    number : int
+        From `page_numbers`.
+    """
+    if image.format == "TIFF":
+        image.info.clear()  # a profile and a resolution would stay
+    image.seek(number)
+
+
+# Bits of TIFF 6.0's NewSubfileType: a smaller copy of another page, and a transparency mask.
+def _is_page(image, number):
+    image.seek(number)
+    return not image.tag_v2.get(SUBFILE, 0) & 0b101
 
 
 def attempt(read, otherwise=None):
@@ -473,8 +546,10 @@ def is_16_bit(image):
     Returns
     -------
     bool
+        Of an animation False: its frames are laid over each other, which only Pillow does.
     """
-    if image.mode not in ("RGB", "RGBA", "LA"):
+    animated = image.format == "PNG" and image.is_animated
+    if image.mode not in ("RGB", "RGBA", "LA") or animated:
         return False
     if image.format == "PNG":
         return any("16" in str(tile.args) for tile in image.tile)
@@ -487,7 +562,7 @@ def read_16_bit(image):
     Parameters
     ----------
     image : PIL.Image.Image
-        As Pillow opened it, not loaded yet.
+        As Pillow opened it, not loaded yet; of several pages that where it stands.
 
     Returns
     -------
@@ -497,9 +572,21 @@ def read_16_bit(image):
     """
     if image.format == "TIFF" and image.tag_v2.get(PLANES) == PLANAR:
         return None
-    image.fp.seek(0)
-    pixels = cv2.imdecode(np.frombuffer(image.fp.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+    pixels = _page(image.fp, image.tell())
     if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
         return None
     order = cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB
     return cv2.cvtColor(pixels, order)
+
+
+# Mapped, not read: of a large file with many pages only what belongs to this one is in memory.
+def _page(file, number):
+    try:
+        data = np.memmap(file, np.uint8, "r")
+    except OSError:  # it is in memory already
+        file.seek(0)
+        data = np.frombuffer(file.read(), np.uint8)
+    if not number:
+        return cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    found, pages = cv2.imdecodemulti(data, cv2.IMREAD_UNCHANGED, range=(number, number + 1))
+    return pages[0] if found else None

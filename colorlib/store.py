@@ -33,6 +33,10 @@ BLOCK = 256
 """Images decoded at once while packing; it limits the memory."""
 
 
+FURTHER = "further pages or frames"
+"""How the reason ends for which they are left out; the first one of a file is taken."""
+
+
 class StoreError(ValueError):
     """A file that is no usable store; the message names it and the remedy."""
 
@@ -45,6 +49,7 @@ class Record:
     class_name: str
     rgb: np.ndarray | None
     reason: str = ""
+    pages: int = 1
 
 
 class Store:
@@ -256,8 +261,8 @@ def pack(folder, path, size, limit=None, keep_grey=False):
     Returns
     -------
     Store
-        The new file, opened. Its `dropped` lists what was left out: broken and grey images, and
-        subfolders that can't be looked into.
+        The new file, opened. Its `dropped` lists what was left out: broken and grey images,
+        pages and frames after the first, and subfolders that can't be looked into.
 
     Raises
     ------
@@ -265,8 +270,8 @@ def pack(folder, path, size, limit=None, keep_grey=False):
         If the folder is missing or holds no usable image, or the file can't be written.
     """
     path = Path(path)
-    with gathered(folder, [path], size, limit, keep_grey) as (pixels, records, unseen):
-        write_records(path, pixels, records + unseen)
+    with gathered(folder, [path], size, limit, keep_grey) as (pixels, records, others):
+        write_records(path, pixels, records + others)
     return Store(path)
 
 
@@ -287,8 +292,8 @@ def gathered(folder, targets, size, limit=None, keep_grey=False):
         A memory map.
     records : list of Record
         One for each file, without its pixels; the n of them without a reason are in `pixels`.
-    unseen : list of Record
-        Subfolders that can't be looked into, and why.
+    others : list of Record
+        Subfolders that can't be looked into, and pages and frames after the first, and why.
 
     Raises
     ------
@@ -319,7 +324,8 @@ def gathered(folder, targets, size, limit=None, keep_grey=False):
                 first = records[0].name, records[0].reason
                 raise StoreError(f"{folder}: no usable image; the first was dropped: {first}")
             pixels = np.memmap(raw.name, np.uint8, "r", shape=(count, size, size, 3))
-            yield pixels, records, [_unseen(folder, *problem) for problem in found.problems]
+            others = [_unseen(folder, *problem) for problem in found.problems]
+            yield pixels, records, others + [_further(x) for x in records if x.pages > 1]
     except OSError as error:
         reason = error.strerror or error
         raise StoreError(
@@ -415,6 +421,10 @@ def _is_image(path):
     return path.suffix.lower() in images.READABLE
 
 
+def _further(record):
+    return dataclasses.replace(record, reason=f"{record.pages - 1} {FURTHER}")
+
+
 def _unseen(folder, place, why):
     return Record(files.escaped(place.relative_to(folder)), "", None, files.escaped(why))
 
@@ -492,12 +502,14 @@ def _records(paths, folder, size, keep_grey):
 
 def _load(file, name, class_name, size, keep_grey):
     try:
-        rgb = images.square(images.read(file), size)
+        with images.opened(file) as image:
+            pages = images.count_pages(image)
+            rgb = images.square(images.to_rgb(image), size)
     except images.ImageError as error:
         return Record(name, class_name, None, files.escaped(str(error)))
     if not keep_grey and images.is_grey(rgb):
         return Record(name, class_name, None, "grey")
-    return Record(name, class_name, rgb)
+    return Record(name, class_name, rgb, pages=pages)
 
 
 TRAIN = "train"
@@ -588,7 +600,7 @@ def pack_splits(folder, path, size, held_out, seed=0):
     """
     _divide(folder, find_images(folder), held_out, seed)  # before the work
     paths = {name: path_of(path, name) for name in (TRAIN, *held_out)}
-    with gathered(folder, list(paths.values()), size) as (pixels, records, unseen):
+    with gathered(folder, list(paths.values()), size) as (pixels, records, others):
         firsts = _firsts(pixels, records)
         distinct = [i for i, first in enumerate(firsts) if i == first]
         parts = _divide(folder, distinct, held_out, seed)
@@ -598,7 +610,7 @@ def pack_splits(folder, path, size, held_out, seed=0):
         for name in parts:
             mine = [i for i, first in enumerate(firsts) if part_of[first] == name]
             chosen = rows[[i for i in mine if not records[i].reason]]
-            listed = [records[i] for i in mine] + (unseen if name == TRAIN else [])
+            listed = [records[i] for i in mine] + (others if name == TRAIN else [])
             write_records(paths[name], Rows(pixels, chosen), listed)
     return {place: Store(place) for place in paths.values()}
 

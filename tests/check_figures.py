@@ -3,10 +3,13 @@
     python tests/check_figures.py [DRAWN [COMMITTED]]    which differ to the eye; exit code 1 if any
 
 Not compared: bytes. Processors differ in the last digits of a computation, so a pixel may be a
-level lighter, a live training's curve a line's width higher. Each figure is shrunk until that
-vanishes, and what is left may differ by `TOLERANCE`.
+level lighter, a live training's curve a line's width higher. So the data of the curves, bars,
+points and images are compared, which `colorlib.figures.save` puts into each file: they may differ
+by `SHARE` of their range. What has no data, such as texts and arrows, is compared as pixels: each
+figure is shrunk until what may differ vanishes, and what is left may differ by `TOLERANCE`.
 """
 
+import json
 import sys
 from pathlib import Path
 
@@ -20,6 +23,39 @@ PATCH = 20
 
 TOLERANCE = 24
 """Levels of 255 that an average may differ by."""
+
+
+SHARE = 0.05
+"""Of the range of a curve, or of an image's levels, that a value may differ by."""
+
+
+def moved(drawn, committed):
+    """Return by what share of their range the data of two figures differ most; infinity if at all.
+
+    It is 0 where one was saved without data.
+    """
+    data = []
+    for path in (drawn, committed):
+        with Image.open(path) as figure:
+            data.append(_data(figure.info.get("Data") or figure.info.get("comment", "null")))
+    if None in data:
+        return 0.0
+    if [len(values) for values in data[0]] != [len(values) for values in data[1]]:
+        return float("inf")
+    shares = [0.0]
+    for ours, theirs in zip(*data, strict=True):
+        ours, theirs = np.asarray(ours), np.asarray(theirs)
+        if ours.size:
+            scale = max(np.ptp(theirs), 1e-3 * np.abs(theirs).max(), 1e-9)
+            shares.append(float(np.nanmax(np.abs(ours - theirs), initial=0) / scale))
+    return max(shares)
+
+
+def _data(text):
+    try:
+        return json.loads(text)
+    except ValueError:  # cut off: it was too long
+        return None
 
 
 def difference(drawn, committed):
@@ -43,6 +79,9 @@ def problems(drawn, committed):
         levels = difference(drawn / name, committed / name)
         if levels is None or levels > TOLERANCE:
             how = "another size" if levels is None else f"{levels:.0f} levels somewhere"
+            found.append(f"{name}: not what is committed ({how}); run `make figures`")
+        elif (share := moved(drawn / name, committed / name)) > SHARE:
+            how = f"data differ by {share:.0%} of their range"
             found.append(f"{name}: not what is committed ({how}); run `make figures`")
     return found
 

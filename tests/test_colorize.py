@@ -99,6 +99,7 @@ class Watched:
 
     def __init__(self, network):
         self.network, self.seen = network, []
+        self.input_multiple = getattr(network, "input_multiple", 8)
 
     def predict_on_batch(self, batch):
         self.seen.append(batch[0, ..., 0])
@@ -161,19 +162,25 @@ def test_small_and_narrow_photographs_in_bands(monkeypatch, rng, shape):
     assert whole.shape == colorize.working_shape(*shape, 32)
 
 
-def test_the_page_and_the_command_agree_on_a_photograph_of_several_bands(colorizer, tmp_path):
-    rgb = cv2.resize(samples.load("rocket"), (2100, 1400), interpolation=cv2.INTER_CUBIC)
+def test_the_page_and_the_command_agree_on_a_photograph_of_several_bands(tmp_path):
+    rgb = cv2.resize(samples.load("rocket"), (3600, 2400), interpolation=cv2.INTER_CUBIC)
     images.write(tmp_path / "x.png", rgb)
-    assert rgb.shape[0] * rgb.shape[1] > 2 * colorize.BAND
+    assert rgb.shape[0] * rgb.shape[1] > 8 * colorize.BAND
+    asked = colorize.colorizer_for(working_size=80, jpeg_quality=0)
+    asked.network = watched = Watched(asked.network)
     picture = preview.from_file(tmp_path / "x.png")
-    weights = np.ones(313)
-    asked = colorize.Colorizer(colorizer.network, config.DecodeConfig(working_size=72), weights)
     answer = preview.ask(asked, picture)
     command = colorize.render(asked, photo.read(tmp_path / "x.png"))
+    called = asked(rgb)
+    lightness = photo.Photograph(rgb).lightness()
+    expected = cv2.resize(lightness, (120, 80), interpolation=cv2.INTER_AREA)
+    assert len(watched.seen) == 3
+    for seen in watched.seen:
+        np.testing.assert_allclose(seen[:80, :120], expected, atol=0.02)
     _, data = preview.full_resolution(picture, answer)
     decoded = images.read(io.BytesIO(data)).astype(int)
     assert np.abs(decoded - command).max() <= 1
-    assert np.abs(decoded - asked(rgb)).max() <= 1
+    assert np.abs(decoded - called).max() <= 1
 
 
 def test_side_by_side_and_alpha(colorizer, rng):
@@ -286,3 +293,10 @@ def test_the_network_sees_a_jpeg_if_that_is_what_it_learned_from(rng):
     np.testing.assert_array_equal(seen[0], lightness)
     np.testing.assert_array_equal(seen[1], augmentation.compress(lightness, 50))
     assert np.abs(seen[1] - seen[0]).mean() > 3
+
+
+def test_the_transparency_of_a_16_bit_photograph_is_rounded(colorizer, rng):
+    alpha = rng.integers(0, 65536, (24, 24)).astype(np.uint16)
+    photograph = photo.Photograph(np.full((24, 24), 9000, np.uint16), alpha)
+    colored = colorize.render(colorizer, photograph)
+    np.testing.assert_array_equal(colored[..., 3], np.rint(alpha / 257))

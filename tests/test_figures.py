@@ -228,6 +228,22 @@ def test_committed_figures_are_compared_for_the_eye(tmp_path, axis):
     assert len(found) == 3 and found[2].startswith("curve.png: not what is committed")
 
 
+@pytest.mark.parametrize("kind", ["png", "jpg"])
+def test_committed_figures_are_compared_by_their_data(tmp_path, monkeypatch, kind):
+    for place, last in (("drawn", 1.0), ("near", 1.02), ("far", 1.3)):
+        monkeypatch.setattr(config, "FIGURES", tmp_path / place)
+        figure, ((curve, image),) = figures.new(1, 2)
+        curve.plot([0.0, 1.0, 2.0, last], linewidth=0.1)
+        if kind == "jpg":
+            image.imshow(np.eye(30))
+        figures.save(figure, "x")
+    paths = [tmp_path / place / f"x.{kind}" for place in ("drawn", "far")]
+    assert check_figures.difference(*paths) < check_figures.TOLERANCE
+    assert check_figures.problems(tmp_path / "drawn", tmp_path / "near") == []
+    (problem,) = check_figures.problems(tmp_path / "drawn", tmp_path / "far")
+    assert f"x.{kind}" in problem and "data differ by 15%" in problem
+
+
 def test_only_make_figures_draws_into_the_committed_folder():
     code = "from colorlib import config; print(config.FIGURES.relative_to(config.ROOT).as_posix())"
     places = []

@@ -19,7 +19,7 @@ import pytest
 
 from colorlib import colorize, colorspace, config, images, samples
 from colorlib.photos import batch
-from colorlib.video import io, pipeline, smoothing
+from colorlib.video import io, pipeline, segments, smoothing
 
 CLOCK = Fraction(1, 90_000)
 
@@ -706,3 +706,13 @@ def test_the_metadata_of_a_phone_is_kept_or_its_loss_reported(tmp_path, colorize
     assert found["location"].startswith("+48.1000+011.5000") and found["date"].startswith("2011")
     assert pipeline.color_film(colorizer, source, tmp_path / "out.mkv") == ""
     assert words_of(tmp_path / "out.mkv")["make"] == "Apple"
+
+
+def test_the_network_is_shown_of_a_frame_what_it_is_shown_of_a_photograph(colorizer, monkeypatch):
+    seen = []
+    monkeypatch.setattr(colorizer, "answer", lambda x: seen.append(x) or np.zeros((8, 8, 313)))
+    rgb = next(pictures(1, (32, 32)))
+    start = segments.SegmentCheckpoint()
+    (picture,) = pipeline._colored([io.Frame(rgb, 0, 0)], colorizer, start, 1, 0, False)
+    np.testing.assert_array_equal(picture.rgb, colorizer(rgb))
+    np.testing.assert_array_equal(*seen)

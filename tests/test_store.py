@@ -5,10 +5,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
+import odd_files
 import pytest
 from PIL import Image
 
 from colorlib import store
+from colorlib.cli import data
 
 
 @pytest.fixture
@@ -191,3 +193,29 @@ def test_grey_images_are_kept_if_wished(folder, tmp_path):
     kept = store.pack(folder, tmp_path / "all.h5", 32, keep_grey=True)
     assert len(kept) == 13 and "cat/grey.png" in kept.names
     assert [name for name, _ in kept.dropped] == ["dog/broken.jpg"]
+
+
+@pytest.mark.parametrize("room", [100, 20_000])
+@pytest.mark.parametrize("held_out", [{}, {"val": 2}])
+def test_a_disk_that_fills_up_while_packing_is_a_line(
+    tmp_path, folder, small_files, room, held_out
+):
+    target = tmp_path / "out" / "x.h5"
+    target.parent.mkdir()
+    with small_files(room), pytest.raises(store.StoreError, match=r"x.*\.h5: can't be.*make room"):
+        if held_out:
+            store.pack_splits(folder, target, 32, held_out)
+        else:
+            store.pack(folder, target, 32)
+    assert not list(target.parent.glob(".*"))
+
+
+@pytest.mark.parametrize("held_out", [{}, {"val": 2}])
+def test_pages_after_the_first_are_listed_and_counted(tmp_path, folder, held_out, capsys):
+    for name in ("pages.tif", "moving.gif"):
+        (folder / "cat" / name).write_bytes(odd_files.ODD[name])
+    data.pack(folder, tmp_path / "x.h5", 32, None, held_out.get("val", 0), 0, 0)
+    packed = store.Store(tmp_path / ("x-train.h5" if held_out else "x.h5"))
+    further = dict(item for item in packed.dropped if item[1].endswith(store.FURTHER))
+    assert further == dict.fromkeys(("cat/moving.gif", "cat/pages.tif"), f"1 {store.FURTHER}")
+    assert f", 2 {store.FURTHER}" in capsys.readouterr().out

@@ -193,6 +193,14 @@ def test_an_upload_is_shown_and_listed(workshop):
     assert workshop.save()[0] == "b>-colored.jpg"
 
 
+def test_pages_that_are_not_shown_are_named(workshop):
+    for name in ("moving.gif", "pages.tif"):
+        assert workshop.upload(name, odd_files.ODD[name])
+        assert "the first of 2 pages or frames; the command" in workshop.status.value
+    workshop.photograph.value = "rocket"
+    assert "frames" not in workshop.status.value
+
+
 class Uploads:
     """The messages that the page sends, and what arrives."""
 

@@ -299,7 +299,8 @@ def full_resolution(picture, answer):
     Returns
     -------
     name : str
-        The photograph's, with ``-colored`` before the ending; a GIF becomes a PNG.
+        The photograph's, with ``-colored`` before the ending; a GIF becomes a PNG. Of several
+        pages or frames it holds the first.
     data : bytes
         With its transparency, its depth and its metadata, as `colorlib colorize` writes it.
 
@@ -346,5 +347,5 @@ def _truth(photograph):
     pixels = photograph.pixels
     if pixels.ndim == 2 or not photograph.way.srgb:
         return None
-    rgb = (pixels >> 8).astype(np.uint8) if pixels.dtype == np.uint16 else pixels
+    rgb = images.to_depth(pixels, np.uint8)
     return None if images.is_grey(rgb) else colorspace.rgb_to_lab(rgb)[..., 1:]

@@ -224,7 +224,7 @@ class Studio:
         seen = " × ".join(str(4 * side) for side in self.answer.logits.shape[1::-1])
         self.status.value = (
             f"{html.escape(self.picture.name)}, {width} × {height} pixels; "
-            f"{_title(self.model.value)} saw {seen}"
+            f"{_title(self.model.value)} saw {seen}{_others(self.picture.photograph.pages)}"
         )
 
     def _show_distribution(self):
@@ -245,6 +245,13 @@ class Studio:
 def _sample(name):
     path = samples.path(name)
     return preview.from_file(path, f"{name}{path.suffix}")
+
+
+def _others(pages):
+    if pages == 1:
+        return ""
+    remedy = "the command <code>colorlib colorize</code> colors all"
+    return f"<br>Shown and downloaded is the first of {pages} pages or frames; {remedy}."
 
 
 def _title(name):

@@ -73,9 +73,10 @@ def colorize(
     """Color photographs and films; each keeps its own lightness, resolution and file type.
 
     Transparency, 16 bits per channel, EXIF and other metadata are kept as well. JPEG,
-    PNG, TIFF, WebP, BMP, AVIF and HEIC; a GIF becomes a PNG. Of several pages or frames the first
-    is colored, and a line says so. Temperature, vividness and working size are the run's own by
-    default. You can stop with Ctrl-C; the same call resumes.
+    PNG, TIFF, WebP, BMP, AVIF and HEIC; a GIF becomes a PNG, animated if it was. All pages of a
+    TIFF or HEIC file and all frames of an animation are colored; a line says so if the output's
+    format can't hold them. Temperature, vividness and working size are the run's own by default.
+    You can stop with Ctrl-C; the same call resumes.
 
     Existing results of the same file and the same settings are kept; with other settings the file
     is colored again. Files with one name from several folders get -2, -3, ... appended. A hidden

@@ -86,9 +86,10 @@ def pack(
 ):
     """Pack image files into one HDF5 file of unprocessed 8-bit images.
 
-    Grey and broken images are left out; the file lists them with the reasons. With --val or
-    --test, each part gets a file of its own and no image is in two of them: of images with equal
-    stored squares, only one is used.
+    Grey and broken images are left out; the file lists them with the reasons. Of several pages or
+    frames the first is used; the others are listed and counted as well. With --val or --test, each
+    part gets a file of its own and no image is in two of them: of images with equal stored
+    squares, only one is used.
 
     Example: colorlib pack photographs photos.h5 --size 256 --val 60 --test 60
     makes photos-train.h5, photos-val.h5 and photos-test.h5
@@ -119,6 +120,8 @@ def _show_packed(output, packed):
             typer.echo(f"colorlib: {reason}", err=True)
         elif reason.startswith(store.EQUAL):
             kinds["equal to another one"] += 1
+        elif reason.endswith(store.FURTHER):
+            kinds[store.FURTHER] += int(reason.split()[0])
         else:
             kinds["grey" if reason == "grey" else "broken"] += 1
     left_out = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from colorlib import colorize, files, images
-from colorlib.photos import outputs, photo
+from colorlib.photos import outputs, pages, photo
 
 FILMS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
 """Endings of films that can be written."""
@@ -194,16 +194,13 @@ def color_file(colorizer, source, target, side_by_side=False):
         If the source can't be read or the target can't be written.
     """
     images.format_of(target)  # a name that can't be written is refused before the work
-    photograph = photo.read(source)
-    depth = photo.depth_in(target, photograph)
-    pixels = colorize.render(colorizer, photograph, depth, side_by_side)
-    profile, kept, pages = photograph.profile, photograph.kept, photograph.pages
-    del photograph  # its pixels are not needed while the file is encoded
-    losses = []
-    if pages > 1:
-        losses.append(f"only the first of {pages} pages or frames is colored")
-    if not photo.write(target, pixels, profile, kept):
-        losses.append("the metadata are too long or damaged and left out")
+
+    def color(photograph):
+        depth = photo.depth_in(target, photograph)
+        pixels = colorize.render(colorizer, photograph, depth, side_by_side)
+        return pages.Page(pixels, photograph.profile, photograph.kept, photograph.duration)
+
+    losses = pages.convert(source, target, color)
     return f"{target}: {'; '.join(losses)}" if losses else ""
 
 

@@ -53,7 +53,9 @@ class Photograph:
     kept : dict
         From `metadata.collect`.
     pages : int
-        Pages or frames that the file has; the pixels are the first one's.
+        Pages or frames that the file has; this is one of them.
+    duration : float or None
+        Milliseconds for which this frame of an animation is shown.
     """
 
     pixels: np.ndarray
@@ -62,6 +64,7 @@ class Photograph:
     profile: bytes | None = None
     kept: dict = dataclasses.field(default_factory=dict)
     pages: int = 1
+    duration: float | None = None
 
     @property
     def shape(self):
@@ -101,17 +104,38 @@ def read(path):
         As `images.read` does.
     """
     with images.opened(path) as image:
-        embedded = image.info.get("icc_profile")
-        stays = icc.is_srgb(embedded)
-        pixels, alpha, way = images.decode(image)
-        kept = metadata.collect(image, srgb=stays or not embedded)
-        pages = images.count_pages(image)
+        return decode(image, images.count_pages(image))
+
+
+def decode(image, pages=1):
+    """Decode the page at which an opened image file stands.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        From `images.opened`, this page of it not loaded yet.
+    pages : int
+        How many the file has.
+
+    Returns
+    -------
+    Photograph
+
+    Raises
+    ------
+    colorlib.images.ImageError
+        As `images.decode` does.
+    """
+    embedded = image.info.get("icc_profile")
+    stays = icc.is_srgb(embedded)
+    pixels, alpha, way = images.decode(image)
+    kept = metadata.collect(image, srgb=stays or not embedded)
     profile = embedded if stays else embedded and icc.srgb_profile()
     return Photograph(pixels, alpha, way, profile, kept, pages)
 
 
 def count_pixels(path):
-    """Read from a file's header how many pixels it has.
+    """Read from a file's header how many pixels its largest page has.
 
     Parameters
     ----------
@@ -126,8 +150,13 @@ def count_pixels(path):
     colorlib.images.ImageError
         As `images.read` does.
     """
+    counts = []
     with images.opened(path) as image:
-        return image.width * image.height
+        # frames have one size; to look for that of a HEIF file's pages would take memory
+        for number in images.page_numbers(image) if image.format == "TIFF" else [image.tell()]:
+            images.turn_to(image, number)
+            counts.append(image.width * image.height)
+    return max(counts)
 
 
 def write(path, pixels, profile=None, kept=None):
@@ -193,15 +222,32 @@ def depth_in(path, photograph):
 def _write(path, image_format, pixels, profile, kept):
     with images.explained_writing(path), files.replacing(path) as temporary:
         if image_format == "TIFF":
-            write_tiff(temporary, pixels, profile, kept)
+            write_tiff(temporary, [(pixels, profile, kept)])
         elif pixels.dtype == np.uint16:
             write_png(temporary, pixels, profile, kept)
         else:
-            options = _options(image_format, profile, kept)
-            Image.fromarray(pixels).save(temporary, format=image_format, **options)
+            Image.fromarray(pixels).save(
+                temporary, format=image_format, **options(image_format, profile, kept)
+            )
 
 
-def _options(image_format, profile, kept):
+def options(image_format, profile=None, kept=None):
+    """Say how Pillow is to write a photograph.
+
+    Parameters
+    ----------
+    image_format : str
+        Pillow's name of the format.
+    profile : bytes, optional
+    kept : dict, optional
+        From `metadata.collect`.
+
+    Returns
+    -------
+    dict
+        For `PIL.Image.Image.save`.
+    """
+    kept = kept or {}
     options = {"quality": QUALITY, **{name: kept[name] for name in ("exif", "dpi") if name in kept}}
     if profile:
         options["icc_profile"] = profile
@@ -225,6 +271,12 @@ SIGNATURE_AND_HEADER = 33
 
 STRIP = 2**20
 """Bytes of a TIFF file's strip, about."""
+
+LARGEST_TIFF = 2**32
+"""Bytes that a TIFF file's offsets can count."""
+
+HEADER, LINK = 8, 4
+"""Bytes of a TIFF file's header, and where in it stands where the first page's directory is."""
 
 
 def write_png(path, pixels, profile=None, kept=None):
@@ -264,20 +316,37 @@ def write_png(path, pixels, profile=None, kept=None):
         file.write(encoded[SIGNATURE_AND_HEADER:])
 
 
-def write_tiff(path, pixels, profile=None, kept=None):
+def write_tiff(path, pages):
     """Write a TIFF file, uncompressed.
 
     Parameters
     ----------
     path : path-like
-    pixels : ndarray of uint8 or uint16, shape (height, width, 3 or 4)
-        RGB or RGBA.
-    profile : bytes, optional
-        An ICC profile.
-    kept : dict, optional
-        From `metadata.collect`.
+    pages : iterable
+        Of each page its pixels (ndarray of uint8 or uint16, shape (height, width, 3 or 4), RGB or
+        RGBA), its ICC profile (bytes or None) and what `metadata.collect` found. Each is written
+        before the next one is asked for.
+
+    Raises
+    ------
+    ValueError
+        If they take over 4 GB, more than a TIFF file can have.
     """
-    kept = kept or {}
+    with Path(path).open("w+b") as file:
+        link = LINK
+        for page in pages:
+            file.seek(0, 2)
+            start = file.tell() or HEADER
+            _write_page(file, *page)
+            if file.tell() >= LARGEST_TIFF:
+                raise ValueError("over 4 GB do not fit into a TIFF file; split it")
+            file.seek(link)
+            file.write(struct.pack("<I", start))
+            file.seek(start)
+            link = start + 2 + 12 * struct.unpack("<H", file.read(2))[0]
+
+
+def _write_page(file, pixels, profile, kept):
     height, width, channels = pixels.shape
     row = width * channels * pixels.itemsize
     rows = max(1, STRIP // row)
@@ -299,12 +368,10 @@ def write_tiff(path, pixels, profile=None, kept=None):
         layout[TiffImagePlugin.EXTRASAMPLES] = 2
     for tag, value in layout.items():
         directory[tag] = value
-    with Path(path).open("wb") as file:
-        directory.save(file)
-        for top in range(0, height, rows):
-            file.write(
-                np.ascontiguousarray(pixels[top : top + rows], pixels.dtype.newbyteorder("<"))
-            )
+    directory.save(file)
+    for top in range(0, height, rows):
+        file.write(np.ascontiguousarray(pixels[top : top + rows], pixels.dtype.newbyteorder("<")))
+    file.write(bytes(file.tell() % 2))  # a directory begins at an even place
 
 
 def _describe(directory, profile, kept):

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from colorlib import colorize, colorspace, files, images
+from colorlib import colorize, files, icc, images
 from colorlib.photos import batch, outputs
 from colorlib.video import io, segments
 from colorlib.video.smoothing import (
@@ -211,7 +211,7 @@ def _frame_checksum(rgb):
 
 def _colored(frames, colorizer, last, step, smoothing, side_by_side):
     def predict(frame):
-        lightness = colorspace.rgb_to_lab(frame.rgb)[..., 0]
+        lightness = icc.srgb()(frame.rgb)  # as of a photograph
         ab = colorizer.predict_ab(lightness)
         state = TemporalSmoothing(ab, on_grid(lightness, ab))
         checksum = _frame_checksum(frame.rgb)
