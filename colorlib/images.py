@@ -66,6 +66,30 @@ def read(path):
         If there is no such file, it is a folder, it is no image, it is cut off, or its header
         announces so many pixels that decoding it could exhaust the memory.
     """
+    pixels, alpha = read_with_alpha(path)
+    return pixels if alpha is None else over_white(np.dstack([pixels, alpha]))
+
+
+def read_with_alpha(path):
+    """Decode an image file; `read`, but for what becomes of transparency.
+
+    Parameters
+    ----------
+    path : path-like or binary file object
+        As for `read`.
+
+    Returns
+    -------
+    rgb : ndarray of uint8, shape (height, width, 3)
+        As from `read`; nothing is laid over anything.
+    alpha : ndarray of uint8, shape (height, width), or None
+        Opacity, if the file has any.
+
+    Raises
+    ------
+    ImageError
+        As `read` does.
+    """
     with opened(path) as image:
         profile = image.info.get("icc_profile")
         pixels, alpha, way = decode(image)
@@ -74,9 +98,8 @@ def read(path):
             pixels = np.asarray(icc.to_srgb(Image.fromarray(pixels), profile))
         elif pixels.ndim == 2:
             pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
-        if alpha is not None:
-            pixels = over_white(np.dstack([pixels, to_depth(alpha, np.uint8)]))
-    return np.ascontiguousarray(pixels)
+    alpha = None if alpha is None else np.ascontiguousarray(to_depth(alpha, np.uint8))
+    return np.ascontiguousarray(pixels), alpha
 
 
 def decode(image):
