@@ -41,19 +41,24 @@ PIXELS = 2**18
 and 0.7 GB, and more pixels bring no better colors (`benchmarks/scribbles.py`)."""
 
 LEAST_DIFFERENCE = 10.0
-"""By how much a stroke differs from the photograph, in units of Lab, L counting half."""
+"""By how much a stroke's pixel differs from the photograph's, in units of Lab, L counting half."""
 
-NOISE_MARGIN = 8
-"""Times the median difference between both pictures: what a JPEG changes is no stroke."""
+LEAST_SHIFT = 4.0
+"""By how much the mean color around a stroke's pixel differs, in the same units."""
 
-STROKE_PIXELS = 10
+NOISE_MARGIN = 14
+"""Times the median of that over the picture, if this is more: a JPEG changes pixels by as much as
+a stroke does, but not their mean."""
+
+SHIFT_WINDOW = 7
+"""Side of the window over which the mean is taken."""
+
+RIM_WINDOW, CORE = 17, 0.6
+"""A stroke's pixel differs by at least this share of the largest difference in a window of this
+side: soft rims, and what a JPEG smears around a stroke, are left out."""
+
+STROKE_PIXELS = 12
 """Fewer that hang together are noise."""
-
-RIM = 9
-"""Side of the window in which a stroke's pixels differ at least `CORE` of the largest difference:
-soft edges, and what a JPEG smears around a stroke, are left out."""
-
-CORE = 0.6
 
 MOST = 0.75
 """Share of the pixels that may be strokes; more, and it is another picture."""
@@ -196,16 +201,20 @@ def find_strokes(photograph, painted):
     ndarray of bool, shape (height, width)
         Where a stroke covers the photograph; not at its soft rims.
     """
-    difference = np.zeros(photograph.shape[:2], np.float32)
+    difference, shift = np.zeros((2, *photograph.shape[:2]), np.float32)
     labs = [colorspace.rgb_to_lab8(rgb) for rgb in (photograph, painted)]
-    for channel, scale in enumerate((0.5 * colorspace.L_MAX / 255, 1, 1)):
+    window = (SHIFT_WINDOW, SHIFT_WINDOW)
+    for channel, unit in enumerate((0.5 * colorspace.L_MAX / 255, 1, 1)):
         one, other = (lab[..., channel] for lab in labs)
-        difference += (cv2.absdiff(one, other) * np.float32(scale)) ** 2
-    difference = np.sqrt(difference, out=difference)
-    least = max(LEAST_DIFFERENCE, NOISE_MARGIN * float(np.median(difference)))
-    if (difference > LEAST_DIFFERENCE).mean() > MOST:  # nothing is noise in another picture
-        return difference > LEAST_DIFFERENCE
-    return _without_specks((difference > least) & _cores(difference, RIM, CORE))
+        change = cv2.subtract(one, other, dtype=cv2.CV_32F) * np.float32(unit)
+        difference += change**2
+        shift += cv2.blur(change, window) ** 2
+    difference, shift = np.sqrt(difference), np.sqrt(shift)
+    differs = difference > LEAST_DIFFERENCE
+    if differs.mean() > MOST:  # another picture: nothing in it is noise
+        return differs
+    least = max(LEAST_SHIFT, NOISE_MARGIN * float(np.median(shift)))
+    return _without_specks(differs & (shift > least) & _cores(difference, RIM_WINDOW, CORE))
 
 
 def read(path, photograph):

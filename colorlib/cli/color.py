@@ -122,11 +122,11 @@ def colorize(
     if scribbles:
         _refuse(**network, smoothing=smoothing)
     with shared.explained(images.ImageError, runs.RunError, ValueError):
+        if scribbles:
+            _require_one_photograph(paths)
         jobs = batch.plan(paths, output, recursive, overwrite)
         others = batch.passed_over(paths, output, recursive)
-        if scribbles:
-            _require_one_photograph(jobs)
-        else:
+        if not scribbles:
             network["run"] = run or config.DEFAULT_RUN
             colorizer = colorize.colorizer_for(**network)
     film_jobs = [job for job in jobs if batch.is_film(job.source)]
@@ -160,11 +160,12 @@ def _refuse(**options):
         shared.stop(f"--scribbles colors without a network: {', '.join(names)}; leave {them} out")
 
 
-def _require_one_photograph(jobs):
+def _require_one_photograph(paths):
+    from colorlib import files
     from colorlib.photos import batch
 
-    if len(jobs) != 1 or batch.is_film(jobs[0].source):
-        what = f"{len(jobs)} files" if len(jobs) != 1 else jobs[0].source
+    if len(paths) != 1 or files.is_folder(paths[0]) or batch.is_film(paths[0]):
+        what = f"{len(paths)} files" if len(paths) != 1 else paths[0]
         raise ValueError(f"--scribbles belongs to one photograph, not to {what}; name one")
 
 
