@@ -36,6 +36,9 @@ QUALITY = ("astronaut", "china", "chelsea", "coffee", "motorcycle")
 
 STROKES = 40
 
+LONGEST = 600
+"""Seconds after which a row is given up."""
+
 
 def strokes_of(rgb, seed=0):
     """Draw strokes on random places, as wide as a hundredth of the shorter side."""
@@ -113,7 +116,14 @@ def main():
     for megapixels in MEGAPIXELS:
         for way in ("start", *given.solvers, "command"):
             command = [sys.executable, __file__, "--one", way, str(megapixels)]
-            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            try:
+                done = subprocess.run(
+                    command, check=True, capture_output=True, text=True, timeout=LONGEST
+                )
+            except subprocess.TimeoutExpired:
+                print(f"{megapixels:4} MP {way:8}more than {LONGEST} s", flush=True)
+                rows.append({"megapixels": megapixels, "way": way, "seconds": None, "peak": None})
+                continue
             rows.append({"megapixels": megapixels, "way": way, **json.loads(done.stdout)})
             print(
                 "{megapixels:4} MP {way:8}{seconds:8} s {peak:6} MB".format(**rows[-1]), flush=True
