@@ -9,7 +9,7 @@
    Each in a process of its own, for its peak of memory; "start" is what Python itself takes.
 2. PSNR of sample photographs whose 40 strokes have the true colors, solved at several sizes.
 
-Seconds are those of one run; how much other work there was is in the JSON as ``load``.
+Seconds are those of one run; CPU seconds suffer less from other work on the machine. How much other work there was is in the JSON as ``load``.
 """
 
 import argparse
@@ -70,14 +70,14 @@ def amg(lightness, marked, ab):
 
 
 def measured(way, megapixels):
-    """Do one thing in this process; return seconds and the peak in MB."""
+    """Do one thing in this process; return seconds, CPU seconds and the peak in MB."""
     side = round((megapixels * 1e6) ** 0.5)
     rgb = cv2.resize(samples.load("china"), (side, side), interpolation=cv2.INTER_CUBIC)
     grain = np.random.default_rng(0).integers(0, 12, (side, side, 1), dtype=np.uint8)
     rgb = cv2.add(rgb, np.repeat(grain, 3, axis=2))
     strokes, lab = strokes_of(rgb), colorspace.rgb_to_lab(rgb)
     lightness, ab = lab[..., 0].copy(), lab[..., 1:].copy()
-    begin = time.perf_counter()
+    begin, cpu = time.perf_counter(), time.process_time()
     if way == "lu":
         scribbles.propagate(lightness, strokes.marked, ab)
     elif way == "amg":
@@ -85,8 +85,9 @@ def measured(way, megapixels):
     elif way == "command":
         photograph = colorize.Lightness(lightness)
         colorize.paint(photograph, scribbles.colors(photograph, strokes))
+    seconds, cpu = time.perf_counter() - begin, time.process_time() - cpu
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    return {"seconds": round(time.perf_counter() - begin, 2), "peak": peak}
+    return {"seconds": round(seconds, 2), "cpu": round(cpu, 2), "peak": peak}
 
 
 def quality(name):
@@ -122,11 +123,22 @@ def main():
                 )
             except subprocess.TimeoutExpired:
                 print(f"{megapixels:4} MP {way:8}more than {LONGEST} s", flush=True)
-                rows.append({"megapixels": megapixels, "way": way, "seconds": None, "peak": None})
+                rows.append(
+                    {
+                        "megapixels": megapixels,
+                        "way": way,
+                        "seconds": None,
+                        "cpu": None,
+                        "peak": None,
+                    }
+                )
                 continue
             rows.append({"megapixels": megapixels, "way": way, **json.loads(done.stdout)})
             print(
-                "{megapixels:4} MP {way:8}{seconds:8} s {peak:6} MB".format(**rows[-1]), flush=True
+                "{megapixels:4} MP {way:8}{seconds:8} s {cpu:8} CPU s {peak:6} MB".format(
+                    **rows[-1]
+                ),
+                flush=True,
             )
     scores = [quality(name) for name in QUALITY]
     for score in scores:
