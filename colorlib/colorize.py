@@ -100,12 +100,12 @@ class Lightness:
     ----------
     values : ndarray of float32, shape (height, width)
         L in 0..100.
+    alpha : ndarray of uint8 or uint16, shape (height, width), optional
+        Opacity.
     """
 
-    alpha = None
-
-    def __init__(self, values):
-        self.shape, self.lightness = values.shape, values.__getitem__
+    def __init__(self, values, alpha=None):
+        self.shape, self.lightness, self.alpha = values.shape, values.__getitem__, alpha
 
 
 class Colorizer:
@@ -212,7 +212,9 @@ class Colorizer:
         ndarray of float32, shape `working_shape`
             L in 0..100. It does not depend on `BAND`, up to rounding.
         """
-        return _resized(photograph, *working_shape(*photograph.shape, self.decoding.working_size))
+        return resized_lightness(
+            photograph, *working_shape(*photograph.shape, self.decoding.working_size)
+        )
 
     def answer(self, view):
         """Run the network's forward pass.
@@ -339,15 +341,36 @@ def render(colorizer, photograph, depth=np.uint8, side_by_side=False):
     height, width = photograph.shape
     source = photograph
     if height * width <= BAND:  # then L is kept, and not computed twice
-        source = Lightness(photograph.lightness(slice(0, height)))
+        source = Lightness(photograph.lightness(slice(0, height)), photograph.alpha)
     view = colorizer.view(source)
     ab = colorizer.decode(colorizer.answer(view))
     colors = _prepared(view, ab, colorizer.decoding.follow_edges)
+    return paint(source, colors, depth, side_by_side)
+
+
+def paint(photograph, colors, depth=np.uint8, side_by_side=False):
+    """Put colors on a photograph of any size, a band of rows at a time.
+
+    Parameters
+    ----------
+    photograph : colorlib.photos.photo.Photograph
+        Or what has its ``shape``, ``lightness`` and ``alpha``.
+    colors : ndarray of float32, shape (h, w, 2 or 4)
+        (a, b) at any resolution, or their fit to L (`fit_guided_filter`).
+    depth, side_by_side
+        As for `render`.
+
+    Returns
+    -------
+    ndarray of `depth`, shape (height, width, 3 or 4)
+        As from `render`.
+    """
+    height, width = photograph.shape
     channels = 3 if photograph.alpha is None else 4
     out = np.empty((height, width * (1 + side_by_side), channels), depth)
 
     def fill(rows):
-        lightness = source.lightness(rows)
+        lightness = photograph.lightness(rows)
         out[rows, -width:, :3] = _color_band(lightness, colors, rows, height, depth)
         if side_by_side:
             grey = np.zeros((1, 1, 2), np.float32)
@@ -396,8 +419,22 @@ def _bands(height, width, pixels):
     return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
 
 
-# The mean over areas where it shrinks; a band adds its share to every row that it touches.
-def _resized(photograph, height, width):
+def resized_lightness(photograph, height, width):
+    """Bring a photograph's L to another size, a band of rows at a time.
+
+    Parameters
+    ----------
+    photograph : colorlib.photos.photo.Photograph
+        Or what has its ``shape`` and ``lightness``.
+    height, width : int
+        Of the result.
+
+    Returns
+    -------
+    ndarray of float32, shape (height, width)
+        L in 0..100: the mean over areas where it shrinks, interpolated where it grows.
+    """
+    # a band adds its share to every row that it touches
     old_height, old_width = photograph.shape
     shrinks = height <= old_height
     out = np.zeros((height if shrinks else old_height, width), np.float32)
@@ -427,7 +464,7 @@ def _prepared(lightness, ab, follow_edges):
     if not follow_edges:
         return ab
     height, width = (FINENESS * side for side in ab.shape[:2])
-    return fit_guided_filter(_resized(Lightness(lightness), height, width), ab)
+    return fit_guided_filter(resized_lightness(Lightness(lightness), height, width), ab)
 
 
 def _color_band(lightness, colors, rows, height, depth):

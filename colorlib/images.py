@@ -70,6 +70,30 @@ def read(path):
         return to_rgb(image)
 
 
+def read_with_alpha(path):
+    """Decode an image file; `read`, but for what becomes of transparency.
+
+    Parameters
+    ----------
+    path : path-like or binary file object
+        As for `read`.
+
+    Returns
+    -------
+    rgb : ndarray of uint8, shape (height, width, 3)
+        As from `read`; nothing is laid over anything.
+    alpha : ndarray of uint8, shape (height, width), or None
+        Opacity, if the file has any.
+
+    Raises
+    ------
+    ImageError
+        As `read` does.
+    """
+    with opened(path) as image:
+        return _rgb_and_alpha(image)
+
+
 def to_rgb(image):
     """Decode an opened image file as `read` does.
 
@@ -83,6 +107,11 @@ def to_rgb(image):
     ndarray of uint8, shape (height, width, 3)
         sRGB.
     """
+    pixels, alpha = _rgb_and_alpha(image)
+    return pixels if alpha is None else over_white(np.dstack([pixels, alpha]))
+
+
+def _rgb_and_alpha(image):
     profile = image.info.get("icc_profile")
     pixels, alpha, way = decode(image)
     pixels = to_depth(pixels, np.uint8)
@@ -90,9 +119,8 @@ def to_rgb(image):
         pixels = np.asarray(icc.to_srgb(Image.fromarray(pixels), profile))
     elif pixels.ndim == 2:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
-    if alpha is not None:
-        pixels = over_white(np.dstack([pixels, to_depth(alpha, np.uint8)]))
-    return np.ascontiguousarray(pixels)
+    alpha = None if alpha is None else np.ascontiguousarray(to_depth(alpha, np.uint8))
+    return np.ascontiguousarray(pixels), alpha
 
 
 def decode(image):

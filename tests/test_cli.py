@@ -53,7 +53,7 @@ def test_help_teaches():
     result = colorlib("colorize", "--help")
     assert result.returncode == 0
     options = "--temperature --vividness --saturation --working-size --run --recursive --overwrite"
-    for word in ("Example", "--side-by-side", "--smoothing", *options.split()):
+    for word in ("Example", "--side-by-side", "--smoothing", "--scribbles", *options.split()):
         assert word in result.stdout
 
 
@@ -153,6 +153,34 @@ def test_an_unknown_run_is_answered_with_the_known_ones(tmp_path):
     result = colorlib("colorize", tmp_path / "x.png", "-o", tmp_path, "--run", "nosuch")
     assert result.returncode == 2 and "nosuch" in result.stderr and "model-64" in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_strokes_color_one_photograph(tmp_path):
+    grey = np.repeat(samples.square("coffee", 96)[..., 1:2], 3, axis=2)
+    images.write(tmp_path / "grey.png", grey)
+    grey[20:26, 10:60] = (200, 30, 40)
+    images.write(tmp_path / "painted.jpg", grey, quality=85)
+    call = ["colorize", tmp_path / "grey.png", "--scribbles", tmp_path / "painted.jpg", "-o"]
+    first = colorlib(*call, tmp_path / "out.png")
+    assert first.returncode == 0 and "1 colored" in first.stdout, first.stderr
+    assert np.ptp(images.read(tmp_path / "out.png"), axis=-1).max() > 50
+    assert "1 kept" in colorlib(*call, tmp_path / "out.png").stdout
+    images.write(tmp_path / "painted.jpg", grey, quality=95)
+    assert "anew" in colorlib(*call, tmp_path / "out.png").stdout
+    for more, words in (["--run", "model-64"], "--run"), ([tmp_path / "grey.png"], "2 files"):
+        result = colorlib(*call, tmp_path / "folder", *more)
+        assert result.returncode == 2 and words in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+    result = colorlib(
+        "colorize",
+        tmp_path / "grey.png",
+        *call[2:3],
+        tmp_path / "grey.png",
+        *call[4:],
+        tmp_path / "x.png",
+    )
+    assert result.returncode == 2 and "no strokes" in result.stderr
+    assert not (tmp_path / "x.png").exists() and not (tmp_path / "folder").exists()
 
 
 def test_pack_says_what_it_left_out(tmp_path):

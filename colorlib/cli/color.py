@@ -54,6 +54,16 @@ Smoothing = Annotated[
         help="Films: temporal smoothing against flicker; 0 is off.",
     ),
 ]
+Scribbles = Annotated[
+    Path | None,
+    typer.Option(
+        exists=True,
+        dir_okay=False,
+        metavar="MARKED",
+        help="Color one photograph by strokes, without a network: a copy of it that you painted "
+        "on, or a transparent PNG of its size with your strokes.",
+    ),
+]
 
 
 def colorize(
@@ -69,6 +79,7 @@ def colorize(
     working_size: WorkingSize = None,
     follow_edges: FollowEdges = None,
     smoothing: Smoothing = None,
+    scribbles: Scribbles = None,
 ):
     """Color photographs and films; each keeps its own lightness, resolution and file type.
 
@@ -89,7 +100,12 @@ def colorize(
 
     Example: colorlib colorize grandmother.jpg album/ -o colored/
 
+    With --scribbles your strokes say the colors: paint a few on a copy of the photograph in any
+    program, in the same size. Each color spreads to where the lightness changes.
+
     Example: colorlib colorize wedding.mp4 -o wedding-in-color.mp4
+
+    Example: colorlib colorize coat.jpg --scribbles coat-painted.png -o colored/
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # `batch` has threads of its own
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our messages name damaged files
@@ -97,25 +113,36 @@ def colorize(
     from colorlib.photos import batch
 
     warnings.simplefilter("ignore")  # Pillow's, about odd tags
+    network = {
+        "run": run,
+        "temperature": temperature,
+        "vividness": vividness,
+        "saturation": saturation,
+        "working_size": working_size,
+        "follow_edges": follow_edges,
+    }
+    if scribbles:
+        _refuse(**network, smoothing=smoothing)
     with shared.explained(images.ImageError, runs.RunError, ValueError):
+        if scribbles:
+            _require_one_photograph(paths)
         jobs = batch.plan(paths, output, recursive, overwrite)
         others = batch.skipped_files(paths, output, recursive)
-        colorizer = colorize.colorizer_for(
-            run or config.DEFAULT_RUN,
-            temperature=temperature,
-            vividness=vividness,
-            saturation=saturation,
-            working_size=working_size,
-            follow_edges=follow_edges,
-        )
+        if not scribbles:
+            network["run"] = run or config.DEFAULT_RUN
+            colorizer = colorize.colorizer_for(**network)
     film_jobs = [job for job in jobs if batch.is_film(job.source)]
     jobs = [job for job in jobs if not batch.is_film(job.source)]
     counts = collections.Counter()
-    try:
-        for outcome in itertools.chain(
+    if scribbles:
+        outcomes = (batch.color_scribbled(x, scribbles, overwrite, side_by_side) for x in jobs)
+    else:
+        outcomes = itertools.chain(
             _photographs(colorizer, jobs, overwrite, side_by_side),
             _films(colorizer, film_jobs, overwrite, side_by_side, smoothing),
-        ):
+        )
+    try:
+        for outcome in outcomes:
             counts[outcome.status] += 1
             _say(outcome)
     except KeyboardInterrupt:
@@ -126,6 +153,22 @@ def colorize(
     typer.echo(f"{done}{others}")
     if counts[batch.FAILED]:
         raise typer.Exit(shared.FAILED)
+
+
+def _refuse(**options):
+    names = [f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None]
+    if names:
+        them = "it" if len(names) == 1 else "them"
+        shared.stop(f"--scribbles colors without a network: {', '.join(names)}; leave {them} out")
+
+
+def _require_one_photograph(paths):
+    from colorlib import files
+    from colorlib.photos import batch
+
+    if len(paths) != 1 or files.is_folder(paths[0]) or batch.is_film(paths[0]):
+        what = f"{len(paths)} files" if len(paths) != 1 else paths[0]
+        raise ValueError(f"--scribbles belongs to one photograph, not to {what}; name one")
 
 
 def _photographs(colorizer, jobs, overwrite, side_by_side):

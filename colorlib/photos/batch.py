@@ -193,14 +193,52 @@ def color_file(colorizer, source, target, side_by_side=False):
     colorlib.images.ImageError
         If the source can't be read or the target can't be written.
     """
+    color = functools.partial(colorize.render, colorizer)
+    return _convert(source, target, color, side_by_side)
+
+
+def color_scribbled(job, marked, overwrite=False, side_by_side=False):
+    """Color one photograph by strokes that somebody painted on it.
+
+    Parameters
+    ----------
+    job : Job
+    marked : path-like
+        The file with the strokes, as for `scribbles.read`.
+    overwrite : bool
+        Whether to color it if its target is there already, whatever that was made from.
+    side_by_side : bool
+        Put the grey photograph to the left of the colored one.
+
+    Returns
+    -------
+    Outcome
+    """
+    from colorlib import scribbles  # SciPy takes as long to start as a photograph to color
+
+    def color(photograph, depth, side_by_side):
+        strokes = scribbles.read(marked, job.source)
+        return colorize.paint(
+            photograph, scribbles.colors(photograph, strokes), depth, side_by_side
+        )
+
+    return attempt(
+        job,
+        overwrite,
+        lambda: _convert(job.source, job.target, color, side_by_side),
+        lambda: outputs.digest(["scribbles", outputs.content(marked), side_by_side]),
+    )
+
+
+def _convert(source, target, color, side_by_side):
     images.format_of(target)  # a name that can't be written is refused before the work
 
-    def color(photograph):
+    def page_of(photograph):
         depth = photo.depth_in(target, photograph)
-        pixels = colorize.render(colorizer, photograph, depth, side_by_side)
+        pixels = color(photograph, depth, side_by_side)
         return pages.Page(pixels, photograph.profile, photograph.kept, photograph.duration)
 
-    losses = pages.convert(source, target, color)
+    losses = pages.convert(source, target, page_of)
     return f"{target}: {'; '.join(losses)}" if losses else ""
 
 

@@ -167,7 +167,22 @@ def fingerprint(colorizer, **others):
         16 hexadecimal digits.
     """
     probe = np.linspace(0, 255, 64 * 64 * 3).reshape(64, 64, 3).astype(np.uint8)
-    settings = [zlib.crc32(colorizer(probe)), dataclasses.asdict(colorizer.decoding), others]
+    return digest([zlib.crc32(colorizer(probe)), dataclasses.asdict(colorizer.decoding), others])
+
+
+def digest(settings):
+    """Identify settings by their values.
+
+    Parameters
+    ----------
+    settings : object
+        JSON can hold it.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
