@@ -73,6 +73,27 @@ def fetch_folder(
         _show_fates(download.fetch_folder(folder, destination, link), destination)
 
 
+@fetch.command("weights")
+def fetch_weights(
+    name: Annotated[str, typer.Argument(help="zhang-2016 or zhang-2017.")],
+    file: Annotated[
+        Path | None, typer.Option(help="A copy of the authors' file that is already on disk.")
+    ] = None,
+):
+    """Bring a network that the paper's authors released, 129 or 137 MB, and make a run of it.
+
+    zhang-2016 is the network of "Colorful Image Colorization", zhang-2017 that of "Real-Time
+    User-Guided Image Colorization", which here colors without a user's hints. Afterwards --run
+    zhang-2016 works in all commands. A cut download is continued; a second call does nothing.
+
+    Example: colorlib fetch weights zhang-2016
+    """
+    from colorlib import download, released
+
+    with terminal.explained(download.FetchError):
+        typer.echo(f"{released.fetch(name, file)} is complete")
+
+
 def pack(
     folder: Annotated[Path, typer.Argument(help="Image files, in a subfolder for each class.")],
     output: Annotated[Path, typer.Argument(help="The HDF5 file to write.")],

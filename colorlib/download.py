@@ -5,6 +5,7 @@ Chapter 3 of the report: Tiny ImageNet is what its Model-64 was trained on.
 """
 
 import errno
+import hashlib
 import os
 import shutil
 import stat
@@ -13,7 +14,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
-import pooch
 from tqdm.auto import tqdm
 
 from colorlib import archives, config, filenames, images
@@ -23,7 +23,7 @@ from colorlib.verdict import PLACEHOLDERS, Fate, FetchError, Outcome, Verdict, j
 TINY_IMAGENET_URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 """Of Stanford's course CS231n; 248 100 043 bytes."""
 
-TINY_IMAGENET_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
+TINY_IMAGENET_HASH = "md5:90528d7ca1a48142e341f4ef8d21d0de"
 
 TINY_IMAGENET = config.DATA / "tiny-imagenet-200"
 
@@ -32,7 +32,7 @@ def fetch_tiny_imagenet(
     destination=TINY_IMAGENET,
     archive=None,
     url=TINY_IMAGENET_URL,
-    md5=TINY_IMAGENET_MD5,
+    known_hash=TINY_IMAGENET_HASH,
     timeout=30.0,
     patience=5,
 ):
@@ -46,8 +46,8 @@ def fetch_tiny_imagenet(
     archive : path-like, optional
         A copy that is already on disk, instead of a download: zip, tar (also compressed), or
         a folder in the original layout.
-    url, md5 : str
-        What to download, and its hash. A download that was cut is continued.
+    url, known_hash : str
+        What to download, and its hash (`download`). A download that was cut is continued.
     timeout : float
         Seconds without a sign of the server that count as a failure.
     patience : int
@@ -73,7 +73,11 @@ def fetch_tiny_imagenet(
         destination.parent.mkdir(parents=True, exist_ok=True)
         if archive is None:
             archive = download(
-                url, destination.with_name(f"{destination.name}.zip"), md5, timeout, patience
+                url,
+                destination.with_name(f"{destination.name}.zip"),
+                known_hash,
+                timeout,
+                patience,
             )
         _unpack_tiny_imagenet(Path(archive), destination)
     except OSError as error:
@@ -82,7 +86,7 @@ def fetch_tiny_imagenet(
     return destination
 
 
-def download(url, path, md5, timeout=30.0, patience=5, pause=1.0):
+def download(url, path, known_hash, timeout=30.0, patience=5, pause=1.0, option="--archive"):
     """Download a file, continuing what an earlier call left in ``<path>.partial``.
 
     Parameters
@@ -91,14 +95,16 @@ def download(url, path, md5, timeout=30.0, patience=5, pause=1.0):
         Of a server that, if it can, answers range requests.
     path : path-like
         Nothing is done if it is there and has the right hash.
-    md5 : str
-        The file's hash.
+    known_hash : str
+        The file's hash as ``md5:...`` or ``sha256:...``; the first of its digits are enough.
     timeout : float
         Seconds without a sign of the server that count as a failure.
     patience : int
         Failures in a row, none of them bringing anything, before giving up.
     pause : float
         Seconds after the first failure; doubled after each further one.
+    option : str
+        Of the command that downloads: it takes a file that is already there.
 
     Returns
     -------
@@ -111,22 +117,41 @@ def download(url, path, md5, timeout=30.0, patience=5, pause=1.0):
         If it can't be had. What has come is kept, unless its hash is wrong.
     """
     path = Path(path)
+    if path.is_file() and has_hash(path, known_hash):
+        return path
     partial = path.with_name(f"{path.name}.partial")
-
-    def continue_partial(address, output, _):
-        _complete(address, partial, timeout, patience, pause)
-        partial.replace(output)
-
-    try:
-        pooch.retrieve(url, f"md5:{md5}", path.name, path.parent, downloader=continue_partial)
-    except FetchError:
-        raise
-    except ValueError:
+    remedy = f"get a copy of the file elsewhere and name it with {option}"
+    _complete(url, partial, timeout, patience, pause, remedy)
+    if not has_hash(partial, known_hash):
+        partial.unlink()
         raise FetchError(
-            f"{url}: what came has another hash than {md5} and was deleted; try again, or get a "
-            "copy of the archive elsewhere and name it with --archive"
-        ) from None
-    return path
+            f"{url}: what came has another hash than {known_hash} and was deleted; try again, or "
+            f"{remedy}"
+        )
+    return partial.replace(path)
+
+
+def has_hash(path, known_hash):
+    """Tell whether a file is the one that is meant.
+
+    Parameters
+    ----------
+    path : path-like
+    known_hash : str
+        ``md5:...`` or ``sha256:...``; the first of its digits are enough.
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    OSError
+        If the file can't be read.
+    """
+    kind, _, digits = known_hash.partition(":")
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, kind).hexdigest().startswith(digits)
 
 
 def fetch_folder(folder, destination, link=False, placeholders=PLACEHOLDERS):
@@ -212,7 +237,7 @@ def _take(ledger, folder, names, link, placeholders):
                 bar.update()
 
 
-def _complete(url, partial, timeout, patience, pause):
+def _complete(url, partial, timeout, patience, pause, remedy):
     """Fetch the rest of a partial file, however often the connection breaks."""
     most, failures = _size(partial), 0
     while True:
@@ -225,8 +250,7 @@ def _complete(url, partial, timeout, patience, pause):
             most = max(most, _size(partial))
             if failures >= patience or _is_final(error):
                 raise FetchError(
-                    f"{url}: {error}; call again later ({most} bytes are kept), or get a copy "
-                    "of the archive elsewhere and name it with --archive"
+                    f"{url}: {error}; call again later ({most} bytes are kept), or {remedy}"
                 ) from None
         time.sleep(pause * 2 ** (failures - 1))
 
