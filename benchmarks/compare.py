@@ -5,7 +5,7 @@
 The numbers behind notebook 07, written into data/runs/comparison/. Both stores are files that
 `colorlib pack` wrote: photographs of 256 pixels, and Tiny ImageNet's validation images, of which
 the classes are known. Each set of images is measured in its own way (`VIEWS`), with the same
-weights for all models, and every interval is a bootstrap's (`colorlib.comparison`).
+weights for all models, and every interval is a bootstrap's (`colorlib.experiments.bootstrap`).
 """
 
 import argparse
@@ -25,17 +25,17 @@ from tqdm.auto import tqdm
 from colorlib import (
     colorize,
     colorspace,
-    comparison,
     config,
     evaluate,
+    files,
     generator,
     images,
     metrics,
     quantizer,
-    reproduction,
     runs,
     store,
 )
+from colorlib.experiments import bootstrap, claims
 
 RUNS = ("model-64", "model-256", "transfer")
 """What is compared by default, as far as it is recorded; the others are compared with the first."""
@@ -115,7 +115,7 @@ def score_batch(rgb, strangers, colorizers, view, prior):
     Returns
     -------
     dict of str to ndarray of float64, shape (n, 8)
-        `comparison.score` of ``grey``, ``mean``, ``random``, ``truth`` and each model's ``plain``
+        `bootstrap.score` of ``grey``, ``mean``, ``random``, ``truth`` and each model's ``plain``
         and, if its own vividness is not 0, ``vivid`` colors.
     """
     lab = colorspace.rgb_to_lab(rgb)
@@ -138,7 +138,7 @@ def score_batch(rgb, strangers, colorizers, view, prior):
     for name, (ab, nats) in guesses.items():
         painted = rgb if name == "truth" else evaluate.paint(lightness, ab)
         nats = None if nats is None else nats.mean(axis=(1, 2))
-        scores[name] = comparison.score(ab, true, painted, rgb, weights, nats)
+        scores[name] = bootstrap.score(ab, true, painted, rgb, weights, nats)
     return scores
 
 
@@ -191,14 +191,14 @@ def summary(scores, units):
     first = models[0]
     others = [name for name in models if not name.startswith(first.removesuffix(WAYS[0]))]
     return {
-        "metrics": {name: comparison.summarize(one, units) for name, one in scores.items()},
+        "metrics": {name: bootstrap.summarize(one, units) for name, one in scores.items()},
         "over_grey": {
-            name: comparison.gains(scores[name], scores["grey"], units)
-            | comparison.shares(scores[name], scores["truth"], units)
+            name: bootstrap.gains(scores[name], scores["grey"], units)
+            | bootstrap.shares(scores[name], scores["truth"], units)
             for name in models
         },
         "over_first": {
-            name: comparison.gains(scores[name], scores[first], units) for name in others
+            name: bootstrap.gains(scores[name], scores[first], units) for name in others
         },
     }
 
@@ -219,7 +219,7 @@ def by_part(scores, units, members):
 
 def shown(scores, grey, names):
     """Name the best and the worst of a sample, with their gains in rebalanced AuC over grey."""
-    *ends, gain = comparison.best_and_worst(scores, grey, SHOWN, SAMPLE)
+    *ends, gain = bootstrap.best_and_worst(scores, grey, SHOWN, SAMPLE)
     return {
         title: [{"name": names[row], "gain": float(gain[row])} for row in rows]
         for title, rows in zip(("best", "worst"), ends, strict=True)
@@ -288,7 +288,7 @@ def describe(run):
         "best_epoch": best,
         "val_loss": run.history["val_loss"][best - 1],
         "val_loss_first": run.history["val_loss"][0],
-        "val_loss_rises": reproduction.rises(run.history["val_loss"]),
+        "val_loss_rises": claims.rises(run.history["val_loss"]),
         "start_from": run.settings.start_from,
         **run.data,
         **dataclasses.asdict(run.decoding),
@@ -340,7 +340,7 @@ def compare(recorded, stores, groups, limit=None):
     return {
         "environment": runs.environment(),
         "weights_from": recorded[0].path.name,
-        "intervals": comparison.COVERAGE,
+        "intervals": bootstrap.COVERAGE,
         "sample": SAMPLE,
         "models": {name: describe(run) for name, run in models.items()},
         "sets": sets,
@@ -367,7 +367,7 @@ def main():
     result = compare(recorded, stores, groups, arguments.limit)
     for name, view in VIEWS.items():
         result["sets"][name]["images"] = getattr(arguments, view.store).name
-    with images.replacing(arguments.output) as temporary:
+    with files.replacing(arguments.output) as temporary:
         temporary.write_text(as_text(rounded(result)))
     print(f"{arguments.output}: {', '.join(result['models'])}")
 

@@ -1,4 +1,4 @@
-"""Images per second from one local server: `colorlib.crawl` against img2dataset.
+"""Images per second from one local server: `colorlib.data.crawler` against img2dataset.
 
 Not here: anything about servers that fail (`tests/test_crawl.py`), and the network outside.
 img2dataset is no dependency; give it an environment of its own and name its interpreter:
@@ -42,8 +42,8 @@ print(json.dumps(dict(seconds=seconds, cpu=cpu)))
 """
 
 OURS = MEASURE.format(
-    imports="from colorlib import crawl, web",
-    call="crawl.fetch_urls(listed, out, manners=web.Manners(**options))",
+    imports="from colorlib.data import crawler",
+    call="crawler.fetch_urls(listed, out, request_limits=crawler.RequestLimits(**options))",
 )
 
 THEIRS = MEASURE.format(

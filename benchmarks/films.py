@@ -34,7 +34,8 @@ import av
 import cv2
 import numpy as np
 
-from colorlib import colorize, colorspace, config, films, samples, steadying
+from colorlib import colorize, colorspace, config, samples
+from colorlib.video import pipeline, smoothing
 
 SHAPE = (360, 480)
 """Height and width of the films that flicker."""
@@ -102,15 +103,15 @@ def predicted(colorizer, frames):
     for rgb in frames:
         lightness = colorspace.rgb_to_lab(rgb)[..., 0]
         ab = colorizer.predict_ab(lightness)
-        pairs.append((ab, steadying.on_grid(lightness, ab)))
+        pairs.append((ab, smoothing.on_grid(lightness, ab)))
     return pairs
 
 
-def steadied(pairs, smoothing):
+def steadied(pairs, strength):
     """Return the colors of the frames, smoothed."""
     state, colors = None, []
     for ab, lightness in pairs:
-        state = steadying.steady(state, ab, lightness, smoothing)
+        state = smoothing.smooth(state, ab, lightness, strength)
         colors.append(state.ab)
     return colors
 
@@ -126,17 +127,17 @@ def rows(height, margin):
     return (centers > ROWS.start - margin) & (centers < ROWS.stop + margin)
 
 
-def flicker_in_file(colorizer, folder, source, smoothing):
+def flicker_in_file(colorizer, folder, source, strength):
     """Color a film; return how much its still parts flicker."""
     target = folder / "out.mp4"
-    films.color_film(colorizer, source, target, smoothing)
+    pipeline.color_film(colorizer, source, target, strength)
     colors = []
     with av.open(str(target)) as film:
         for frame in film.decode(video=0):
             ab = colorspace.rgb_to_lab(frame.to_ndarray(format="rgb24"))[..., 1:]
             size = (SHAPE[1] // 16, math.ceil(SHAPE[0] / 16))
             colors.append(cv2.resize(ab, size, interpolation=cv2.INTER_AREA))
-    return steadying.flicker(colors, ~rows(len(colors[0]), 24))
+    return smoothing.flicker(colors, ~rows(len(colors[0]), 24))
 
 
 def flickers(colorizer, folder, count):
@@ -149,16 +150,16 @@ def flickers(colorizer, folder, count):
         cut = predicted(colorizer, scenes(16, kind, cut=12))
         height = len(pairs[0][0])
         passed = rows(height, -8)
-        for smoothing in SMOOTHINGS:
-            colors, cut_colors = steadied(pairs, smoothing), steadied(cut, smoothing)
-            with mock.patch.object(steadying, "CUT", np.inf):
-                unseen = steadied(cut, smoothing)[12]
+        for strength in SMOOTHINGS:
+            colors, cut_colors = steadied(pairs, strength), steadied(cut, strength)
+            with mock.patch.object(smoothing, "CUT", np.inf):
+                unseen = steadied(cut, strength)[12]
             moving = [apart(a, b, passed) for a, b in zip(colors, clean, strict=True)]
             yield {
                 "kind": kind,
-                "smoothing": smoothing,
-                "still": steadying.flicker(colors, ~rows(height, 24)),
-                "file": flicker_in_file(colorizer, folder, source, smoothing),
+                "smoothing": strength,
+                "still": smoothing.flicker(colors, ~rows(height, 24)),
+                "file": flicker_in_file(colorizer, folder, source, strength),
                 "moving": float(np.mean(moving)),
                 "cut": apart(cut_colors[12], cut[12][0]),
                 "cut_unseen": apart(unseen, cut[12][0]),

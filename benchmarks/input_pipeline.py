@@ -39,7 +39,7 @@ import h5py
 import numpy as np
 from sklearn.neighbors import BallTree
 
-from colorlib import colorspace, config, generator, images, quantizer, samples, store
+from colorlib import colorspace, config, files, generator, images, quantizer, samples, store
 
 COLUMNS = ("way", "bytes_per_image", "images_per_second", "cpu_seconds_per_1000")
 SETTINGS = ((config.REPORT_64, 4096), (config.REPORT_256, 512))  # and how many images
@@ -248,7 +248,7 @@ def main():
         found = {"size": size, "crop": crop, "batch": batch, "data": data}
         results["comparisons"].append({**found, "rows": named, "times_the_conversion": ratio})
     if arguments.json:
-        with images.replacing(arguments.json) as temporary:
+        with files.replacing(arguments.json) as temporary:
             temporary.write_text(json.dumps(results, indent=1) + "\n")
 
 

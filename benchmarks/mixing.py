@@ -17,7 +17,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from tqdm.auto import tqdm
 
-from colorlib import colorize, evaluate, images, model, quantizer, runs, store
+from colorlib import colorize, evaluate, files, model, quantizer, runs, store
 
 SHARES = (0.0, 0.25, 0.4, 0.5, 0.6, 0.75, 1.0)
 
@@ -91,7 +91,7 @@ def main():
     print_table(rows)
     if arguments.json:
         result = {"run": run.path.name, "mixing": run.settings.mixing, "rows": rows}
-        with images.replacing(arguments.json) as temporary:
+        with files.replacing(arguments.json) as temporary:
             temporary.write_text(json.dumps(result, indent=1) + "\n")
 
 

@@ -26,12 +26,12 @@ from skimage.metrics import peak_signal_noise_ratio
 from tqdm.auto import tqdm
 
 from colorlib import (
-    checkpoints,
+    callbacks,
     colorize,
     colorspace,
     config,
+    files,
     generator,
-    images,
     model,
     runs,
     samples,
@@ -68,11 +68,11 @@ class Overfitter:
         self.network = model.model_for(settings)
         training.compile_model(self.network, settings, steps_per_epoch=1)
         self.network.optimizer.build(self.network.trainable_variables)
-        self.start = checkpoints.capture(self.network)
+        self.start = callbacks.capture(self.network)
 
     def run(self, settings, name=""):
         """Train for `settings.epochs` iterations; return what is recorded."""
-        checkpoints.put_back(self.network, self.start)
+        callbacks.assign(self.network, self.start)
         self.network.set_weights(model.model_for(settings).get_weights())
         self.network.optimizer.learning_rate = settings.learning_rate
         rule = self.plateau_rule(settings)
@@ -144,7 +144,7 @@ def write(path, record):
     """Write the record whole or not at all, a run a line."""
     lines = [f"  {json.dumps(name)}: {json.dumps(run)}" for name, run in record["runs"].items()]
     head = json.dumps({k: v for k, v in record.items() if k != "runs"})
-    with images.replacing(path) as temporary:
+    with files.replacing(path) as temporary:
         temporary.write_text(f'{head[:-1]}, "runs": {{\n' + ",\n".join(lines) + "\n}}\n")
 
 

@@ -19,17 +19,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from colorlib import (
-    colorize,
-    colorspace,
-    config,
-    evaluate,
-    images,
-    metrics,
-    runs,
-    store,
-    training,
-)
+from colorlib import colorize, colorspace, config, evaluate, files, metrics, runs, store, training
 
 BASE = config.MODEL_64_QUARTER.replace(width=1 / 8, crop=32, epochs=1)
 
@@ -99,7 +89,7 @@ def main():
         settings = base.replace(**changes[name])
         found["rows"].append({"name": name, **measure(settings, train, validation)})
         results.parent.mkdir(parents=True, exist_ok=True)
-        with images.replacing(results) as temporary:
+        with files.replacing(results) as temporary:
             temporary.write_text(json.dumps(found, indent=1) + "\n")
         print(json.dumps(found["rows"][-1]), flush=True)
 

@@ -19,7 +19,8 @@ from pathlib import Path
 
 import cv2
 
-from colorlib import samples, studio
+from colorlib import samples
+from colorlib.app import studio
 
 SHAPES = {0.3: (480, 640), 1: (1000, 1000), 12: (3000, 4000)}
 """Megapixels -> height and width."""

@@ -16,7 +16,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 
-from colorlib import config, evaluate, images, runs, store, suspects
+from colorlib import config, evaluate, files, runs, store
+from colorlib.experiments import ablation
 
 RECORD = config.RUNS / "suspects" / "suspects.json"
 
@@ -28,7 +29,7 @@ def main():
     validation = evenly(arguments.val, arguments.validation)
     data = {"train_images": len(train), "validation_images": len(validation)}
     for seed in arguments.seeds:
-        for name in arguments.only or suspects.SUSPECTS:
+        for name in arguments.only or ablation.SUSPECTS:
             if any((run["suspect"], run["seed"]) == (name, seed) for run in load(data)["runs"]):
                 continue
             run = measure(name, seed, train, validation)
@@ -43,7 +44,7 @@ def parse():
     parser.add_argument("--val", required=True, help="a packed set to measure on")
     parser.add_argument("--images", type=int, default=768, help="in an epoch")
     parser.add_argument("--validation", type=int, default=1000, help="measured on")
-    parser.add_argument("--only", nargs="+", choices=suspects.SUSPECTS, help="runs; all by default")
+    parser.add_argument("--only", nargs="+", choices=ablation.SUSPECTS, help="runs; all by default")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     return parser.parse_args()
 
@@ -58,8 +59,8 @@ def measure(name, seed, train, validation):
     """Make a run; return what is recorded of it."""
     keras.backend.clear_session()
     start = time.perf_counter()
-    suspect = suspects.SUSPECTS[name]
-    history = suspects.train(suspect, train, validation, suspects.SOUND.replace(seed=seed))
+    suspect = ablation.SUSPECTS[name]
+    history = ablation.train(suspect, train, validation, ablation.SOUND.replace(seed=seed))
     seconds = round(time.perf_counter() - start)
     curves = {key: [round(float(v), 4) for v in curve] for key, curve in history.items()}
     return {"suspect": name, "seed": seed, "seconds": seconds, **curves}
@@ -68,10 +69,10 @@ def measure(name, seed, train, validation):
 def load(data):
     """Read the record, or begin one."""
     if not RECORD.exists():
-        settings = suspects.SOUND.to_dict()
+        settings = ablation.SOUND.to_dict()
         return {"environment": runs.environment(), "data": data, "sound": settings, "runs": []}
     record = json.loads(RECORD.read_text())
-    if (record["data"], config.TrainConfig(**record["sound"])) != (data, suspects.SOUND):
+    if (record["data"], config.TrainConfig(**record["sound"])) != (data, ablation.SOUND):
         raise SystemExit(f"{RECORD}: was made with other data or settings; delete it to start anew")
     return record
 
@@ -79,12 +80,12 @@ def load(data):
 def write(data, run):
     """Add a run to the record, which is replaced whole: a line for each run, in fixed order."""
     record = load(data)
-    names = list(suspects.SUSPECTS)
+    names = list(ablation.SUSPECTS)
     done = [*record.pop("runs"), run]
     done.sort(key=lambda row: (names.index(row["suspect"]), row["seed"]))
     lines = ",\n".join(json.dumps(row) for row in done)
     RECORD.parent.mkdir(parents=True, exist_ok=True)
-    with images.replacing(RECORD) as temporary:
+    with files.replacing(RECORD) as temporary:
         temporary.write_text(f'{json.dumps(record)[:-1]}, "runs": [\n{lines}\n]}}\n')
 
 

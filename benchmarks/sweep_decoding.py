@@ -25,7 +25,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 from tqdm.auto import tqdm
 
-from colorlib import colorize, colorspace, evaluate, generator, images, metrics, quantizer, runs
+from colorlib import colorize, colorspace, evaluate, files, generator, metrics, quantizer, runs
 
 KEYS = ("working_size", "jpeg_quality", "temperature", "vividness")
 SEEN = 2
@@ -167,7 +167,7 @@ def main():
 
 def write(path, value):
     """Write JSON under a temporary name, then rename it."""
-    with images.replacing(path) as temporary:
+    with files.replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1) + "\n")
 
 

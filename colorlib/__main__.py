@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from colorlib import commands_color, commands_data, commands_export, commands_training
+from colorlib.cli import color, data, runs, train
 
 app = typer.Typer(
     help="Color grey photographs with the CNN of Zhang et al. 2016.",
@@ -13,13 +13,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-app.command()(commands_color.colorize)
-app.add_typer(commands_data.fetch, name="fetch")
-app.command()(commands_data.pack)
-app.command()(commands_training.train)
-app.command()(commands_training.search)
-app.command()(commands_training.evaluate)
-app.command()(commands_export.export)
+app.command()(color.colorize)
+app.add_typer(data.fetch, name="fetch")
+app.command()(data.pack)
+app.command()(train.train)
+app.command()(train.search)
+app.command()(train.evaluate)
+app.command()(runs.export)
+app.add_typer(runs.runs, name="runs")
 
 
 def main():

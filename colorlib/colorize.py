@@ -1,10 +1,12 @@
 """Image in -> color image out, any size.
 
-Not here: files (`colorlib.photographs`, `colorlib.folders`) and training. Section 2.3 of Zhang et
-al. 2016.
+Not here: files (`colorlib.photos`) and training. Section 2.3 of Zhang et al. 2016.
 
 The network sees a small copy of the photograph and says which (a, b) belongs where; the
-photograph keeps its own lightness at its own resolution.
+photograph keeps its own lightness at its own resolution. The paper enlarges (a, b) smoothly, so
+colors run over the edges of things. Here a guided filter enlarges them (He, Sun and Tang 2013,
+"Guided Image Filtering"; in its fast form, He and Sun 2015, arXiv 1505.00996): near each pixel
+(a, b) is a linear function of L, fitted on the small copy; where L has an edge, the color gets one.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +14,62 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 
-from colorlib import augmentation, colorspace, config, guided, profiles, quantizer, runs
+from colorlib import augmentation, colorspace, config, icc, quantizer, runs
 from colorlib.table import BINS, INPUT_MULTIPLE
+
+GUIDE_RADIUS = 8
+"""Half the side of a neighborhood in pixels of the network's input: two of its answers' pixels."""
+
+GUIDE_EPSILON = 50.0
+"""Variance of L below which a neighborhood counts as flat, and gets one color: 7 of 100 squared."""
+
+
+def fit_guided_filter(lightness, ab):
+    """Fit (a, b) as a linear function of L around each pixel.
+
+    Parameters
+    ----------
+    lightness : ndarray of float32, shape (height, width)
+        L in 0..100, of a small copy of the photograph.
+    ab : ndarray of float32, shape (h, w, 2)
+        (a, b) at any resolution.
+
+    Returns
+    -------
+    ndarray of float32, shape (height, width, 4)
+        Slopes of a and b, in units of (a, b) per unit of L, then their offsets.
+    """
+    ab = cv2.resize(ab, lightness.shape[::-1], interpolation=cv2.INTER_CUBIC)
+    mean_l, mean_ab = _mean(lightness)[..., None], _mean(ab)
+    variance = _mean(lightness * lightness)[..., None] - mean_l**2
+    covariance = _mean(lightness[..., None] * ab) - mean_l * mean_ab
+    slopes = covariance / (np.maximum(variance, 0) + np.float32(GUIDE_EPSILON))
+    return _mean(np.concatenate([slopes, mean_ab - slopes * mean_l], axis=-1))
+
+
+def apply_guided_filter(lightness, fitted):
+    """Give each pixel the (a, b) that belong to its L.
+
+    Parameters
+    ----------
+    lightness : ndarray of float32, shape (height, width)
+        L in 0..100.
+    fitted : ndarray of float32, shape (height, width, 4)
+        From `fit`, enlarged.
+
+    Returns
+    -------
+    ndarray of float32, shape (height, width, 2)
+        (a, b).
+    """
+    slope_a, slope_b, a, b = cv2.split(fitted)  # NumPy is slow along axes as short as this
+    return cv2.merge([slope_a * lightness + a, slope_b * lightness + b])
+
+
+def _mean(image):
+    side = 2 * GUIDE_RADIUS + 1
+    return cv2.blur(image, (side, side), borderType=cv2.BORDER_REPLICATE)
+
 
 LARGEST_WORKING_SIZE = 1024
 """Four times what any network here is trained on; beyond it memory runs out before sense does."""
@@ -93,7 +149,7 @@ class Colorizer:
         ndarray of uint8, shape (height, width, 3)
             The same L, new colors, all of which sRGB can show.
         """
-        return render(self, Lightness(profiles.srgb()(rgb)))
+        return render(self, Lightness(icc.srgb()(rgb)))
 
     def predict_ab(self, lightness):
         """Predict the colors of a photograph, at the network's output resolution.
@@ -153,7 +209,7 @@ class Colorizer:
 
         Parameters
         ----------
-        photograph : colorlib.photographs.Photograph
+        photograph : colorlib.photos.photo.Photograph
             Or what has its ``shape`` and ``lightness``.
 
         Returns
@@ -252,7 +308,7 @@ def apply_colors(lightness, ab, depth=np.uint8, follow_edges=False):
     depth : {np.uint8, np.uint16}
         Of the result.
     follow_edges : bool
-        Whether the colors change where L does (`colorlib.guided`), or smoothly.
+        Whether the colors change where L does (`colorlib.colorize`), or smoothly.
 
     Returns
     -------
@@ -289,7 +345,7 @@ def render(colorizer, photograph, depth=np.uint8, side_by_side=False):
     Parameters
     ----------
     colorizer : Colorizer
-    photograph : colorlib.photographs.Photograph
+    photograph : colorlib.photos.photo.Photograph
         Or what has its ``shape``, ``lightness`` and ``alpha``.
     depth : {np.uint8, np.uint16}
         Of the result.
@@ -392,7 +448,7 @@ def _prepared(lightness, ab, follow_edges):
     if not follow_edges:
         return ab
     height, width = (FINENESS * side for side in ab.shape[:2])
-    return guided.fit(_resized(Lightness(lightness), height, width), ab)
+    return fit_guided_filter(_resized(Lightness(lightness), height, width), ab)
 
 
 def _color_band(lightness, colors, rows, height, depth):
@@ -402,10 +458,10 @@ def _color_band(lightness, colors, rows, height, depth):
     return colorspace.lab_to_rgb8(lab)
 
 
-# `colors` are (a, b), or what `guided.fit` gives.
+# `colors` are (a, b), or what `colorize.fit_guided_filter` gives.
 def _colors_of_band(lightness, colors, rows, height):
     full = _resized_band(colors, rows, height, lightness.shape[1])
-    return full if full.shape[2] == 2 else guided.apply(lightness, full)
+    return full if full.shape[2] == 2 else apply_guided_filter(lightness, full)
 
 
 # What cv2.resize would give for these rows of the whole; it is linear in each direction.

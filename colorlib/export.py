@@ -9,8 +9,7 @@ import json
 
 import onnx
 
-from colorlib import graph, images, quantizer, runs, table
-
+from colorlib import files, graph, quantizer, runs, table
 
 OUTPUTS = {
     table.BINS: "logits of the bins, (batch, height / 4, width / 4, bins)",
@@ -50,7 +49,7 @@ def export(run, path, size=None):
     model.producer_name = "colorlib"
     onnx.helper.set_model_props(model, metadata(run))
     onnx.checker.check_model(model, full_check=True)
-    with images.replacing(path) as temporary:
+    with files.replacing(path) as temporary:
         onnx.save(model, temporary)
 
 

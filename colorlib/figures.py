@@ -7,7 +7,7 @@ writes it where `config.FIGURES` says.
 import matplotlib.pyplot as plt
 import numpy as np
 
-from colorlib import colorspace, config, images, quantizer
+from colorlib import colorspace, config, files, quantizer
 
 DPI = 110
 
@@ -65,7 +65,7 @@ def save(figure, name):
     """
     path = config.FIGURES / f"{name}.png"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with images.replacing(path) as temporary:
+    with files.replacing(path) as temporary:
         figure.savefig(temporary, dpi=DPI, format="png", metadata={"Software": None})
     return str(path.relative_to(config.ROOT) if path.is_relative_to(config.ROOT) else path)
 

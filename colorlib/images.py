@@ -2,12 +2,11 @@
 
 Not here: color science (`colorlib.colorspace`) and many images at once (`colorlib.store`).
 This is the one decoder: training, coloring, crawler, page and game all see the same pixels. It is
-Pillow's, for 16 bits in color OpenCV's (`colorlib.deep`).
+Pillow's, for 16 bits in color OpenCV's (`colorlib.photos.photo`).
 """
 
 import contextlib
 import functools
-import secrets
 import stat
 import struct
 from pathlib import Path
@@ -15,9 +14,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pillow_heif
-from PIL import Image, UnidentifiedImageError
+from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
-from colorlib import deep, metadata, profiles
+from colorlib import files, icc
 
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp")
 EXTENSIONS += (".avif", ".heic", ".heif", ".hif")
@@ -72,7 +71,7 @@ def read(path):
         pixels, alpha, way = decode(image)
         pixels = to_depth(pixels, np.uint8)
         if not way.srgb:
-            pixels = np.asarray(profiles.to_srgb(Image.fromarray(pixels), profile))
+            pixels = np.asarray(icc.to_srgb(Image.fromarray(pixels), profile))
         elif pixels.ndim == 2:
             pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
         if alpha is not None:
@@ -91,10 +90,10 @@ def decode(image):
     Returns
     -------
     pixels : ndarray of uint8 or uint16, shape (height, width) or (height, width, 3)
-        Upright, in the file's own color space where `colorlib.profiles` can read it, else sRGB.
+        Upright, in the file's own color space where `colorlib.icc` can read it, else sRGB.
     alpha : ndarray of the same dtype, shape (height, width), or None
         Opacity, if there is any.
-    way : colorlib.profiles.Lightness
+    way : colorlib.icc.Lightness
         The way from the pixels to L; with ``srgb`` set if the pixels are sRGB.
 
     Raises
@@ -106,7 +105,7 @@ def decode(image):
         raise ImageError(f"is {max(image.size)} pixels long; cut it first")
     pixels, alpha, way = _pixels(image)
     # of a TIFF file, Pillow and OpenCV turn the pixels themselves
-    turn = 1 if image.format == "TIFF" else metadata.orientation(image)
+    turn = 1 if image.format == "TIFF" else orientation(image)
     return _upright(pixels, turn), None if alpha is None else _upright(alpha, turn), way
 
 
@@ -176,7 +175,7 @@ def write(path, rgb, quality=95):
         If the ending names no known format or the file can't be written.
     """
     image_format = format_of(path)
-    with explained_writing(path), replacing(path) as temporary:
+    with explained_writing(path), files.replacing(path) as temporary:
         Image.fromarray(rgb).save(temporary, format=image_format, quality=quality)
 
 
@@ -214,19 +213,6 @@ def explained_writing(path):
     except (OSError, ValueError, MemoryError, struct.error) as error:
         reason = getattr(error, "strerror", None) or error or "out of memory"
         raise ImageError(f"{path}: can't be written ({reason}); choose another place") from None
-
-
-@contextlib.contextmanager
-def replacing(path):
-    """Hand out a temporary path that becomes `path` if the block ends well, else vanishes."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    temporary.touch(exist_ok=False)  # with the rights that new files have here
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def to_depth(values, depth):
@@ -327,26 +313,26 @@ def _binary(path):
 
 def _pixels(image):
     embedded = image.info.get("icc_profile")
-    way = profiles.lightness(embedded) if embedded else profiles.srgb()
-    if deep.is_deep(image):
+    way = icc.lightness(embedded) if embedded else icc.srgb()
+    if is_16_bit(image):
         return _deep_pixels(image, embedded, way)
     image.load()
     if image.mode.startswith(("I", "F")):
-        return *_grey(image), way or profiles.srgb()
+        return *_grey(image), way or icc.srgb()
     alpha = None
     if image.has_transparency_data:
         image = image.convert("RGBA")
         alpha = _array(image.getchannel("A"))
         image = image.convert("RGB")
     if not way or image.mode == "LAB":
-        image, way = profiles.to_srgb(image, embedded), profiles.srgb()
+        image, way = icc.to_srgb(image, embedded), icc.srgb()
     if image.mode not in ("L", "RGB"):
         image = image.convert("L" if image.mode == "1" else "RGB")
     return _array(image), alpha, way
 
 
 def _deep_pixels(image, embedded, way):
-    pixels = deep.read(image)
+    pixels = read_16_bit(image)
     if pixels is None:
         raise ImageError(
             "its 16 bits can't be read; save it anew, uncompressed and with interleaved channels"
@@ -354,9 +340,9 @@ def _deep_pixels(image, embedded, way):
     pixels, alpha = pixels[..., :3], pixels[..., 3] if pixels.shape[2] == 4 else None
     if way:
         return pixels, alpha, way
-    converted = profiles.to_srgb(Image.fromarray(to_depth(pixels, np.uint8)), embedded)
+    converted = icc.to_srgb(Image.fromarray(to_depth(pixels, np.uint8)), embedded)
     alpha = None if alpha is None else to_depth(alpha, np.uint8)
-    return np.asarray(converted), alpha, profiles.srgb()
+    return np.asarray(converted), alpha, icc.srgb()
 
 
 def _array(image):
@@ -377,9 +363,9 @@ def _grey(image):
     tags = getattr(image, "tag_v2", {})
     if values.dtype != np.uint16:
         values = _as_16_bits(values)
-    elif tags.get(deep.BITS_PER_SAMPLE) == (12,):
+    elif tags.get(BITS_PER_SAMPLE) == (12,):
         values = values << 4 | values >> 8
-    if tags.get(deep.PHOTOMETRIC) == deep.WHITE_IS_ZERO:
+    if tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
         values = 65535 - values
     clear, alpha = image.info.get("transparency"), None
     if isinstance(clear, int):
@@ -422,3 +408,98 @@ def _register_heif():
 
 def _is_empty(path):
     return isinstance(path, str | Path) and Path(path).stat().st_size == 0
+
+
+ORIENTATION = ExifTags.Base.Orientation
+
+
+def orientation(image):
+    """Read how the camera was held.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+
+    Returns
+    -------
+    int
+        1 to 8 as EXIF has it; 1, which is upright, if nothing or nonsense is said.
+    """
+    value = attempt(lambda: image.getexif().get(ORIENTATION), 1)
+    return value if value in range(1, 9) else 1
+
+
+def count_pages(image):
+    """Count a file's pages or frames.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+
+    Returns
+    -------
+    int
+        1 where they can't be counted; of MPO too, whose others are views of the same photograph.
+    """
+    return 1 if image.format == "MPO" else attempt(lambda: getattr(image, "n_frames", 1), 1)
+
+
+def attempt(read, otherwise=None):
+    """Return what `read` returns, or `otherwise` where a damaged file makes it fail."""
+    try:
+        return read()
+    except Exception:  # Pillow raises nearly anything on damaged tags
+        return otherwise
+
+
+BITS_PER_SAMPLE = TiffImagePlugin.BITSPERSAMPLE
+PHOTOMETRIC = TiffImagePlugin.PHOTOMETRIC_INTERPRETATION
+PLANES = TiffImagePlugin.PLANAR_CONFIGURATION
+"""Tags of TIFF."""
+
+WHITE_IS_ZERO, PLANAR = 0, 2
+"""Values of the latter two: negatives, and a plane for each channel, which OpenCV mixes up."""
+
+
+def is_16_bit(image):
+    """Say whether a file holds color, or grey with transparency, in 16 bits per channel.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        As Pillow opened it, not loaded yet: it would give 8 bits. (Grey alone in 16 bits it does
+        hold.)
+
+    Returns
+    -------
+    bool
+    """
+    if image.mode not in ("RGB", "RGBA", "LA"):
+        return False
+    if image.format == "PNG":
+        return any("16" in str(tile.args) for tile in image.tile)
+    return image.format == "TIFF" and set(image.tag_v2.get(BITS_PER_SAMPLE, ())) == {16}
+
+
+def read_16_bit(image):
+    """Read the pixels of such a file.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+        As Pillow opened it, not loaded yet.
+
+    Returns
+    -------
+    ndarray of uint16, shape (height, width, 3 or 4), or None
+        RGB or RGBA as they are stored, without a profile applied; a TIFF file's are upright.
+        None if OpenCV can't read it, or not in 16 bits, or mixes its channels up.
+    """
+    if image.format == "TIFF" and image.tag_v2.get(PLANES) == PLANAR:
+        return None
+    image.fp.seek(0)
+    pixels = cv2.imdecode(np.frombuffer(image.fp.read(), np.uint8), cv2.IMREAD_UNCHANGED)
+    if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
+        return None
+    order = cv2.COLOR_BGRA2RGBA if pixels.shape[2] == 4 else cv2.COLOR_BGR2RGB
+    return cv2.cvtColor(pixels, order)

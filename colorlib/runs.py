@@ -34,7 +34,7 @@ import filelock
 import h5py
 import numpy as np
 
-from colorlib import config, images, inference, table
+from colorlib import config, files, inference, table
 
 WEIGHTS = "weights.weights.h5"
 
@@ -276,7 +276,7 @@ def save_weights(network, path):
             counts[kind] += 1
             for number, values in enumerate(layer.get_weights()):
                 file[f"{name}/vars/{number}"] = _halved(layer.name, values)
-    with images.replacing(path) as temporary:
+    with files.replacing(path) as temporary:
         temporary.write_bytes(memory.getbuffer())
 
 
@@ -410,7 +410,7 @@ def record(path, rows):
         One for each epoch, all with the same keys.
     """
     lines = [",".join(rows[0]), *(",".join(f"{v:.6g}" for v in row.values()) for row in rows)]
-    with images.replacing(path / "history.csv") as temporary:
+    with files.replacing(path / "history.csv") as temporary:
         temporary.write_text("\n".join(lines) + "\n")
 
 
@@ -481,5 +481,5 @@ def _read_json(path):
 
 
 def _write_json(path, value):
-    with images.replacing(path) as temporary:
+    with files.replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=1) + "\n")

@@ -1,7 +1,9 @@
-"""Many image files <-> one HDF5 file of unprocessed 8-bit images.
+"""Image files -> HDF5 files of unprocessed 8-bit images, to train on and to measure on.
 
-Not here: downloading (`colorlib.download`), color conversion and crops (`colorlib.generator`).
-Chapter 3 of the report: of the three ways it tried to feed the network, this is the one it kept.
+Not here: how one file is decoded (`colorlib.images`), color conversion and crops
+(`colorlib.generator`). Chapter 3 of the report: of the three ways it tried to feed the network,
+this is the one it kept. Its photographs of ImageNet were divided into 71 000 to train, 1 000 to
+validate and 1 000 to test; Tiny ImageNet comes divided.
 
 The images are stored contiguously and uncompressed, so that reading is a memory map at the
 dataset's offset: no HDF5 call, no global lock, any number of threads.
@@ -22,7 +24,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from tqdm.auto import tqdm
 
-from colorlib import filenames, images
+from colorlib import files, images
 
 FORMAT = "colorlib-images"
 VERSION = 1
@@ -225,7 +227,7 @@ def write(path, pixels, names=None, class_names=None, dropped=()):
         target[0, 0, 0, 0] = 0  # only now the images get their place: the rest of the file
         offset = target.id.get_offset()
     try:
-        with images.replacing(path) as temporary, temporary.open("wb") as file:
+        with files.replacing(path) as temporary, temporary.open("wb") as file:
             file.write(head.getbuffer()[:offset])
             for start in range(0, len(pixels), BLOCK):
                 file.write(np.ascontiguousarray(pixels[start : start + BLOCK]))
@@ -393,20 +395,20 @@ def passed_over(folder):
     Returns
     -------
     str
-        From `filenames.counted`.
+        From `files.counted`.
     """
-    return filenames.counted([x for x in filenames.below(folder).files if not _is_image(x)])
+    return files.counted([x for x in files.below(folder).files if not _is_image(x)])
 
 
 def _find(folder):
-    if not filenames.is_folder(folder):
+    if not files.is_folder(folder):
         raise StoreError(f"{folder}: no such folder; name one that holds image files")
-    found = filenames.below(folder)
-    files = sorted(filter(_is_image, found.files))
-    if not files:
+    found = files.below(folder)
+    taken = sorted(filter(_is_image, found.files))
+    if not taken:
         why = found.problems[0][1] if found.problems else " ".join(images.READABLE)
         raise StoreError(f"{folder}: holds no image ({why})")
-    return filenames.Found(files, found.problems)
+    return files.Found(taken, found.problems)
 
 
 def _is_image(path):
@@ -414,7 +416,7 @@ def _is_image(path):
 
 
 def _unseen(folder, place, why):
-    return Record(filenames.escaped(place.relative_to(folder)), "", None, filenames.escaped(why))
+    return Record(files.escaped(place.relative_to(folder)), "", None, files.escaped(why))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -474,16 +476,16 @@ def _class_names(folder):
     return lambda path: path.relative_to(folder).parts[0] if path.parent != folder else ""
 
 
-def _records(files, folder, size, keep_grey):
+def _records(paths, folder, size, keep_grey):
     class_of = _class_names(folder)
 
     def load(file):
         name, class_name = file.relative_to(folder), class_of(file)
-        return _load(file, *map(filenames.escaped, (name, class_name)), size, keep_grey)
+        return _load(file, *map(files.escaped, (name, class_name)), size, keep_grey)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(files), unit=" images") as bar:
-        for start in range(0, len(files), BLOCK):
-            block = files[start : start + BLOCK]
+    with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(paths), unit=" images") as bar:
+        for start in range(0, len(paths), BLOCK):
+            block = paths[start : start + BLOCK]
             yield from pool.map(load, block)
             bar.update(len(block))
 
@@ -492,7 +494,132 @@ def _load(file, name, class_name, size, keep_grey):
     try:
         rgb = images.square(images.read(file), size)
     except images.ImageError as error:
-        return Record(name, class_name, None, filenames.escaped(str(error)))
+        return Record(name, class_name, None, files.escaped(str(error)))
     if not keep_grey and images.is_grey(rgb):
         return Record(name, class_name, None, "grey")
     return Record(name, class_name, rgb)
+
+
+TRAIN = "train"
+
+EQUAL = "the same image as"
+"""How the reason begins for which a copy is left out."""
+
+
+def divide(items, held_out, seed=0):
+    """Divide items at random into named parts.
+
+    Parameters
+    ----------
+    items : sequence
+        In an order that is always the same.
+    held_out : dict of str to int
+        How many go into each part; the rest goes into ``"train"``.
+    seed : int
+        The same items, numbers and seed give the same parts.
+
+    Returns
+    -------
+    dict of str to list
+        ``"train"`` first; each part in the order of `items`.
+
+    Raises
+    ------
+    ValueError
+        If a number is negative or nothing is left for ``"train"``.
+    """
+    left = len(items) - sum(held_out.values())
+    if left <= 0 or min(held_out.values(), default=0) < 0:
+        raise ValueError(f"{len(items)} images can't be divided into {held_out} and the rest")
+    order = np.random.default_rng(seed).permutation(len(items))
+    # the held-out parts come first, so they do not depend on what is done with the rest
+    sizes = {**held_out, TRAIN: left}
+    ends = np.cumsum(list(sizes.values()))
+    parts = dict(zip(sizes, np.split(order, ends[:-1]), strict=True))
+    return {name: [items[i] for i in sorted(parts[name])] for name in (TRAIN, *held_out)}
+
+
+def path_of(path, part):
+    """Return where a part is written: ``photos.h5`` becomes ``photos-val.h5``.
+
+    Parameters
+    ----------
+    path : path-like
+    part : str
+
+    Returns
+    -------
+    pathlib.Path
+    """
+    path = Path(path)
+    return path.with_name(f"{path.stem}-{part}{path.suffix}")
+
+
+def pack_splits(folder, path, size, held_out, seed=0):
+    """Divide the files of a folder at random and pack each part into a store of its own.
+
+    Parameters
+    ----------
+    folder : path-like
+        As for `colorlib.store.pack`.
+    path : path-like
+        ``photos.h5`` makes ``photos-train.h5``, ``photos-val.h5``, ...
+    size : int
+        Side in pixels of the stored squares.
+    held_out : dict of str to int
+        Files for each part but ``"train"``, such as ``{"val": 60, "test": 60}``. Grey and broken
+        ones are counted, then left out.
+    seed : int
+        The same files, numbers and seed give the same parts.
+
+    Returns
+    -------
+    dict of pathlib.Path to Store
+        ``"train"`` first. Of equal images one is taken; the others are listed in the `dropped` of
+        its store. Equal are those whose stored squares are: what the network sees, whatever else
+        is in the files, their names and formats. The same photograph saved anew as a JPEG is
+        another image.
+
+    Raises
+    ------
+    colorlib.store.StoreError
+        If the folder has not enough images, a part has none that is usable, or a file can't be
+        written.
+    """
+    _divide(folder, find_images(folder), held_out, seed)  # before the work
+    paths = {name: path_of(path, name) for name in (TRAIN, *held_out)}
+    with gathered(folder, list(paths.values()), size) as (pixels, records, unseen):
+        firsts = _firsts(pixels, records)
+        distinct = [i for i, first in enumerate(firsts) if i == first]
+        parts = _divide(folder, distinct, held_out, seed)
+        part_of = {i: name for name, part in parts.items() for i in part}
+        rows = np.cumsum([not record.reason for record in records]) - 1
+        records = [_explained(records, i, first) for i, first in enumerate(firsts)]
+        for name in parts:
+            mine = [i for i, first in enumerate(firsts) if part_of[first] == name]
+            chosen = rows[[i for i in mine if not records[i].reason]]
+            listed = [records[i] for i in mine] + (unseen if name == TRAIN else [])
+            write_records(paths[name], Rows(pixels, chosen), listed)
+    return {place: Store(place) for place in paths.values()}
+
+
+def _divide(folder, items, held_out, seed):
+    try:
+        return divide(items, held_out, seed)
+    except ValueError as error:
+        raise StoreError(f"{folder}: {error}; hold fewer back") from None
+
+
+def _firsts(pixels, records):
+    """Find for each record the first one with the same pixels: itself, if there is none before."""
+    seen, images = {}, iter(pixels)
+    return [
+        i if record.reason else seen.setdefault(hashlib.sha256(next(images)).digest(), i)
+        for i, record in enumerate(records)
+    ]
+
+
+def _explained(records, i, first):
+    if i == first:
+        return records[i]
+    return dataclasses.replace(records[i], reason=f"{EQUAL} {records[first].name}")

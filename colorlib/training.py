@@ -1,6 +1,6 @@
 """Compile, fit, resume, and record a run.
 
-Not here: the record itself (`colorlib.runs`), what a checkpoint holds (`colorlib.checkpoints`),
+Not here: the record itself (`colorlib.runs`), what a checkpoint holds (`colorlib.callbacks`),
 what is trained (`colorlib.model`), on what (`colorlib.generator`), and the settings
 (`colorlib.config`). Chapter 4 of the report.
 
@@ -9,24 +9,19 @@ arguments, and ends with the same weights, bit for bit on the same machine and b
 that was never stopped: batches depend on the epoch alone, and everything else is in the checkpoint.
 """
 
-import time
-import warnings
-
 import keras
 import numpy as np
 
-from colorlib import (
-    checkpoints,
-    generator,
-    losses,
-    model,
-    optimizers,
-    pretrained,
-    quantizer,
-    runs,
-    stopping,
-    store,
-    watching,
+from colorlib import generator, losses, model, optimizers, pretrained, quantizer, runs, store
+from colorlib.callbacks import (
+    DivergedError,
+    Interrupt,
+    Predictions,
+    ProgressBar,
+    Record,
+    SetEpoch,
+    StopWhenDiverged,
+    restore_checkpoint,
 )
 
 
@@ -61,7 +56,7 @@ def train(
         Seconds between checkpoints, which are written at the end of an epoch. Ctrl-C saves the
         epochs that are done; a kill loses at most this and the epoch it interrupts.
     watched : ndarray of uint8, shape (n, size, size, 3), optional
-        Photographs to color after each epoch (`watching.Predictions`).
+        Photographs to color after each epoch (`callbacks.Predictions`).
 
     Returns
     -------
@@ -75,10 +70,10 @@ def train(
     colorlib.runs.RunError
         If the folder holds a run with other settings or other data, if another process trains in
         it, or if it can't be written.
-    colorlib.stopping.DivergedError
+    colorlib.callbacks.DivergedError
         If a loss is no finite number any more. The epochs before are kept.
     """
-    with stopping.Interrupt() as interrupt:
+    with Interrupt() as interrupt:
         make_deterministic(settings.seed)
         batches = _batches(settings, images_train, True, workers)
         validation = _batches(settings, images_val, False, workers)
@@ -88,12 +83,12 @@ def train(
         with runs.locked(run_path) as path:
             runs.begin(path, settings, _described(images_train, images_val), prior)
             record = Record(path, len(images_train), plateau, save_every, finish)
-            done = record.go_on_from(checkpoints.restore(path / runs.CHECKPOINTS, network))
-            shown = [watching.ProgressBar(settings.epochs, done)] if progress else []
+            done = record.go_on_from(restore_checkpoint(path / runs.CHECKPOINTS, network))
+            shown = [ProgressBar(settings.epochs, done)] if progress else []
             if watched is not None:
                 weights = quantizer.rebalancing_weights(prior)
-                shown.append(watching.Predictions(path / runs.PREDICTIONS, watched, weights))
-            rules = [interrupt, stopping.StopWhenDiverged(path), SetEpoch(batches)]
+                shown.append(Predictions(path / runs.PREDICTIONS, watched, weights))
+            rules = [interrupt, StopWhenDiverged(path), SetEpoch(batches)]
             rules += [keras.callbacks.SwapEMAWeights()] if settings.ema else []
             rules += [plateau] if plateau else []
             _fit(
@@ -178,116 +173,11 @@ def compile_model(network, settings, steps_per_epoch, prior=None):
     )
 
 
-class SetEpoch(keras.callbacks.Callback):
-    """Tell the batches which epoch it is: Keras itself does not, reliably."""
-
-    def __init__(self, batches):
-        super().__init__()
-        self.batches = batches
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """Set the epoch."""
-        self.batches.epoch = epoch
-
-
-class Record(keras.callbacks.Callback):
-    """Write the run and a checkpoint after epochs; has to be the last callback.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The run's folder.
-    image_count : int
-        In an epoch.
-    plateau : keras.callbacks.ReduceLROnPlateau or None
-        Whose counters belong to a checkpoint, since Keras resets them.
-    seconds : float
-        Between two writings.
-    finish : callable
-        Does to the network, before its best weights are saved, what belongs into the run alone.
-    """
-
-    COUNTERS = ("best", "wait", "cooldown_counter")
-
-    def __init__(self, path, image_count, plateau=None, seconds=60.0, finish=lambda network: None):
-        super().__init__()
-        self.path, self.image_count = path, image_count
-        self.plateau, self.seconds, self.counters = plateau, seconds, {}
-        self.finish = finish
-        self.rows, self.unsaved, self.unsaved_best = [], None, None
-        self.saved_at, self.warned = time.perf_counter(), False
-
-    def go_on_from(self, state):
-        """Take over what a checkpoint holds, and return how many epochs are done."""
-        if state is not None:
-            self.rows, self.counters = state["rows"], state["plateau"]
-        return len(self.rows)
-
-    def on_train_begin(self, logs=None):
-        """Give the plateau rule its counters back: its own `on_train_begin` came before."""
-        for name, value in self.counters.items():
-            setattr(self.plateau, name, value)
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """Start the clock."""
-        self.start = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Add a row; save if the last time was a while ago."""
-        seconds = time.perf_counter() - self.start
-        logs = {name: float(value) for name, value in (logs or {}).items()}
-        logs["learning_rate"] = optimizers.current_rate(self.model.optimizer)
-        speed = {"images_per_second": self.image_count / seconds}
-        self.rows.append({"epoch": epoch + 1, **logs, **speed})
-        if self.plateau:
-            self.counters = {name: getattr(self.plateau, name) for name in self.COUNTERS}
-        self.unsaved = checkpoints.capture(self.model)
-        if runs.best_epoch(self.rows) == epoch + 1:
-            self.unsaved_best = self.unsaved
-        if time.perf_counter() - self.saved_at >= self.seconds:
-            self.flush()
-
-    def go_back(self):
-        """Undo the epoch that was interrupted."""
-        if self.unsaved is not None:
-            checkpoints.put_back(self.model, self.unsaved)
-
-    def flush(self):
-        """Save what is not saved yet."""
-        if self.unsaved is None:
-            return
-        state = {"rows": self.rows, "plateau": self.counters}
-        self.saved_at = time.perf_counter()
-        try:
-            self._save_best()
-            checkpoints.save(self.path / runs.CHECKPOINTS, len(self.rows), self.unsaved, state)
-            runs.record(self.path, self.rows)
-        except OSError as error:
-            if not self.warned:
-                message = f"{self.path}: can't be written ({error}); the last checkpoint is kept"
-                warnings.warn(f"{message}, make room there", stacklevel=2)
-            self.warned = True
-            return
-        self.unsaved = None
-
-    def _save_best(self):
-        # before the checkpoint: a kill in between repeats the same epochs and ends the same
-        if self.unsaved_best is None:
-            return
-        checkpoints.put_back(self.model, self.unsaved_best)
-        try:
-            self.finish(self.model)
-            runs.save_weights(self.model, self.path / runs.WEIGHTS)
-        finally:
-            checkpoints.put_back(self.model, self.unsaved)
-        self.unsaved_best = None
-
-
 # Fits, and saves what is done, however it ends.
 def _fit(network, record, batches, **settings):
     try:
         network.fit(batches, **settings)
-    except (KeyboardInterrupt, stopping.DivergedError):
+    except (KeyboardInterrupt, DivergedError):
         record.go_back()
         record.flush()
         raise

@@ -23,7 +23,8 @@ import numpy as np
 import odd_files
 import pytest
 
-from colorlib import answers, config, images, runs, samples
+from colorlib import config, images, runs, samples
+from colorlib.app import game
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 
@@ -246,7 +247,7 @@ def test_jupyterlab_runs_the_notebook(page, granny, tmp_path):
 def test_the_page_that_make_app_serves(page, granny, tmp_path):
     port = free_port()
     address = f"http://127.0.0.1:{port}/"
-    kept = answers.ANSWERS.read_bytes() if answers.ANSWERS.exists() else None
+    kept = game.ANSWERS.read_bytes() if game.ANSWERS.exists() else None
     (place := tmp_path / "temporary").mkdir()
     command = app_command(port)
     command.insert(1, f"TMPDIR={place}")
@@ -263,7 +264,7 @@ def test_the_page_that_make_app_serves(page, granny, tmp_path):
         page.set_viewport_size({"width": 800, "height": 900})
         width = page.evaluate("document.documentElement.scrollWidth")
         assert width <= 800, "nothing reaches over the edge of a narrow page"
-    now = answers.ANSWERS.read_bytes() if answers.ANSWERS.exists() else None
+    now = game.ANSWERS.read_bytes() if game.ANSWERS.exists() else None
     assert now == kept, "a test leaves no answers"
 
 

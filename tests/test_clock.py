@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 
-from colorlib import clock
+from colorlib.video import io
 
 PICTURES, SOUND, WORDS = (
     types.SimpleNamespace(index=index, type=kind)
@@ -21,7 +21,7 @@ def packet(stream, time, shown=None):
 
 def times(packets, stream):
     """Return the times of a stream after the clock has gone on, in its ticks."""
-    return [each.dts for each in clock.continuous(packets) if each.stream is stream]
+    return [each.dts for each in io.continuous(packets) if each.stream is stream]
 
 
 def recording(count, start=0, late=0):
@@ -97,6 +97,6 @@ def test_subtitles_and_packets_without_times_go_with_the_others():
         packet(WORDS, 24),
         packet(PICTURES, None),
     ]
-    found = list(clock.continuous(joined))
+    found = list(io.continuous(joined))
     assert [each.dts for each in found if each.stream is WORDS] == [190, 224]
     assert found[-1].dts is None

@@ -15,12 +15,12 @@ from colorlib import (
     config,
     images,
     model,
-    photographs,
-    preview,
     quantizer,
     runs,
     samples,
 )
+from colorlib.app import preview
+from colorlib.photos import photo
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def seen_of(photograph, working_size):
 
 def flat(height, width):
     """Make a photograph of one grey, in next to no memory."""
-    return photographs.Photograph(np.broadcast_to(np.uint8(90), (height, width)))
+    return photo.Photograph(np.broadcast_to(np.uint8(90), (height, width)))
 
 
 @pytest.mark.parametrize("shape", [(400, 600), (4000, 6000), (8000, 12_000)])
@@ -137,7 +137,7 @@ def test_the_network_sees_large_photographs_in_their_proportions(shape):
 @pytest.mark.parametrize("follow_edges", [False, True])
 def test_a_photograph_in_bands_is_the_photograph_at_once(colorizer, monkeypatch, follow_edges):
     rgb = samples.square("coffee", 400)[:, :271]
-    photograph = photographs.Photograph(rgb)
+    photograph = photo.Photograph(rgb)
     watched = Watched(colorizer.network)
     decoding = config.DecodeConfig(working_size=40, follow_edges=follow_edges)
     asked = colorize.Colorizer(watched, decoding)
@@ -154,7 +154,7 @@ def test_a_photograph_in_bands_is_the_photograph_at_once(colorizer, monkeypatch,
 
 @pytest.mark.parametrize("shape", [(3, 500), (500, 3), (20, 30), (9, 200)])
 def test_small_and_narrow_photographs_in_bands(monkeypatch, rng, shape):
-    photograph = photographs.Photograph(rng.integers(0, 256, shape).astype(np.uint8))
+    photograph = photo.Photograph(rng.integers(0, 256, shape).astype(np.uint8))
     whole = seen_of(photograph, 32)
     monkeypatch.setattr(colorize, "BAND", 2 * shape[1])
     np.testing.assert_allclose(seen_of(photograph, 32), whole, atol=1e-3)
@@ -169,7 +169,7 @@ def test_the_page_and_the_command_agree_on_a_photograph_of_several_bands(coloriz
     weights = np.ones(313)
     asked = colorize.Colorizer(colorizer.network, config.DecodeConfig(working_size=72), weights)
     answer = preview.ask(asked, picture)
-    command = colorize.render(asked, photographs.read(tmp_path / "x.png"))
+    command = colorize.render(asked, photo.read(tmp_path / "x.png"))
     _, data = preview.full_resolution(picture, answer)
     decoded = images.read(io.BytesIO(data)).astype(int)
     assert np.abs(decoded - command).max() <= 1
@@ -178,7 +178,7 @@ def test_the_page_and_the_command_agree_on_a_photograph_of_several_bands(coloriz
 
 def test_side_by_side_and_alpha(colorizer, rng):
     rgb, alpha = rng.integers(0, 256, (2, 20, 30, 3), dtype=np.uint8)
-    photograph = photographs.Photograph(rgb, alpha[..., 0])
+    photograph = photo.Photograph(rgb, alpha[..., 0])
     both = colorize.render(colorizer, photograph, side_by_side=True)
     assert both.shape == (20, 60, 4)
     np.testing.assert_array_equal(both[:, 30:], colorize.render(colorizer, photograph))
@@ -188,9 +188,9 @@ def test_side_by_side_and_alpha(colorizer, rng):
 
 def test_16_bits_keep_their_lightness(colorizer, rng):
     grey = rng.integers(0, 65536, (40, 50)).astype(np.uint16)
-    photograph = photographs.Photograph(grey)
+    photograph = photo.Photograph(grey)
     colored = colorize.render(colorizer, photograph, np.uint16)
-    again = photographs.Photograph(colored).lightness()
+    again = photo.Photograph(colored).lightness()
     assert colored.dtype == np.uint16 and np.abs(again - photograph.lightness()).max() < 0.005
 
 

@@ -7,7 +7,9 @@ import sys
 import pytest
 from typer.testing import CliRunner
 
-from colorlib import __main__, config, runs, store, studies, terminal
+from colorlib import __main__, config, runs, store
+from colorlib.cli import shared
+from colorlib.experiments import l2_search
 
 TRAIN = "train SEARCH --data {data} --val {data} --run {run} --epochs 1"
 SEARCH = "search --data {data} --study {study} --stage coarse --images 4"
@@ -51,17 +53,17 @@ def test_a_record_that_can_not_be_written_is_named(tmp_path, data, monkeypatch):
     assert result.exit_code == 2 and "is best" in result.stdout, result.exception
     last = result.stderr.splitlines()[-1]
     assert str(config.RUNS / "mine") in last and "can't be written" in last
-    assert len(studies.table(tmp_path / "s")) == 1
+    assert len(l2_search.table(tmp_path / "s")) == 1
 
 
 @pytest.mark.parametrize("backend", ["torch", "abacus"])
 def test_a_backend_that_is_not_installed_is_named(tmp_path, data, monkeypatch, backend):
-    monkeypatch.setattr(terminal, "installed_backends", lambda: ["tensorflow", "jax"])
+    monkeypatch.setattr(shared, "installed_backends", lambda: ["tensorflow", "jax"])
     line = refusal(f"{TRAIN} --backend {backend}", data=data, run=tmp_path / "run")
     assert f"{backend!r} is not installed; installed are: tensorflow, jax" in line
 
 
-@pytest.mark.parametrize("backend", terminal.installed_backends())
+@pytest.mark.parametrize("backend", shared.installed_backends())
 def test_the_backend_is_chosen(tmp_path, data, backend):
     call = f"{TRAIN} --width 0.03125 --backend {backend}"
     arguments = call.format(data=data, run=tmp_path / "run").split()

@@ -6,17 +6,8 @@ import numpy as np
 import pytest
 import scripts
 
-from colorlib import (
-    colorspace,
-    comparison,
-    evaluate,
-    metrics,
-    quantizer,
-    reproduction,
-    runs,
-    samples,
-    store,
-)
+from colorlib import colorspace, evaluate, metrics, quantizer, runs, samples, store
+from colorlib.experiments import bootstrap, claims
 
 script = scripts.load("compare")
 
@@ -35,7 +26,7 @@ def painted(patches):
 
 def scored(ab, true, rgb, weights):
     lightness = colorspace.rgb_to_lab(rgb)[..., 0]
-    return comparison.score(ab, true, evaluate.paint(lightness, ab), rgb, weights)
+    return bootstrap.score(ab, true, evaluate.paint(lightness, ab), rgb, weights)
 
 
 def test_scores_add_up_to_the_metrics_of_all_images(patches, painted, weights):
@@ -45,36 +36,36 @@ def test_scores_add_up_to_the_metrics_of_all_images(patches, painted, weights):
     tally = metrics.ColorTally()
     tally.add(half, true, evaluate.paint(colorspace.rgb_to_lab(rgb)[..., 0], half), rgb)
     for name, value in tally.result(weights).items():
-        assert comparison.metrics_of(scores.sum(axis=0))[name] == pytest.approx(value)
+        assert bootstrap.metrics_of(scores.sum(axis=0))[name] == pytest.approx(value)
     alone = metrics.auc(metrics.error_counts(half[3], true[3]), weights)
-    assert comparison.metrics_of(scores)["rebalanced_auc"][3] == pytest.approx(alone)
+    assert bootstrap.metrics_of(scores)["rebalanced_auc"][3] == pytest.approx(alone)
 
 
 def test_the_truth_is_perfect_and_unknown_metrics_are_left_out(patches, painted, weights):
     true, _, _ = painted
-    found = comparison.summarize(comparison.score(true, true, patches[:12], patches[:12], weights))
+    found = bootstrap.summarize(bootstrap.score(true, true, patches[:12], patches[:12], weights))
     assert found["auc"] == [100, 100, 100] and "cross_entropy" not in found
     nats = np.arange(12.0)
-    scores = comparison.score(true, true, patches[:12], patches[:12], weights, nats)
-    value, low, high = comparison.summarize(scores)["cross_entropy"]
+    scores = bootstrap.score(true, true, patches[:12], patches[:12], weights, nats)
+    value, low, high = bootstrap.summarize(scores)["cross_entropy"]
     assert value == 5.5 and 2.5 < low < value < high < 8.5
 
 
 def test_gains_are_paired(patches, painted, weights):
     true, half, none = painted
     scores, grey = (scored(ab, true, patches[:12], weights) for ab in (half, none))
-    assert comparison.gains(grey, grey)["auc"] == [0, 0, 0]
-    found = comparison.gains(scores, grey)
+    assert bootstrap.gains(grey, grey)["auc"] == [0, 0, 0]
+    found = bootstrap.gains(scores, grey)
     assert found["auc"][1] > 0, "each image gains, so every bootstrap sample does"
-    assert found == comparison.gains(scores, grey)
-    assert comparison.shares(scores, scores)["relative_colorfulness"] == [1, 1, 1]
+    assert found == bootstrap.gains(scores, grey)
+    assert bootstrap.shares(scores, scores)["relative_colorfulness"] == [1, 1, 1]
 
 
 def test_intervals_over_few_units_are_wide(rng):
     scores = np.ones((200, 8))
     classes = np.repeat(np.arange(4), 50)
     scores[:, 5] = rng.normal(20, 1, 200) + 5 * classes
-    alone, together = (comparison.summarize(scores, units)["psnr"] for units in (None, classes))
+    alone, together = (bootstrap.summarize(scores, units)["psnr"] for units in (None, classes))
     assert alone[0] == pytest.approx(together[0])
     assert together[2] - together[1] > 5 * (alone[2] - alone[1])
 
@@ -82,10 +73,10 @@ def test_intervals_over_few_units_are_wide(rng):
 def test_best_and_worst_follow_the_rule(patches, painted, weights):
     true, half, none = painted
     scores, grey = (scored(ab, true, patches[:12], weights) for ab in (half, none))
-    best, worst, gain = comparison.best_and_worst(scores, grey, 3)
+    best, worst, gain = bootstrap.best_and_worst(scores, grey, 3)
     order = np.argsort(-gain)
     assert best.tolist() == order[:3].tolist() and worst.tolist() == order[-3:].tolist()
-    drawn = comparison.best_and_worst(scores, grey, 3, sample=6, seed=1)
+    drawn = bootstrap.best_and_worst(scores, grey, 3, sample=6, seed=1)
     assert len({*drawn[0], *drawn[1]}) == 6
 
 
@@ -125,7 +116,7 @@ def test_a_comparison_repeats_what_evaluate_says(tmp_path, monkeypatch):
 
 
 def test_references_are_looked_up():
-    look_up = reproduction.look_up
+    look_up = claims.look_up
     assert look_up("colorlib/config.py#REPORT_64/epochs") == 300
     assert look_up("data/runs/l2-search/trials.csv#stage=fine&trial=5/l2") == "0.06842"
     assert look_up("data/runs/l2-search/trials.csv#epochs/max") == 10
@@ -136,13 +127,13 @@ def test_references_are_looked_up():
         "colorlib/config.py#A",
         "data/runs/overfit/overfit.json#runs/x",
     ):
-        with pytest.raises(reproduction.MissingValueError, match=wrong):
+        with pytest.raises(claims.MissingValueError, match=wrong):
             look_up(wrong)
 
 
 def test_rises_are_counted_after_the_first_third():
-    assert reproduction.rises([9, 0, 1, 2, 1.5, 1.75]) == 1 + 0.25
-    assert reproduction.rises([3, 2, 1]) == 0
+    assert claims.rises([9, 0, 1, 2, 1.5, 1.75]) == 1 + 0.25
+    assert claims.rises([3, 2, 1]) == 0
 
 
 EPOCHS = "colorlib/config.py#REPORT_64/epochs"
@@ -165,14 +156,14 @@ STEPS = "data/runs/overfit/overfit.json#runs/0.01 kept/loss/len"
 )
 def test_verdicts_follow_from_checks(checks, verdict):
     words = {"quote": "q", "where": "w", "done": "d", "ours": "o", "evidence": []}
-    assert reproduction.settle({**words, "checks": checks})["verdict"] == verdict
+    assert claims.settle({**words, "checks": checks})["verdict"] == verdict
 
 
 def test_claims_show_the_numbers_that_they_refer_to():
     words = {"quote": "a | b", "where": "5", "verdict": "agree", "evidence": ["README.md"]}
     entry = {**words, "done": f"{{{EPOCHS}}} epochs", "ours": f"{{{EPOCHS}:.1f}}"}
-    row = reproduction.settle(entry)
+    row = claims.settle(entry)
     assert row == {**words, "done": "300 epochs", "ours": "300.0"}
-    line = reproduction.as_markdown([row]).splitlines()[-1]
+    line = claims.as_markdown([row]).splitlines()[-1]
     cells = ["\u201ca \\| b\u201d", "5", "300 epochs", "300.0", "**agree**"]
     assert line == f"| {' | '.join(cells)} | [README.md](../README.md) |"

@@ -9,17 +9,10 @@ import tifffile
 from PIL import Image
 from test_profiles import ADOBE, SRGB_CURVE, profile
 
-from colorlib import (
-    colorspace,
-    game,
-    images,
-    photographs,
-    preview,
-    profiles,
-    samples,
-    store,
-    verdict,
-)
+from colorlib import colorspace, icc, images, samples, store
+from colorlib.app import game, preview
+from colorlib.data import validation
+from colorlib.photos import photo
 
 DISPLAY_P3 = profile(
     b"RGB ",
@@ -63,7 +56,7 @@ def turned(pixels, orientation):
     [
         (ADOBE, (120, 140, 100), (111, 141, 98)),
         (DISPLAY_P3, (200, 100, 60), (215, 93, 47)),
-        (profiles.srgb_profile(), (60, 200, 60), (60, 200, 60)),
+        (icc.srgb_profile(), (60, 200, 60), (60, 200, 60)),
         (None, (60, 200, 60), (60, 200, 60)),
     ],
 )
@@ -80,7 +73,7 @@ def test_everyone_sees_the_profiles_colors(tmp_path):
     store.pack(tmp_path, tmp_path / "x.h5", 32)
     np.testing.assert_array_equal(store.Store(tmp_path / "x.h5").read([0])[0], rgb[:32, :32])
     np.testing.assert_array_equal(game.folder_photographs(tmp_path)[0]["x.png"], rgb)
-    assert verdict.judge(path.read_bytes()).outcome.fate == verdict.Fate.GOOD
+    assert validation.validate(path.read_bytes()).outcome.fate == validation.Status.GOOD
     lab = colorspace.rgb_to_lab(rgb)
     np.testing.assert_allclose(preview.from_file(path).lightness, lab[..., 0], atol=0.5)
 
@@ -104,7 +97,7 @@ def test_training_and_coloring_agree(tmp_path, name):
         path = path.with_suffix(".jpg")
         used = {"adobe": ADOBE, "p3": DISPLAY_P3, "tables": TABLES}[name]
         Image.fromarray(samples.square("chelsea", 48)).save(path, icc_profile=used, quality=95)
-    rgb, photograph = images.read(path), photographs.read(path)
+    rgb, photograph = images.read(path), photo.read(path)
     assert rgb.shape == (*photograph.shape, 3) and rgb.flags.c_contiguous
     difference = np.abs(colorspace.rgb_to_lab(rgb)[..., 0] - photograph.lightness())
     if photograph.alpha is not None:
@@ -118,12 +111,12 @@ def test_a_grey_file_may_have_a_profile_in_color(tmp_path, space):
     path = tmp_path / "x.jpg"
     Image.fromarray(GREY16.astype(np.uint8)).convert(space).save(path, icc_profile=ADOBE)
     lightness = colorspace.rgb_to_lab(images.read(path))[..., 0]
-    np.testing.assert_allclose(lightness, photographs.read(path).lightness(), atol=0.6)
+    np.testing.assert_allclose(lightness, photo.read(path).lightness(), atol=0.6)
 
 
 def test_pixels_that_became_srgb_do_not_keep_their_profile(tmp_path):
-    photograph = photographs.read(uniform(tmp_path, (9, 9, 9), TABLES))
-    assert photograph.way.srgb and photograph.profile == profiles.srgb_profile()
+    photograph = photo.read(uniform(tmp_path, (9, 9, 9), TABLES))
+    assert photograph.way.srgb and photograph.profile == icc.srgb_profile()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -133,7 +126,7 @@ def test_tiff_files_are_turned_once(tmp_path, name, orientation):
     tags = [(274, 3, 1, orientation, True)]
     tifffile.imwrite(tmp_path / "x.tif", pixels, metadata=None, extratags=tags, **options)
     expected = turned(pixels, orientation)
-    np.testing.assert_array_equal(photographs.read(tmp_path / "x.tif").pixels, expected)
+    np.testing.assert_array_equal(photo.read(tmp_path / "x.tif").pixels, expected)
     expected = images.to_depth(expected, np.uint8)
     expected = expected if expected.ndim == 3 else np.dstack([expected] * 3)
     np.testing.assert_array_equal(images.read(tmp_path / "x.tif"), expected)

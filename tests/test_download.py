@@ -19,8 +19,9 @@ from misbehaving_server import Server, encode, photograph, pixels
 from PIL import Image
 from test_crawl import kept, report
 
-from colorlib import archives, download, images, store
-from colorlib.verdict import Fate, FetchError
+from colorlib import images, store
+from colorlib.data import download
+from colorlib.data.validation import FetchError, Status
 
 CLASSES = ("n01", "n02", "n03")
 
@@ -231,12 +232,12 @@ UNSAFE = {
 @pytest.mark.parametrize("name", UNSAFE)
 def test_unsafe_archives_are_refused(tmp_path, name, shown, monkeypatch):
     # as TQDM_DISABLE=1 does
-    monkeypatch.setattr(archives, "tqdm", functools.partial(archives.tqdm, disable=not shown))
+    monkeypatch.setattr(download, "tqdm", functools.partial(download.tqdm, disable=not shown))
     data, message = UNSAFE[name]
     target = tmp_path / "in" / "target"
     target.mkdir(parents=True)
     with pytest.raises(FetchError, match=message):
-        archives.unpack(written(tmp_path / "archive", data), target, max_files=100, max_bytes=10**6)
+        download.unpack(written(tmp_path / "archive", data), target, max_files=100, max_bytes=10**6)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["archive", "in"]
     assert [path.name for path in (tmp_path / "in").iterdir()] == ["target"]
     assert not any(path.is_symlink() for path in target.rglob("*"))
@@ -247,7 +248,7 @@ def test_a_zip_that_understates_its_size(tmp_path):
     entry = data.rindex(b"PK\x01\x02")
     data[entry + 24 : entry + 28] = (10).to_bytes(4, "little")
     with pytest.raises(FetchError, match="damaged"):
-        archives.unpack(written(tmp_path / "a.zip", bytes(data)), new(tmp_path / "out"))
+        download.unpack(written(tmp_path / "a.zip", bytes(data)), new(tmp_path / "out"))
     assert sum(path.stat().st_size for path in (tmp_path / "out").iterdir()) < 100
 
 
@@ -260,7 +261,7 @@ def test_links_in_a_folder_are_refused(tmp_path):
     source = folder_of(tmp_path, layout())
     (source / "link").symlink_to("/etc/hostname")
     with pytest.raises(FetchError, match="link or a device"):
-        archives.unpack(source, new(tmp_path / "out"))
+        download.unpack(source, new(tmp_path / "out"))
 
 
 @pytest.mark.parametrize(
@@ -293,7 +294,7 @@ def test_a_damaged_member_is_found(tmp_path):
     data = bytearray(zipped({"a": bytes(os.urandom(5000))}))
     data[2000] ^= 1
     with pytest.raises(FetchError, match="damaged"):
-        archives.unpack(written(tmp_path / "a.zip", bytes(data)), new(tmp_path / "out"))
+        download.unpack(written(tmp_path / "a.zip", bytes(data)), new(tmp_path / "out"))
 
 
 def test_a_destination_that_holds_something_else_is_left_alone(tmp_path):
@@ -368,11 +369,11 @@ def test_a_folder_of_photographs(photographs, tmp_path, link):
 def test_a_folder_is_not_looked_at_twice(photographs, tmp_path, monkeypatch):
     first = download.fetch_folder(photographs, tmp_path / "out")
     looked = []
-    judge = download.judge
-    monkeypatch.setattr(download, "judge", lambda data, _: looked.append(1) or judge(data))
+    validate = download.validate
+    monkeypatch.setattr(download, "validate", lambda data, _: looked.append(1) or validate(data))
     written(photographs / "new.jpg", photograph(30))
     counts = download.fetch_folder(photographs, tmp_path / "out")
-    assert counts[Fate.GOOD] == first[Fate.GOOD] + 1
+    assert counts[Status.GOOD] == first[Status.GOOD] + 1
     assert len(looked) == 12 + 1 - 4  # the GIF was re-encoded and is looked at again
     assert kept(tmp_path / "out") == sorted([*GOOD, "new.jpg"])
 
@@ -388,17 +389,17 @@ def test_a_photograph_that_was_replaced(photographs, tmp_path):
 def test_ctrl_c_in_a_folder_leaves_a_report_that_adds_up(photographs, tmp_path, monkeypatch):
     calls = iter(range(100))
 
-    def judge(data, _):
+    def validate(data, _):
         if next(calls) == 6:
             raise KeyboardInterrupt
-        return download.Verdict(download.Outcome(Fate.GREY, "x"))
+        return download.Validation(download.Outcome(Status.GREY, "x"))
 
-    monkeypatch.setattr(download, "judge", judge)
+    monkeypatch.setattr(download, "validate", validate)
     with contextlib.suppress(KeyboardInterrupt):
         download.fetch_folder(photographs, tmp_path / "out")
     fates = [row["fate"] for row in report(tmp_path / "out")]
     assert len(fates) == 12
-    assert Fate.NOT_TRIED in fates
+    assert Status.NOT_TRIED in fates
 
 
 def test_names_that_fall_together(tmp_path):
@@ -415,7 +416,7 @@ def test_names_that_fall_together(tmp_path):
     folder, out = folder_of(tmp_path, files), tmp_path / "out"
     before = None
     for _ in range(3):
-        assert download.fetch_folder(folder, out) == {Fate.GOOD: len(files)}
+        assert download.fetch_folder(folder, out) == {Status.GOOD: len(files)}
         rows = {row["url"]: row["file"] for row in report(out)}
         assert sorted(rows.values()) == kept(out) and len(kept(out)) == len(files)
         assert rows["photo.jpg"] == "photo.jpg" and rows["c.gif.png"] == "c.gif.png"
@@ -432,7 +433,7 @@ def test_two_rows_of_an_older_journal_for_one_file(tmp_path):
     lines = [json.loads(line) for line in journal.read_text().splitlines()]
     (out / lines[1]["file"]).unlink()
     journal.write_text("".join(json.dumps(x | {"file": "photo.jpg"}) + "\n" for x in lines))
-    assert download.fetch_folder(folder, out) == {Fate.GOOD: 2}
+    assert download.fetch_folder(folder, out) == {Status.GOOD: 2}
     found = {(out / name).read_bytes() for name in kept(out)}
     assert found == {photograph(1), photograph(2)}
 
@@ -441,7 +442,7 @@ def test_two_rows_of_an_older_journal_for_one_file(tmp_path):
 def test_formats_of_telephones(tmp_path, image_format):
     data = encode(Image.fromarray(pixels(1)), image_format)
     folder = folder_of(tmp_path, {"one": data})
-    assert download.fetch_folder(folder, tmp_path / "out") == {Fate.GOOD: 1}
+    assert download.fetch_folder(folder, tmp_path / "out") == {Status.GOOD: 1}
     (name,) = kept(tmp_path / "out")
     assert Path(name).suffix in images.EXTENSIONS
     assert images.read(tmp_path / "out" / name).shape == (80, 100, 3)
@@ -460,9 +461,9 @@ def test_links_in_circles_pipes_and_locked_folders_have_their_rows(
     )
     counts = download.fetch_folder(photographs, tmp_path / "out")
     rows = {row["url"]: row for row in report(tmp_path / "out")}
-    assert counts[Fate.UNREADABLE] == 5 and "pipe" in rows["pipe.jpg"]["why"]
+    assert counts[Status.UNREADABLE] == 5 and "pipe" in rows["pipe.jpg"]["why"]
     assert "can't be looked into" in rows["summer"]["why"]
-    assert counts[Fate.GOOD] == 3
+    assert counts[Status.GOOD] == 3
 
 
 def test_names_that_are_not_utf_8(tmp_path):
@@ -472,7 +473,7 @@ def test_names_that_are_not_utf_8(tmp_path):
     except OSError:
         pytest.skip("this file system takes UTF-8 alone")
     for _ in range(2):
-        assert download.fetch_folder(folder, tmp_path / "out") == {Fate.GOOD: 1}
+        assert download.fetch_folder(folder, tmp_path / "out") == {Status.GOOD: 1}
     assert (tmp_path / "out" / name).read_bytes() == photograph(1)
     assert report(tmp_path / "out")[0]["file"] == r"caf\xe9.jpg"
 
@@ -489,7 +490,7 @@ def test_a_full_disk_stops_a_folder_with_a_line(tmp_path, room):
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     assert "make room" in done.stderr.splitlines()[-1]
-    assert download.fetch_folder(folder, tmp_path / "out") == {Fate.GOOD: 40}
+    assert download.fetch_folder(folder, tmp_path / "out") == {Status.GOOD: 40}
 
 
 def test_folders_that_are_no_use(photographs, tmp_path):
@@ -506,4 +507,4 @@ def test_the_placeholder_of_a_known_service_does_not_count(tmp_path):
     folder = folder_of(tmp_path, {"a.jpg": misbehaving_server.PLACEHOLDER})
     md5 = hashlib.md5(misbehaving_server.PLACEHOLDER).hexdigest()
     counts = download.fetch_folder(folder, tmp_path / "out", placeholders={md5})
-    assert counts == {Fate.PLACEHOLDER: 1}
+    assert counts == {Status.PLACEHOLDER: 1}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from colorlib import filenames, images, samples, store
+from colorlib import files, images, samples, store
 from colorlib.__main__ import app
 
 PIXELS = samples.square("coffee", 80)
@@ -30,26 +30,26 @@ def locked(monkeypatch, place):
 
 
 def test_hidden_files_and_folders_are_left_out(folder):
-    names = [path.relative_to(folder).as_posix() for path in filenames.below(folder).files]
+    names = [path.relative_to(folder).as_posix() for path in files.below(folder).files]
     assert names == ["README", "a.jpg", "notes.txt", "sub/b.jpg"]
-    assert len(filenames.below(folder, recursive=False).files) == 3
-    assert len(filenames.below(folder, skip=folder / "sub").files) == 3
+    assert len(files.below(folder, recursive=False).files) == 3
+    assert len(files.below(folder, skip=folder / "sub").files) == 3
     assert len(store.find_images(folder)) == 2
 
 
 def test_what_is_passed_over_is_counted(folder):
     assert store.passed_over(folder) == "2 files (1 without an ending, 1 .txt)"
-    assert filenames.counted([]) == ""
-    many = filenames.counted([Path(f"a.{i}") for i in range(9)])
+    assert files.counted([]) == ""
+    many = files.counted([Path(f"a.{i}") for i in range(9)])
     assert many.startswith("9 files (1 .0, ") and many.endswith("...)")
 
 
 def test_a_locked_folder_gets_a_line(folder, monkeypatch):
     locked(monkeypatch, folder / "sub")
-    found = filenames.below(folder)
+    found = files.below(folder)
     assert [path.name for path in found.files] == ["README", "a.jpg", "notes.txt"]
     ((place, why),) = found.problems
-    assert place == folder / "sub" and why.endswith(filenames.REMEDY) and str(place) in why
+    assert place == folder / "sub" and why.endswith(files.REMEDY) and str(place) in why
 
 
 def test_pack_tells_what_it_passes_over_and_cannot_enter(folder, tmp_path, monkeypatch):
@@ -71,10 +71,10 @@ def test_odd_endings_of_jpeg_and_heif_are_taken(tmp_path):
 
 
 def test_names_are_escaped():
-    assert filenames.escaped("写真 ünï.jpg") == "写真 ünï.jpg"
-    assert filenames.escaped(os.fsdecode(b"caf\xe9.jpg")) == r"caf\xe9.jpg"
+    assert files.escaped("写真 ünï.jpg") == "写真 ünï.jpg"
+    assert files.escaped(os.fsdecode(b"caf\xe9.jpg")) == r"caf\xe9.jpg"
     under_ascii = "写.jpg".encode().decode("ascii", "surrogateescape")
-    assert filenames.escaped(under_ascii) == "写.jpg"
+    assert files.escaped(under_ascii) == "写.jpg"
 
 
 @pytest.fixture

@@ -17,17 +17,9 @@ import filelock
 import numpy as np
 import pytest
 
-from colorlib import (
-    colorize,
-    colorspace,
-    config,
-    films,
-    folders,
-    images,
-    reels,
-    samples,
-    steadying,
-)
+from colorlib import colorize, colorspace, config, images, samples
+from colorlib.photos import batch
+from colorlib.video import io, pipeline, smoothing
 
 CLOCK = Fraction(1, 90_000)
 
@@ -58,7 +50,7 @@ def colorizer():
 
 @pytest.fixture(autouse=True)
 def short_segments(monkeypatch):
-    monkeypatch.setattr(films, "SEGMENT", 10)
+    monkeypatch.setattr(pipeline, "SEGMENT", 10)
 
 
 def pictures(count, shape=(48, 64), noise=8, cut=None):
@@ -139,13 +131,13 @@ def interrupted(after):
 
 
 def test_the_lists_of_endings_agree():
-    assert tuple(reels.FORMATS) == folders.FILMS
+    assert tuple(io.FORMATS) == batch.FILMS
 
 
 def test_lightness_times_and_sound_are_kept(tmp_path, colorizer):
     times = [0, 3600, 5000, 12_000, 30_000, 30_900, 61_000, 61_001, 70_000, 90_000, 91_000, 99_000]
     source = write(tmp_path / "in.mp4", pictures(12), times=times)
-    assert films.color_film(colorizer, source, tmp_path / "out.mp4") == ""
+    assert pipeline.color_film(colorizer, source, tmp_path / "out.mp4") == ""
     before, told = decoded(source)
     after, shown = decoded(tmp_path / "out.mp4")
     assert shown == told == [moment * CLOCK for moment in times]
@@ -159,7 +151,7 @@ def test_lightness_times_and_sound_are_kept(tmp_path, colorizer):
 def test_other_formats(tmp_path, colorizer, ending):
     source = write(tmp_path / "in.mp4", pictures(25))
     target = tmp_path / f"out{ending}"
-    assert films.color_film(colorizer, source, target) == ""
+    assert pipeline.color_film(colorizer, source, target) == ""
     shape = decoded(target)[0].shape
     assert shape == (25, 48, 64, 3)
     steps = np.diff([float(moment) for moment in decoded(target)[1]])
@@ -172,7 +164,7 @@ def test_other_formats(tmp_path, colorizer, ending):
 
 def test_sound_that_few_players_take_is_encoded_anew(tmp_path, colorizer):
     source = write(tmp_path / "in.mkv", pictures(25), sound="pcm_s16le")
-    films.color_film(colorizer, source, tmp_path / "out.mp4")
+    pipeline.color_film(colorizer, source, tmp_path / "out.mp4")
     assert sound_of(tmp_path / "out.mp4")[2] == "aac"
     with av.open(str(tmp_path / "out.mp4")) as film:
         heard = np.concatenate([x.to_ndarray()[0] for x in film.decode(audio=0)])
@@ -195,7 +187,7 @@ def test_silent_odd_grey_limited_range(tmp_path, colorizer):
             frame.pts, frame.time_base, frame.color_range = number, Fraction(1, 25), 1
             out.mux(video.encode(frame))
         out.mux(video.encode(None))
-    assert films.color_film(colorizer, source, tmp_path / "out.mp4") == ""
+    assert pipeline.color_film(colorizer, source, tmp_path / "out.mp4") == ""
     after, _ = decoded(tmp_path / "out.mp4")
     assert after.shape == (3, 22, 36, 3)
     difference = lab(after)[:, :21, :35, 0] - lab(grey)[..., 0]
@@ -205,7 +197,7 @@ def test_silent_odd_grey_limited_range(tmp_path, colorizer):
 @pytest.mark.parametrize("rotation, turns", [(90, 1), (-90, 3), (180, 2)])
 def test_turned_films_are_set_upright(tmp_path, colorizer, rotation, turns):
     source = write(tmp_path / "in.mp4", pictures(3, noise=0), rotation=rotation)
-    films.color_film(colorizer, source, tmp_path / "out.mp4")
+    pipeline.color_film(colorizer, source, tmp_path / "out.mp4")
     after, _ = decoded(tmp_path / "out.mp4")
     upright = np.rot90(decoded(source)[0][0], turns)
     assert after.shape[1:] == upright.shape
@@ -228,23 +220,23 @@ def test_interlaced_films_lose_their_combs(tmp_path, colorizer):
         rows = rgb[2:-2].astype(int).mean(axis=-1)[:, 2:-2]  # (frames, rows, columns)
         return np.abs(np.diff(rows, axis=1)).mean()
 
-    films.color_film(colorizer, source, tmp_path / "out.mp4")
+    pipeline.color_film(colorizer, source, tmp_path / "out.mp4")
     (before, told), (after, shown) = decoded(source), decoded(tmp_path / "out.mp4")
     assert len(before) == len(after) == 20
     assert shown == pytest.approx([time - told[0] for time in told], abs=1e-3)
     assert comb(after) < comb(before) / 5
     progressive = write(tmp_path / "still.mkv", frames, codec="mpeg2video", bit_rate=8_000_000)
-    films.color_film(colorizer, progressive, tmp_path / "still.mp4")
+    pipeline.color_film(colorizer, progressive, tmp_path / "still.mp4")
     assert comb(decoded(tmp_path / "still.mp4")[0]) > comb(before) / 2
 
 
 def test_an_interlaced_film_that_was_interrupted(tmp_path, colorizer):
     how = dict(codec="mpeg2video", bit_rate=8_000_000, flags=INTERLACED)
     source = write(tmp_path / "in.mkv", pictures(35), **how)
-    films.color_film(colorizer, source, tmp_path / "whole.mp4")
+    pipeline.color_film(colorizer, source, tmp_path / "whole.mp4")
     with pytest.raises(Stop):
-        films.color_film(colorizer, source, tmp_path / "out.mp4", progress=interrupted(23))
-    films.color_film(colorizer, source, tmp_path / "out.mp4")
+        pipeline.color_film(colorizer, source, tmp_path / "out.mp4", progress=interrupted(23))
+    pipeline.color_film(colorizer, source, tmp_path / "out.mp4")
     assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
 
@@ -252,7 +244,7 @@ def test_pixels_that_are_not_square(tmp_path, colorizer):
     source = write(
         tmp_path / "in.mp4", pictures(2), rotation=90, sample_aspect_ratio=Fraction(4, 3)
     )
-    films.color_film(colorizer, source, tmp_path / "out.mp4", side_by_side=True)
+    pipeline.color_film(colorizer, source, tmp_path / "out.mp4", side_by_side=True)
     with av.open(str(tmp_path / "out.mp4")) as film:
         assert film.streams.video[0].sample_aspect_ratio == Fraction(3, 4)
         rgb = next(film.decode(video=0)).to_ndarray(format="rgb24")
@@ -265,13 +257,13 @@ def test_smoothing_takes_the_flicker_out_and_stops_at_a_cut(tmp_path, colorizer)
     source = write(tmp_path / "in.mp4", pictures(30, (144, 192), 20, cut=20), sound=None)
     colors = {}
     colorizer.decoding = config.DecodeConfig(working_size=32, saturation=0.4)  # in the gamut
-    for smoothing in (0, 0.9):
-        films.color_film(colorizer, source, tmp_path / f"{smoothing}.mp4", smoothing)
-        shown = lab(decoded(tmp_path / f"{smoothing}.mp4")[0])[..., 1:]
+    for strength in (0, 0.9):
+        pipeline.color_film(colorizer, source, tmp_path / f"{strength}.mp4", strength)
+        shown = lab(decoded(tmp_path / f"{strength}.mp4")[0])[..., 1:]
         # over areas, since what 8 bits and the encoding round flickers in each pixel
         small = [cv2.resize(ab, (24, 18), interpolation=cv2.INTER_AREA) for ab in shown]
-        colors[smoothing] = np.stack(small)
-    raw, steady = (steadying.flicker(colors[key][:20]) for key in (0, 0.9))
+        colors[strength] = np.stack(small)
+    raw, steady = (smoothing.flicker(colors[key][:20]) for key in (0, 0.9))
     assert raw > 0.5 and steady < raw / 2
     apart = np.linalg.norm(colors[0] - colors[0.9], axis=-1).mean(axis=(1, 2))
     assert apart[20] < apart[19] / 4, apart  # behind the cut nothing is left of what was before it
@@ -282,34 +274,36 @@ def test_a_jump_of_the_brightness_is_no_movement():
     rng = np.random.default_rng(0)
     scene = rng.uniform(20, 60, (12, 16)).astype(np.float32)
     red, blue = (np.full((12, 16, 2), value, np.float32) for value in (40, -40))
-    before = steadying.Steady(red, scene)
-    assert steadying.steady(before, blue, scene + 15, 0.9).ab.mean() == pytest.approx(32)
+    before = smoothing.TemporalSmoothing(red, scene)
+    assert smoothing.smooth(before, blue, scene + 15, 0.9).ab.mean() == pytest.approx(32)
     moved = scene.copy()
     moved[:4] += 20
-    new = steadying.steady(before, blue, moved, 0.9).ab
+    new = smoothing.smooth(before, blue, moved, 0.9).ab
     assert new[:4].mean() == pytest.approx(-40) and new[4:].mean() == pytest.approx(32)
-    assert steadying.steady(before, blue, scene, 0).ab is blue
-    assert steadying.steady(before, blue, scene[::-1, ::-1], 0.9).ab is blue
+    assert smoothing.smooth(before, blue, scene, 0).ab is blue
+    assert smoothing.smooth(before, blue, scene[::-1, ::-1], 0.9).ab is blue
 
 
 @pytest.mark.parametrize("trusted", [True, False])
 def test_an_interrupted_film_becomes_the_same(tmp_path, colorizer, monkeypatch, trusted):
     source = write(tmp_path / "in.mp4", pictures(47, cut=33))
-    films.color_film(colorizer, source, tmp_path / "whole.mp4")
+    pipeline.color_film(colorizer, source, tmp_path / "whole.mp4")
     for after in (24, 14):
         with pytest.raises(Stop):
-            films.color_film(colorizer, source, tmp_path / "out.mp4", progress=interrupted(after))
+            pipeline.color_film(
+                colorizer, source, tmp_path / "out.mp4", progress=interrupted(after)
+            )
     assert not (tmp_path / "out.mp4").exists()
-    colorizer.network.calls, jumps, inner = 0, [], reels.Reader.frames
+    colorizer.network.calls, jumps, inner = 0, [], io.Reader.frames
 
     def frames(reader, since=None):
         jumps.append(since)
         return inner(reader, since)
 
-    monkeypatch.setattr(reels.Reader, "frames", frames)
+    monkeypatch.setattr(io.Reader, "frames", frames)
     if not trusted:
-        monkeypatch.setattr(films, "_mark", lambda _: -1)
-    assert films.color_film(colorizer, source, tmp_path / "out.mp4") == ""
+        monkeypatch.setattr(pipeline, "_mark", lambda _: -1)
+    assert pipeline.color_film(colorizer, source, tmp_path / "out.mp4") == ""
     assert colorizer.network.calls == 47 - 30 + 1  # and once to tell whether the colorizer is it
     assert len(jumps) == (1 if trusted else 2) and jumps[0] is not None
     for one, other in zip(
@@ -323,10 +317,10 @@ def test_an_interrupted_film_becomes_the_same(tmp_path, colorizer, monkeypatch, 
 def test_going_on_with_other_settings_begins_anew(tmp_path, colorizer):
     source = write(tmp_path / "in.mp4", pictures(25))
     with pytest.raises(Stop):
-        films.color_film(colorizer, source, tmp_path / "out.mp4", progress=interrupted(22))
+        pipeline.color_film(colorizer, source, tmp_path / "out.mp4", progress=interrupted(22))
     assert (tmp_path / ".out.mp4.partial" / "00001.mp4").exists()
-    films.color_film(colorizer, source, tmp_path / "out.mp4", 0.2)
-    films.color_film(colorizer, source, tmp_path / "whole.mp4", 0.2)
+    pipeline.color_film(colorizer, source, tmp_path / "out.mp4", 0.2)
+    pipeline.color_film(colorizer, source, tmp_path / "whole.mp4", 0.2)
     assert np.array_equal(decoded(tmp_path / "out.mp4")[0], decoded(tmp_path / "whole.mp4")[0])
 
 
@@ -372,7 +366,7 @@ def test_a_damaged_segment_is_colored_again(tmp_path, colorizer, unfinished_film
     source, whole = unfinished_film
     DAMAGE[damage](tmp_path / ".out.mp4.partial" / name)
     colorizer.network.calls = 0
-    assert films.color_film(colorizer, source, tmp_path / "out.mp4") == ""
+    assert pipeline.color_film(colorizer, source, tmp_path / "out.mp4") == ""
     assert colorizer.network.calls == 35 - 10 + 1
     assert (tmp_path / "out.mp4").read_bytes() == whole
 
@@ -382,7 +376,7 @@ def test_damaged_settings_begin_anew(tmp_path, colorizer, unfinished_film, damag
     source, whole = unfinished_film
     DAMAGE[damage](tmp_path / ".out.mp4.partial" / "settings.json")
     colorizer.network.calls = 0
-    assert films.color_film(colorizer, source, tmp_path / "out.mp4") == ""
+    assert pipeline.color_film(colorizer, source, tmp_path / "out.mp4") == ""
     assert colorizer.network.calls == 35 + 1
     assert (tmp_path / "out.mp4").read_bytes() == whole
 
@@ -391,7 +385,7 @@ def test_damaged_settings_begin_anew(tmp_path, colorizer, unfinished_film, damag
 def test_odd_files_in_the_hidden_folder_do_not_matter(tmp_path, colorizer, unfinished_film, name):
     source, whole = unfinished_film
     (tmp_path / ".out.mp4.partial" / name).write_bytes(b"PK")
-    assert films.color_film(colorizer, source, tmp_path / "out.mp4") == ""
+    assert pipeline.color_film(colorizer, source, tmp_path / "out.mp4") == ""
     assert (tmp_path / "out.mp4").read_bytes() == whole
     assert not (tmp_path / ".out.mp4.partial").exists()
 
@@ -403,10 +397,10 @@ def stopped(tmp_path_factory):
     colorizer = colorize.Colorizer(Fickle(), config.DecodeConfig(working_size=32))
     source = write(folder / "in.mp4", pictures(35))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(films, "SEGMENT", 10)
-        films.color_film(colorizer, source, folder / "whole.mp4")
+        patch.setattr(pipeline, "SEGMENT", 10)
+        pipeline.color_film(colorizer, source, folder / "whole.mp4")
         with pytest.raises(Stop):
-            films.color_film(colorizer, source, folder / "out.mp4", progress=interrupted(32))
+            pipeline.color_film(colorizer, source, folder / "out.mp4", progress=interrupted(32))
     assert len(list((folder / ".out.mp4.partial").glob("*.mp4"))) == 3
     return folder
 
@@ -430,9 +424,9 @@ def test_an_error_inside_the_network_is_told_as_such(tmp_path, colorizer, monkey
 
     monkeypatch.setattr(Fickle, "predict_on_batch", fail)
     with pytest.raises(error, match="shapes do not match"):
-        films.color_film(colorizer, source, tmp_path / "out.mp4")
-    jobs = [folders.Job(source, tmp_path / "out.mp4")]
-    (outcome,) = films.color_all(colorizer, jobs)
+        pipeline.color_film(colorizer, source, tmp_path / "out.mp4")
+    jobs = [batch.Job(source, tmp_path / "out.mp4")]
+    (outcome,) = pipeline.color_all(colorizer, jobs)
     assert outcome.fate == "failed" and "written" not in outcome.why
     assert str(source) in outcome.why and "shapes do not match" in outcome.why
 
@@ -443,9 +437,9 @@ def test_an_error_while_writing_is_told_as_such(tmp_path, colorizer, monkeypatch
         raise OSError(28, "No space left on device")
 
     source = write(tmp_path / "in.mp4", pictures(15))
-    monkeypatch.setattr(f"colorlib.reels.{name}", fail)
+    monkeypatch.setattr(f"colorlib.video.io.{name}", fail)
     with pytest.raises(images.ImageError, match=r"out.mp4: can't be written \(No space"):
-        films.color_film(colorizer, source, tmp_path / "out.mp4")
+        pipeline.color_film(colorizer, source, tmp_path / "out.mp4")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4"]
 
 
@@ -454,15 +448,15 @@ def test_two_processes_do_not_color_the_same_film(tmp_path, colorizer):
     (tmp_path / ".out.mp4.partial").mkdir()
     held = filelock.FileLock(tmp_path / ".out.mp4.partial" / "lock")
     with held, pytest.raises(images.ImageError, match="another process"):
-        films.color_film(colorizer, source, tmp_path / "out.mp4")
-    films.color_film(colorizer, source, tmp_path / "out.mp4")
+        pipeline.color_film(colorizer, source, tmp_path / "out.mp4")
+    pipeline.color_film(colorizer, source, tmp_path / "out.mp4")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4", "out.mp4"]
 
 
 @pytest.mark.parametrize(("transfer", "flat"), [(1, False), (16, True), (18, True)])
 def test_a_film_of_high_dynamic_range_is_named(tmp_path, colorizer, transfer, flat):
     source = write(tmp_path / "in.mp4", pictures(3), color_trc=transfer)
-    note = films.color_film(colorizer, source, tmp_path / "out.mp4")
+    note = pipeline.color_film(colorizer, source, tmp_path / "out.mp4")
     assert ("HDR" in note) == flat
     assert len(decoded(tmp_path / "out.mp4")[0]) == 3
 
@@ -470,7 +464,7 @@ def test_a_film_of_high_dynamic_range_is_named(tmp_path, colorizer, transfer, fl
 def test_a_film_that_is_cut_off_is_colored_as_far_as_it_goes(tmp_path, colorizer):
     data = write(tmp_path / "in.mkv", pictures(100, noise=30)).read_bytes()
     (tmp_path / "cut.mkv").write_bytes(data[: len(data) // 2])
-    note = films.color_film(colorizer, tmp_path / "cut.mkv", tmp_path / "out.mp4")
+    note = pipeline.color_film(colorizer, tmp_path / "cut.mkv", tmp_path / "out.mp4")
     assert "of 4 seconds" in note and str(tmp_path / "out.mp4") in note
     count = len(decoded(tmp_path / "cut.mkv")[0])
     assert 20 < count < 80 and len(decoded(tmp_path / "out.mp4")[0]) == count
@@ -481,7 +475,7 @@ def test_damage_in_the_middle_is_left_out_and_told(tmp_path, colorizer):
     middle = len(data) // 2
     data[middle : middle + 3000] = np.random.default_rng(0).bytes(3000)
     (tmp_path / "bad.mp4").write_bytes(data)
-    note = films.color_film(colorizer, tmp_path / "bad.mp4", tmp_path / "out.mp4")
+    note = pipeline.color_film(colorizer, tmp_path / "bad.mp4", tmp_path / "out.mp4")
     assert "damaged places" in note
     assert 30 < len(decoded(tmp_path / "out.mp4")[0]) <= 60
 
@@ -508,8 +502,8 @@ def test_what_is_no_film_is_refused_in_a_line(tmp_path, colorizer):
         (tmp_path / name).write_bytes(data)
     (tmp_path / "folder.mp4").mkdir()
     names = [*hostile, "folder.mp4", "missing.mp4"]
-    jobs = [folders.Job(tmp_path / name, tmp_path / "out.mp4") for name in names]
-    for outcome in films.color_all(colorizer, jobs):
+    jobs = [batch.Job(tmp_path / name, tmp_path / "out.mp4") for name in names]
+    for outcome in pipeline.color_all(colorizer, jobs):
         assert outcome.fate == "failed" and str(outcome.job.source) in outcome.why
         assert ";" in outcome.why and "\n" not in outcome.why
     assert not (tmp_path / "out.mp4").exists() and not (tmp_path / ".out.mp4.partial").exists()
@@ -517,8 +511,8 @@ def test_what_is_no_film_is_refused_in_a_line(tmp_path, colorizer):
 
 def test_a_place_that_cannot_be_written(tmp_path, colorizer):
     source = write(tmp_path / "in.mp4", pictures(3))
-    job = folders.Job(source, tmp_path / "nowhere" / "out.mp4")
-    (outcome,) = films.color_all(colorizer, [job])
+    job = batch.Job(source, tmp_path / "nowhere" / "out.mp4")
+    (outcome,) = pipeline.color_all(colorizer, [job])
     assert outcome.fate == "failed" and "nowhere" in outcome.why
 
 
@@ -526,7 +520,7 @@ def test_films_have_their_places_among_photographs(tmp_path):
     for name in ("a.mp4", "b.AVI", "c.jpg", ".hidden.mp4", "b.avi.mp4"):
         (tmp_path / name).touch()
     (tmp_path / ".a.mp4.partial").mkdir()
-    jobs = folders.plan([tmp_path], tmp_path / "out", recursive=True)
+    jobs = batch.plan([tmp_path], tmp_path / "out", recursive=True)
     names = {job.source.name: job.target.name for job in jobs}
     assert names == {
         "a.mp4": "a.mp4",
@@ -534,15 +528,15 @@ def test_films_have_their_places_among_photographs(tmp_path):
         "b.avi.mp4": "b.avi-2.mp4",
         "c.jpg": "c.jpg",
     }
-    assert folders.plan(["a.avi"], tmp_path / "x.mkv")[0].target == tmp_path / "x.mkv"
+    assert batch.plan(["a.avi"], tmp_path / "x.mkv")[0].target == tmp_path / "x.mkv"
     for source, target in (("a.mp4", "x.jpg"), ("a.jpg", "x.mp4"), ("a.mp4", "x.avi")):
         with pytest.raises(images.ImageError, match="becomes one of"):
-            folders.plan([source], tmp_path / target)
+            batch.plan([source], tmp_path / target)
 
 
 def test_sound_and_pictures_are_interleaved(tmp_path, colorizer):
     source = write(tmp_path / "in.mp4", pictures(50))
-    films.color_film(colorizer, source, tmp_path / "out.mp4")
+    pipeline.color_film(colorizer, source, tmp_path / "out.mp4")
     with av.open(str(tmp_path / "out.mp4")) as film:
         order = [float(packet.dts * packet.time_base) for packet in film.demux() if packet.size]
     assert len(order) > 100 and np.diff(order).min() > -0.5
@@ -593,7 +587,7 @@ def test_a_clock_that_restarts_goes_on(tmp_path, colorizer, ending):
     source = tmp_path / f"joined{ending}"
     source.write_bytes(b"".join(path.read_bytes() for path in parts))
     target = tmp_path / "out.mp4"
-    assert films.color_film(colorizer, source, target) == ""
+    assert pipeline.color_film(colorizer, source, target) == ""
     shown, times = decoded(target)
     steps = np.diff([float(moment) for moment in times])
     assert len(shown) == 120 and steps.min() > 0.039 and np.sort(steps)[-3] < 0.041
@@ -610,11 +604,13 @@ def test_a_film_whose_clock_restarts_goes_on_after_a_stop(tmp_path, colorizer):
     part = write(tmp_path / "part.mpg", pictures(35), sound="mp2", codec="mpeg2video")
     source = tmp_path / "in.mpg"
     source.write_bytes(2 * part.read_bytes())
-    films.color_film(colorizer, source, tmp_path / "whole.mp4")
+    pipeline.color_film(colorizer, source, tmp_path / "whole.mp4")
     for after in (24, 33):
         with pytest.raises(Stop):
-            films.color_film(colorizer, source, tmp_path / "out.mp4", progress=interrupted(after))
-    assert films.color_film(colorizer, source, tmp_path / "out.mp4") == ""
+            pipeline.color_film(
+                colorizer, source, tmp_path / "out.mp4", progress=interrupted(after)
+            )
+    assert pipeline.color_film(colorizer, source, tmp_path / "out.mp4") == ""
     assert len(decoded(tmp_path / "whole.mp4")[0]) == 70
     assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
 
@@ -639,7 +635,7 @@ def test_further_containers_become_mp4(tmp_path, colorizer, ending):
         codec, sound = CONTAINERS[ending]
         write(tmp_path / f"in{ending}", pictures(25), codec=codec, sound=sound)
     source = tmp_path / f"in{ending}"
-    assert films.color_film(colorizer, source, tmp_path / f"in{ending}.mp4") == ""
+    assert pipeline.color_film(colorizer, source, tmp_path / f"in{ending}.mp4") == ""
     shown, times = decoded(tmp_path / f"in{ending}.mp4")
     assert len(shown) == len(decoded(source)[0]) and times[-1] - times[0] == Fraction(
         len(shown) - 1, 25
@@ -663,12 +659,12 @@ def test_sound_that_lasts_longer_than_the_pictures_is_no_fault(tmp_path, coloriz
             piece.sample_rate, piece.pts, piece.time_base = 8000, start, Fraction(1, 8000)
             out.mux(audio.encode(piece))
         out.mux(audio.encode(None))
-    assert films.color_film(colorizer, source, tmp_path / "out.mp4") == ""
+    assert pipeline.color_film(colorizer, source, tmp_path / "out.mp4") == ""
     with pytest.raises(Stop):
-        films.color_film(colorizer, source, tmp_path / "on.mp4", progress=interrupted(22))
-    assert films.color_film(colorizer, source, tmp_path / "on.mp4") == ""
+        pipeline.color_film(colorizer, source, tmp_path / "on.mp4", progress=interrupted(22))
+    assert pipeline.color_film(colorizer, source, tmp_path / "on.mp4") == ""
     (tmp_path / "cut.mkv").write_bytes(source.read_bytes()[:-60_000])
-    note = films.color_film(colorizer, tmp_path / "cut.mkv", tmp_path / "cut.mp4")
+    note = pipeline.color_film(colorizer, tmp_path / "cut.mkv", tmp_path / "cut.mp4")
     assert re.search("only [12] of 5 seconds", note)
 
 
@@ -690,7 +686,7 @@ def words_of(path):
 @pytest.mark.parametrize("after", [".mp4", ".mov", ".mkv", ".webm"])
 def test_when_and_where_a_film_was_made_is_kept(tmp_path, colorizer, before, after):
     source = write(tmp_path / f"in{before}", pictures(3), words=WORDS)
-    assert films.color_film(colorizer, source, tmp_path / f"out{after}") == ""
+    assert pipeline.color_film(colorizer, source, tmp_path / f"out{after}") == ""
     found = words_of(tmp_path / f"out{after}")
     assert {key: found.get(key) for key in WORDS} == WORDS
 
@@ -702,9 +698,9 @@ def test_the_words_of_a_telephone_are_kept_or_their_loss_is_told(tmp_path, color
         "com.apple.quicktime.make": "Apple",
     }
     source = write(tmp_path / "in.mov", pictures(3), words=words)
-    note = films.color_film(colorizer, source, tmp_path / "out.mp4")
+    note = pipeline.color_film(colorizer, source, tmp_path / "out.mp4")
     assert note.endswith("out.mp4: without its camera's make, which the format can't hold")
     found = words_of(tmp_path / "out.mp4")
     assert found["location"].startswith("+48.1000+011.5000") and found["date"].startswith("2011")
-    assert films.color_film(colorizer, source, tmp_path / "out.mkv") == ""
+    assert pipeline.color_film(colorizer, source, tmp_path / "out.mkv") == ""
     assert words_of(tmp_path / "out.mkv")["make"] == "Apple"

@@ -10,7 +10,8 @@ import odd_files
 import pytest
 from PIL import Image
 
-from colorlib import colorize, folders, images, made, photographs, samples
+from colorlib import colorize, images, samples
+from colorlib.photos import batch, outputs, photo
 
 
 @pytest.fixture
@@ -31,8 +32,8 @@ def shown(folder):
 def color(colorizer, *call, **how):
     """Color photographs; return each one's fate and the target's name."""
     overwrite = how.get("overwrite", False)
-    jobs = folders.plan(*call, overwrite=overwrite)
-    outcomes = list(folders.color_all(colorizer, jobs, **how))
+    jobs = batch.plan(*call, overwrite=overwrite)
+    outcomes = list(batch.color_all(colorizer, jobs, **how))
     return [(outcome.fate, outcome.job.target.name) for outcome in outcomes], outcomes
 
 
@@ -42,7 +43,7 @@ def places(jobs, output):
 
 def test_outputs_never_collide(tmp_path):
     names = ["a/x.jpg", "b/x.jpg", "c/x.png", "d/x.jpg", "e/X.JPG", "f/x.gif", "g/noending"]
-    jobs = folders.plan(names, tmp_path)
+    jobs = batch.plan(names, tmp_path)
     assert places(jobs, tmp_path) == [
         *("x.jpg", "x-2.jpg", "x.png", "x-3.jpg", "X-4.JPG", "x.gif.png", "noending.png"),
     ]
@@ -50,21 +51,21 @@ def test_outputs_never_collide(tmp_path):
 
 def test_folders_keep_their_structure(album, tmp_path):
     out = tmp_path / "out"
-    assert places(folders.plan([album], out), out) == ["x.png"]
-    assert places(folders.plan([album], out, recursive=True), out) == ["x.png", "summer/x.png"]
-    twice = folders.plan([album, album / "x.png", album / "summer"], out, recursive=True)
+    assert places(batch.plan([album], out), out) == ["x.png"]
+    assert places(batch.plan([album], out, recursive=True), out) == ["x.png", "summer/x.png"]
+    twice = batch.plan([album, album / "x.png", album / "summer"], out, recursive=True)
     assert places(twice, out) == ["x.png", "summer/x.png"]
 
 
 def test_what_was_colored_is_not_colored_again(album, colorizer):
     out = album / "colored"
     for fate in ("colored", "kept"):
-        outcomes = list(folders.color_all(colorizer, folders.plan([album], out, True)))
+        outcomes = list(batch.color_all(colorizer, batch.plan([album], out, True)))
         assert [outcome.fate for outcome in outcomes] == [fate] * 2
     (out / "x.png").write_bytes(b"mine")
-    list(folders.color_all(colorizer, folders.plan([album], out, True)))
+    list(batch.color_all(colorizer, batch.plan([album], out, True)))
     assert (out / "x.png").read_bytes() == b"mine"
-    list(folders.color_all(colorizer, folders.plan([album], out, True), overwrite=True))
+    list(batch.color_all(colorizer, batch.plan([album], out, True), overwrite=True))
     assert images.read(out / "x.png").shape == (16, 16, 3)
 
 
@@ -139,7 +140,7 @@ def test_a_file_that_nothing_is_known_about_is_not_called_kept(twins, tmp_path, 
     for out, target in ((tmp_path, tmp_path / "y.png"), (tmp_path / "out",) * 2):
         color(colorizer, twins[:1], target)
         assert color(colorizer, twins[:1], target)[0][0][0] == "kept"
-        (out / made.LIST).write_bytes((out / made.LIST).read_bytes()[:-9])
+        (out / outputs.LIST).write_bytes((out / outputs.LIST).read_bytes()[:-9])
         fates, (outcome,) = color(colorizer, twins[:1], target)
         assert fates[0][0] == "failed" and "--overwrite" in outcome.why
         assert str(twins[0]) in outcome.why
@@ -160,7 +161,7 @@ def test_a_note_that_can_not_be_made_is_told(twins, tmp_path, colorizer, monkeyp
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(made, "note", full)
+    monkeypatch.setattr(outputs, "record", full)
     fates, (outcome,) = color(colorizer, twins[:1], tmp_path / "out")
     assert fates == [("colored", "x.png")] and "No space left" in outcome.why
 
@@ -170,7 +171,7 @@ def test_what_lost_its_metadata_is_kept_as_well(twins, tmp_path, colorizer, monk
         images.write(target, images.read(source))
         return "the metadata are left out"
 
-    monkeypatch.setattr(folders, "color_file", losing)
+    monkeypatch.setattr(batch, "color_file", losing)
     fates, (outcome,) = color(colorizer, twins[:1], tmp_path / "out")
     assert fates == [("colored", "x.png")] and "left out" in outcome.why
     assert color(colorizer, twins[:1], tmp_path / "out")[0] == [("kept", "x.png")]
@@ -193,19 +194,19 @@ def test_links_in_circles_and_locked_folders_get_a_line(album, tmp_path, coloriz
 
 def test_files_of_other_kinds_are_counted(album, tmp_path):
     out = tmp_path / "out"
-    assert folders.passed_over([album], out) == "1 file (1 .txt)"
-    assert folders.passed_over([album / "x.png"], out) == ""
+    assert batch.passed_over([album], out) == "1 file (1 .txt)"
+    assert batch.passed_over([album / "x.png"], out) == ""
     (album / "summer" / "a.cr2").touch()
-    assert folders.passed_over([album, album / "summer"], out, True).startswith("2 files")
+    assert batch.passed_over([album, album / "summer"], out, True).startswith("2 files")
 
 
 @pytest.mark.parametrize("ending", [".vob", ".ts", ".3g2", ".dv", ".VOB"])
 def test_films_of_disks_and_cameras_are_films(tmp_path, ending):
     (tmp_path / f"film{ending}").write_bytes(b"G")
     (tmp_path / "code.ts").write_text("export const x = 1;")
-    assert "1 .ts" in folders.passed_over([tmp_path], tmp_path / "out")
-    (job,) = folders.plan([tmp_path], tmp_path / "out")
-    assert folders.is_film(job.source) and job.target.name == f"film{ending}.mp4"
+    assert "1 .ts" in batch.passed_over([tmp_path], tmp_path / "out")
+    (job,) = batch.plan([tmp_path], tmp_path / "out")
+    assert batch.is_film(job.source) and job.target.name == f"film{ending}.mp4"
 
 
 def test_photographs_are_not_overwritten(album, colorizer):
@@ -217,30 +218,30 @@ def test_photographs_are_not_overwritten(album, colorizer):
         ([album / "summer" / "x.png", album / "x.png"], album),
         ([album / "summer" / "x.png"], album / "link.png"),
     ):
-        outcomes = list(folders.color_all(colorizer, folders.plan(paths, output), overwrite=True))
+        outcomes = list(batch.color_all(colorizer, batch.plan(paths, output), overwrite=True))
         assert any("would overwrite" in outcome.why for outcome in outcomes)
     assert (album / "x.png").read_bytes() == (album / "summer" / "x.png").read_bytes() == before
 
 
 def test_one_file_can_be_named_several_cannot(tmp_path, album):
     one = tmp_path / "out.jpg"
-    assert folders.plan(["x.png"], one)[0].target == one
+    assert batch.plan(["x.png"], one)[0].target == one
     for paths in (["x.png", "y.png"], [album]):
         with pytest.raises(images.ImageError, match="name a folder"):
-            folders.plan(paths, one)
+            batch.plan(paths, one)
 
 
 def test_a_folder_without_photographs_says_so(tmp_path):
     (tmp_path / "none").mkdir()
     for recursive, remedy in ((False, "--recursive"), (True, "name a folder")):
-        (job,) = folders.plan([tmp_path / "none"], tmp_path / "out", recursive)
+        (job,) = batch.plan([tmp_path / "none"], tmp_path / "out", recursive)
         assert str(tmp_path / "none") in job.problem and remedy in job.problem
 
 
 def test_loops_of_links_end(album, tmp_path):
     (album / "again").symlink_to(album)
     out = tmp_path / "out"
-    assert places(folders.plan([album], out, True), out) == ["x.png", "summer/x.png"]
+    assert places(batch.plan([album], out, True), out) == ["x.png", "summer/x.png"]
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF")  # the command ignores Pillow's warnings, too
@@ -248,9 +249,9 @@ def test_loops_of_links_end(album, tmp_path):
 def test_odd_files_are_colored(tmp_path, colorizer, name):
     path = tmp_path / name
     path.write_bytes(odd_files.ODD[name])
-    (outcome,) = folders.color_all(colorizer, folders.plan([path], tmp_path / "out"))
+    (outcome,) = batch.color_all(colorizer, batch.plan([path], tmp_path / "out"))
     assert outcome.fate == "colored", outcome.why
-    before, after = photographs.read(path), photographs.read(outcome.job.target)
+    before, after = photo.read(path), photo.read(outcome.job.target)
     assert after.shape == before.shape
     assert after.pixels.dtype == before.pixels.dtype
     has_alpha = before.alpha is not None and path.suffix != ".gif"
@@ -265,7 +266,7 @@ def test_odd_files_are_colored(tmp_path, colorizer, name):
 def test_pages_that_are_not_colored_are_named(tmp_path, colorizer, name):
     data = odd_files.frames("HEIF") if name == "burst.heic" else odd_files.ODD[name]
     (tmp_path / name).write_bytes(data)
-    (outcome,) = folders.color_all(colorizer, folders.plan([tmp_path / name], tmp_path / "out"))
+    (outcome,) = batch.color_all(colorizer, batch.plan([tmp_path / name], tmp_path / "out"))
     assert outcome.fate == "colored" and str(outcome.job.target) in outcome.why
     assert "only the first of 2 pages or frames" in outcome.why and "\n" not in outcome.why
 
@@ -273,7 +274,7 @@ def test_pages_that_are_not_colored_are_named(tmp_path, colorizer, name):
 @pytest.mark.parametrize("name", ["two_in_one.jpg", "photo.heic", "palette.gif", "color16.tif"])
 def test_nothing_is_said_of_photographs_that_are_whole(tmp_path, colorizer, name):
     (tmp_path / name).write_bytes(odd_files.ODD[name])
-    (outcome,) = folders.color_all(colorizer, folders.plan([tmp_path / name], tmp_path / "out"))
+    (outcome,) = batch.color_all(colorizer, batch.plan([tmp_path / name], tmp_path / "out"))
     assert outcome.fate == "colored" and not outcome.why
 
 
@@ -283,9 +284,7 @@ def test_hostile_files_are_refused_and_the_others_are_done(tmp_path, colorizer):
     paths = [tmp_path / name for name in odd_files.HOSTILE]
     images.write(tmp_path / "good.png", samples.square("coffee", 16))
     paths += [odd_files.pipe(tmp_path), tmp_path / "missing.jpg", tmp_path / "good.png"]
-    *refused, pipe, missing, good = folders.color_all(
-        colorizer, folders.plan(paths, tmp_path / "out")
-    )
+    *refused, pipe, missing, good = batch.color_all(colorizer, batch.plan(paths, tmp_path / "out"))
     for outcome in refused:
         reason = odd_files.HOSTILE[outcome.job.source.name][1]
         assert outcome.fate == "failed" and reason in outcome.why, outcome
@@ -297,7 +296,7 @@ def test_hostile_files_are_refused_and_the_others_are_done(tmp_path, colorizer):
 
 def test_a_fault_of_our_own_names_the_file(album, colorizer, monkeypatch):
     monkeypatch.setattr(colorize, "render", lambda *_: 1 / 0)
-    (outcome,) = folders.color_all(colorizer, folders.plan([album / "x.png"], album / "out"))
+    (outcome,) = batch.color_all(colorizer, batch.plan([album / "x.png"], album / "out"))
     assert "x.png" in outcome.why and "ZeroDivisionError" in outcome.why
 
 
@@ -306,7 +305,7 @@ def test_leaving_in_the_middle_leaves_whole_files(tmp_path, colorizer):
     colorizer.network.predict_on_batch = lambda x: time.sleep(0.02) or predict(x)
     for number in range(400):
         images.write(tmp_path / f"{number}.png", samples.square("coffee", 16))
-    outcomes = folders.color_all(colorizer, folders.plan([tmp_path], tmp_path / "out"), at_once=2)
+    outcomes = batch.color_all(colorizer, batch.plan([tmp_path], tmp_path / "out"), at_once=2)
     next(outcomes)
     outcomes.close()
     written = list((tmp_path / "out").glob("[!.]*"))
@@ -326,22 +325,22 @@ def test_large_ones_are_alone(tmp_path, colorizer, monkeypatch):
 
     for number in range(6):
         images.write(tmp_path / f"{number}.png", samples.square("coffee", 16))
-    monkeypatch.setattr(folders, "LARGE", 1)
-    monkeypatch.setattr(folders, "color_file", color_file)
-    list(folders.color_all(colorizer, folders.plan([tmp_path], tmp_path / "out"), at_once=4))
+    monkeypatch.setattr(batch, "LARGE", 1)
+    monkeypatch.setattr(batch, "color_file", color_file)
+    list(batch.color_all(colorizer, batch.plan([tmp_path], tmp_path / "out"), at_once=4))
     assert max(most) == 1
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may look into any folder")
 def test_a_locked_folder_is_reported(album, tmp_path):
     (album / "summer").chmod(0)
-    jobs = folders.plan([album], tmp_path / "out", recursive=True)
+    jobs = batch.plan([album], tmp_path / "out", recursive=True)
     (album / "summer").chmod(0o700)
     assert any("permissions" in job.problem for job in jobs)
 
 
 def test_gifs_and_deep_pixels_where_the_format_has_8_bits(tmp_path, colorizer):
     (tmp_path / "deep.png").write_bytes(odd_files.ODD["alpha16.png"])
-    folders.color_file(colorizer, tmp_path / "deep.png", tmp_path / "deep.webp")
+    batch.color_file(colorizer, tmp_path / "deep.png", tmp_path / "deep.webp")
     with Image.open(tmp_path / "deep.webp") as image:
         assert image.mode == "RGBA"

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from colorlib import answers, board, game, images, samples
+from colorlib import images, samples
+from colorlib.app import game, game_view
 
-ANSWER = dict.fromkeys(answers.FIELDS, "x") | {"run": "model-64", "fooled": 1}
+ANSWER = dict.fromkeys(game.FIELDS, "x") | {"run": "model-64", "fooled": 1}
 
 
 @pytest.fixture
@@ -75,39 +76,39 @@ def test_no_folder_and_no_photographs(tmp_path, colorizer):
 @pytest.mark.parametrize("confidence", [0.8, 0.95])
 def test_wilson_is_scipys(counts, confidence):
     expected = stats.binomtest(*counts).proportion_ci(confidence, method="wilson")
-    assert answers.wilson(*counts, confidence) == pytest.approx(tuple(expected), abs=1e-9)
+    assert game.wilson(*counts, confidence) == pytest.approx(tuple(expected), abs=1e-9)
 
 
 def test_wilson_without_trials_and_with_nonsense():
-    assert answers.wilson(0, 0) == (0, 1)
+    assert game.wilson(0, 0) == (0, 1)
     with pytest.raises(ValueError, match="3 successes in 2"):
-        answers.wilson(3, 2)
+        game.wilson(3, 2)
 
 
 def test_answers_are_kept_and_counted(tmp_path):
     path = tmp_path / "new" / "answers.csv"
-    assert answers.score_of(path) == answers.Score(0, 0)
-    answers.append(ANSWER, path)
-    answers.append({**ANSWER, "fooled": 0, "photograph": '=1+1,"x"\nü'}, path)
-    answers.append({**ANSWER, "run": "other"}, path)
-    assert path.read_text().splitlines()[0] == ",".join(answers.FIELDS)
-    assert answers.score_of(path) == answers.Score(2, 3)
-    assert answers.score_of(path, "model-64") == answers.Score(1, 2)
+    assert game.score_of(path) == game.Score(0, 0)
+    game.append_answer(ANSWER, path)
+    game.append_answer({**ANSWER, "fooled": 0, "photograph": '=1+1,"x"\nü'}, path)
+    game.append_answer({**ANSWER, "run": "other"}, path)
+    assert path.read_text().splitlines()[0] == ",".join(game.FIELDS)
+    assert game.score_of(path) == game.Score(2, 3)
+    assert game.score_of(path, "model-64") == game.Score(1, 2)
     assert "'=1+1" in path.read_text()
 
 
 def test_a_line_that_was_cut_off_spoils_no_other(tmp_path):
     path = tmp_path / "answers.csv"
-    answers.append(ANSWER, path)
+    game.append_answer(ANSWER, path)
     with path.open("a") as file:
         file.write("2026-01-01,7,0,cof")
-    answers.append(ANSWER, path)
-    assert answers.score_of(path) == answers.Score(2, 2)
+    game.append_answer(ANSWER, path)
+    assert game.score_of(path) == game.Score(2, 2)
 
 
 def keep_twenty(path):
     for _ in range(20):
-        answers.append(ANSWER, path)
+        game.append_answer(ANSWER, path)
 
 
 def test_several_players_at_once_lose_nothing(tmp_path):
@@ -118,20 +119,20 @@ def test_several_players_at_once_lose_nothing(tmp_path):
         player.start()
     for player in players:
         player.join()
-    assert answers.score_of(path) == answers.Score(60, 60)
+    assert game.score_of(path) == game.Score(60, 60)
     assert path.read_text().count("time,") == 1
 
 
 @pytest.fixture
 def table(tmp_path):
-    return board.Board(seed=4, path=tmp_path / "answers.csv")
+    return game_view.GameView(seed=4, path=tmp_path / "answers.csv")
 
 
 def test_the_board_counts_the_first_answer_to_a_pair(table):
     wrong = "right" if table.pair.real_is_left else "left"
     table.choices[wrong].click()
     table.choose(table.pair.real_side)
-    assert table.score == answers.score_of(table.path) == answers.Score(1, 1)
+    assert table.score == game.score_of(table.path) == game.Score(1, 1)
     assert "fooled you" in table.verdict.value
     assert table.choices["left"].disabled and not table.following.disabled
 
@@ -141,14 +142,14 @@ def test_the_board_goes_on_and_says_the_interval(table):
     for _ in range(3):
         table.choices[table.pair.real_side].click()
         table.following.click()
-    assert table.score == answers.Score(0, 3) and table.round == 3
+    assert table.score == game.Score(0, 3) and table.round == 3
     assert table.pictures["left"].value != shown
     assert "fooled in 0 of 3: 0% (0% to 56%)" in table.tally.value
     assert "32%" in table.tally.value and "50%" in table.tally.value
 
 
 def test_the_board_says_when_an_answer_cant_be_kept(tmp_path):
-    table = board.Board(seed=4, path=tmp_path)
+    table = game_view.GameView(seed=4, path=tmp_path)
     assert "fooled in" not in table.tally.value
     table.choose("left")
     assert "could not be kept" in table.verdict.value and table.score.trials == 1

@@ -3,27 +3,27 @@
 import numpy as np
 import pytest
 
-from colorlib import colorize, guided
+from colorlib import colorize
 
 
 def test_fit_is_the_least_squares_line_of_each_neighborhood(rng):
     lightness = rng.uniform(0, 100, (40, 50)).astype(np.float32)
     ab = rng.uniform(-60, 60, (40, 50, 2)).astype(np.float32)
-    side = 2 * guided.RADIUS + 1
+    side = 2 * colorize.GUIDE_RADIUS + 1
 
     def line(y, x):
-        part = slice(y - guided.RADIUS, y - guided.RADIUS + side)
-        part = part, slice(x - guided.RADIUS, x - guided.RADIUS + side)
+        part = slice(y - colorize.GUIDE_RADIUS, y - colorize.GUIDE_RADIUS + side)
+        part = part, slice(x - colorize.GUIDE_RADIUS, x - colorize.GUIDE_RADIUS + side)
         light, colors = lightness[part].ravel(), ab[part].reshape(-1, 2)
         # ridge regression: the penalty on the slope is the flatness, for each pixel
         design = np.stack([light - light.mean(), np.ones_like(light)], axis=1)
-        penalty = np.diag([guided.FLATNESS * light.size, 0])
+        penalty = np.diag([colorize.GUIDE_EPSILON * light.size, 0])
         slope, offset = np.linalg.solve(design.T @ design + penalty, design.T @ colors)
         return np.concatenate([slope, offset - slope * light.mean()])
 
     # each pixel's line is the mean of its neighbors'
     around = [line(y, x) for y in range(12, 29) for x in range(16, 33)]
-    fitted = guided.fit(lightness, ab)
+    fitted = colorize.fit_guided_filter(lightness, ab)
     np.testing.assert_allclose(fitted[20, 24], np.mean(around, axis=0), rtol=1e-3, atol=1e-3)
 
 

@@ -10,7 +10,7 @@ import odd_files
 import pytest
 from PIL import Image
 
-from colorlib import images
+from colorlib import files, images
 
 RGB = np.zeros((24, 40, 3), np.uint8)
 RGB[:, :20] = (200, 40, 40)
@@ -143,7 +143,7 @@ def test_new_files_have_the_usual_rights_and_the_umask_is_left_alone(tmp_path, m
         with monkeypatch.context() as patch:
             # while one thread looks the umask up by changing it, another's file is open to all
             patch.setattr(os, "umask", lambda mask: pytest.fail("the umask is the whole process's"))
-            with images.replacing(tmp_path / "a") as temporary:
+            with files.replacing(tmp_path / "a") as temporary:
                 temporary.write_text("b")
     finally:
         os.umask(before)

@@ -11,7 +11,8 @@ import tifffile
 from PIL import ExifTags, Image, PngImagePlugin
 from test_profiles import ADOBE
 
-from colorlib import images, metadata, photographs, profiles, samples
+from colorlib import icc, images, samples
+from colorlib.photos import metadata, photo
 
 FORMATS = ["jpg", "png", "tif", "webp", "avif", "heic"]
 RGB = samples.square("coffee", 64)
@@ -33,10 +34,10 @@ def passed(tmp_path, name, pixels=None, **options):
     """Save a file with Pillow, read it and write it as a photograph; return both files opened."""
     source, target = tmp_path / f"in.{name}", tmp_path / f"out.{name}"
     Image.fromarray(RGB if pixels is None else pixels).save(source, **options)
-    photograph = photographs.read(source)
+    photograph = photo.read(source)
     new = np.dstack([photograph.pixels, photograph.alpha]) if photograph.alpha is not None else None
     new = photograph.pixels if new is None else new
-    assert photographs.write(target, np.ascontiguousarray(new), photograph.profile, photograph.kept)
+    assert photo.write(target, np.ascontiguousarray(new), photograph.profile, photograph.kept)
     return photograph, in_memory(target)
 
 
@@ -63,7 +64,7 @@ def test_exif_stays_and_the_orientation_is_applied(tmp_path, name):
 def test_every_orientation(tmp_path, orientation):
     path = tmp_path / "x.png"
     Image.fromarray(RGB[:40]).save(path, exif=exif(orientation=orientation))
-    np.testing.assert_array_equal(photographs.read(path).pixels, images.read(path))
+    np.testing.assert_array_equal(photo.read(path).pixels, images.read(path))
 
 
 def exif_of_bytes(text):
@@ -85,9 +86,9 @@ def test_text_outside_ascii_keeps_its_bytes(tmp_path, source, name, encoding):
     if source == "tif":
         tags = [(315, 2, len(text) + 1, text + b"\0", True)]
         tifffile.imwrite(tmp_path / "in.tif", RGB, photometric="rgb", metadata=None, extratags=tags)
-    kept = photographs.read(tmp_path / f"in.{source}").kept
+    kept = photo.read(tmp_path / f"in.{source}").kept
     pixels = RGB.astype(np.uint16) * 257 if name.startswith("deep") else RGB
-    assert photographs.write(tmp_path / f"out.{name}", pixels, None, kept)
+    assert photo.write(tmp_path / f"out.{name}", pixels, None, kept)
     with Image.open(tmp_path / f"out.{name}") as image:
         tags = image.getexif()
         assert tags[ExifTags.Base.Artist].encode("latin-1") == text
@@ -98,7 +99,7 @@ def test_text_outside_ascii_keeps_its_bytes(tmp_path, source, name, encoding):
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_profiles(tmp_path, name):
-    for profile, expected in ((ADOBE, profiles.srgb_profile()), (None, None)):
+    for profile, expected in ((ADOBE, icc.srgb_profile()), (None, None)):
         options = {"icc_profile": profile, "exif": exif(orientation=1)} if profile else {}
         photograph, out = passed(tmp_path, name, **options)
         assert photograph.way.srgb == (profile is None)
@@ -106,8 +107,8 @@ def test_profiles(tmp_path, name):
         if profile:
             words = out.getexif().get_ifd(ExifTags.IFD.Exif)
             assert words[ExifTags.Base.ColorSpace] == 1, "it still says: not sRGB"
-    _, out = passed(tmp_path, name, icc_profile=profiles.srgb_profile())
-    assert out.info["icc_profile"] == profiles.srgb_profile()
+    _, out = passed(tmp_path, name, icc_profile=icc.srgb_profile())
+    assert out.info["icc_profile"] == icc.srgb_profile()
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -144,10 +145,10 @@ def test_16_bit_files_keep_their_words_too(tmp_path):
     xmp = b"<x:xmpmeta>words</x:xmpmeta>"
     source = tmp_path / "in.png"
     Image.fromarray(RGB).save(source, exif=exif())
-    kept = {**photographs.read(source).kept, "xmp": xmp, "dpi": (600.0, 600.0)}
+    kept = {**photo.read(source).kept, "xmp": xmp, "dpi": (600.0, 600.0)}
     for name in ("x.png", "x.tif"):
-        photographs.write(tmp_path / name, deep, ADOBE, kept)
-        again = photographs.read(tmp_path / name)
+        photo.write(tmp_path / name, deep, ADOBE, kept)
+        again = photo.read(tmp_path / name)
         np.testing.assert_array_equal(again.pixels, deep)
         assert again.kept["xmp"] == xmp and again.kept["dpi"] == pytest.approx((600, 600), rel=1e-3)
         tags = in_memory(tmp_path / name).getexif()
@@ -159,7 +160,7 @@ def test_16_bit_files_keep_their_words_too(tmp_path):
 def test_16_bit_pixels_come_at_full_depth(tmp_path):
     for name in ("grey16.png", "grey16.tif", "color16.png", "color16.tif", "alpha16.png"):
         (tmp_path / name).write_bytes(odd_files.ODD[name])
-        photograph = photographs.read(tmp_path / name)
+        photograph = photo.read(tmp_path / name)
         expected = odd_files.GREY16 if "grey" in name else odd_files.RGB16[..., ::-1]
         np.testing.assert_array_equal(photograph.pixels, expected)
         assert (photograph.alpha is not None) == ("alpha" in name)
@@ -172,31 +173,31 @@ def test_whole_numbers_of_32_bits_and_negatives(tmp_path):
         ("whole32.tif", odd_files.GREY16),
     ):
         (tmp_path / name).write_bytes(odd_files.ODD[name])
-        np.testing.assert_array_equal(photographs.read(tmp_path / name).pixels, expected)
+        np.testing.assert_array_equal(photo.read(tmp_path / name).pixels, expected)
 
 
 @pytest.mark.parametrize("name", ["jpg", "bmp"])
 def test_where_there_is_no_alpha_it_is_laid_over_white(tmp_path, name):
     clear = np.dstack([RGB, np.zeros(RGB.shape[:2], np.uint8)])
-    photographs.write(tmp_path / f"x.{name}", clear)
+    photo.write(tmp_path / f"x.{name}", clear)
     assert (images.read(tmp_path / f"x.{name}") == 255).all()
 
 
 def test_damaged_words_are_left_out(tmp_path):
     kept = {"exif": b"Exif\0\0II*\0" + b"\xff" * 70_000, "dpi": (72.0, 72.0)}
-    assert not photographs.write(tmp_path / "x.jpg", RGB, None, kept)
+    assert not photo.write(tmp_path / "x.jpg", RGB, None, kept)
     assert images.read(tmp_path / "x.jpg").shape == RGB.shape
     image = in_memory(tmp_path / "x.jpg")
     image.getexif = lambda: 1 / 0
     image.info = {"xmp": 7, "dpi": "no", "comment": None}
-    assert metadata.collect(image) == {} and metadata.orientation(image) == 1
+    assert metadata.collect(image) == {} and images.orientation(image) == 1
 
 
 def test_the_layout_of_a_tiff_file_is_not_carried_over(tmp_path):
     settings = {"compression": "tiff_lzw", "tiffinfo": {271: "Leitz", 317: 2}}
     Image.fromarray(RGB).save(tmp_path / "x.tif", **settings)
     words = Image.Exif()
-    words.load(photographs.read(tmp_path / "x.tif").kept["exif"])
+    words.load(photo.read(tmp_path / "x.tif").kept["exif"])
     assert dict(words) == {271: "Leitz"}
 
 
@@ -204,13 +205,13 @@ def test_the_preview_is_not_carried_over(tmp_path):
     path = tmp_path / "x.jpg"
     Image.fromarray(RGB).save(path, exif=exif())
     data = path.read_bytes()
-    assert b"\xff\xd8" not in photographs.read(path).kept["exif"] and data.count(b"Leitz") == 1
+    assert b"\xff\xd8" not in photo.read(path).kept["exif"] and data.count(b"Leitz") == 1
 
 
 def test_writing_is_all_or_nothing(tmp_path):
     for name in ("nowhere/x.png", "x.xyz"):
         with pytest.raises(images.ImageError, match=re.escape(str(tmp_path / name))):
-            photographs.write(tmp_path / name, RGB)
+            photo.write(tmp_path / name, RGB)
     with pytest.raises(images.ImageError, match="can't be written"):
-        photographs.write(tmp_path / "x.webp", np.zeros((2, 20_000, 3), np.uint8))
+        photo.write(tmp_path / "x.webp", np.zeros((2, 20_000, 3), np.uint8))
     assert not list(tmp_path.iterdir())

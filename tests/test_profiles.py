@@ -8,7 +8,7 @@ import pytest
 from PIL import Image, ImageCms
 from skimage.color import rgb2lab
 
-from colorlib import colorspace, profiles, samples
+from colorlib import colorspace, icc, samples
 
 ADOBE_MATRIX = [[0.6097, 0.2053, 0.1492], [0.3111, 0.6257, 0.0632], [0.0195, 0.0609, 0.7446]]
 """Adobe RGB (1998), adapted to D50."""
@@ -57,12 +57,12 @@ def lightness_by_littlecms(image, data):
 
 def test_srgb_is_skimages(rng):
     rgb = rng.integers(0, 256, (40, 50, 3)).astype(np.uint8)
-    np.testing.assert_allclose(profiles.srgb()(rgb), rgb2lab(rgb)[..., 0], atol=1e-3)
+    np.testing.assert_allclose(icc.srgb()(rgb), rgb2lab(rgb)[..., 0], atol=1e-3)
 
 
 def test_16_bit_levels_stay_apart_and_come_back():
     grey = np.arange(65536, dtype=np.uint16)[None]
-    lightness = profiles.srgb()(grey)
+    lightness = icc.srgb()(grey)
     assert (np.diff(lightness[0]) > 0).all()
     lab = np.zeros((1, 65536, 3), np.float32)
     lab[..., 0] = lightness
@@ -76,44 +76,44 @@ def test_16_bit_levels_stay_apart_and_come_back():
         profile(b"RGB ", [parametric(0, 1.8)] * 3, ADOBE_MATRIX),
         profile(b"RGB ", [parametric(1, 2.0, 0.9, 0.1)] * 3, ADOBE_MATRIX),
         profile(b"RGB ", [parametric(4, 2.4, 0.95, 0.05, 0.08, 0.04, 0.0, 0.0)] * 3, ADOBE_MATRIX),
-        profiles.srgb_profile(),
+        icc.srgb_profile(),
     ],
     ids=["adobe", "power", "shifted", "cut", "srgb"],
 )
 def test_rgb_profiles_are_littlecms(data):
     rgb = samples.square("coffee", 96)
     expected = lightness_by_littlecms(Image.fromarray(rgb), data)
-    assert np.abs(profiles.lightness(data)(rgb) - expected).max() < 1.5
+    assert np.abs(icc.lightness(data)(rgb) - expected).max() < 1.5
 
 
 def test_grey_profiles():
     curve = np.linspace(0, 1, 33) ** 3
     table = b"curv\0\0\0\0" + struct.pack(">I", 33) + (curve * 65535).astype(">u2").tobytes()
     grey = np.arange(256, dtype=np.uint8)[None]
-    lightness = profiles.lightness(profile(b"GRAY", [table]))(grey)
-    expected = profiles.to_lightness(np.interp(grey / 255, np.linspace(0, 1, 33), curve))
+    lightness = icc.lightness(profile(b"GRAY", [table]))(grey)
+    expected = icc.to_lightness(np.interp(grey / 255, np.linspace(0, 1, 33), curve))
     np.testing.assert_allclose(lightness, expected, atol=0.05)
 
 
 def test_only_srgb_is_called_srgb():
-    assert profiles.lightness(profiles.srgb_profile()).srgb
-    assert profiles.lightness(profile(b"RGB ", [SRGB_CURVE] * 3, profiles.SRGB_MATRIX)).srgb
-    assert not profiles.lightness(ADOBE).srgb
-    assert not profiles.lightness(profile(b"RGB ", [gamma(1.8)] * 3, profiles.SRGB_MATRIX)).srgb
+    assert icc.lightness(icc.srgb_profile()).srgb
+    assert icc.lightness(profile(b"RGB ", [SRGB_CURVE] * 3, icc.SRGB_MATRIX)).srgb
+    assert not icc.lightness(ADOBE).srgb
+    assert not icc.lightness(profile(b"RGB ", [gamma(1.8)] * 3, icc.SRGB_MATRIX)).srgb
 
 
 @pytest.mark.parametrize("cut", [0, 10, 131, 133, 150, 250, 330])
 def test_a_damaged_profile_is_none(cut):
-    assert profiles.lightness(ADOBE[:cut]) is None
+    assert icc.lightness(ADOBE[:cut]) is None
 
 
 def test_hostile_curves():
     endless = b"curv\0\0\0\0" + struct.pack(">I", 2**32 - 1)
     for curve in (endless, parametric(1, 1, 0, 1), parametric(9, 1), b"curv", b"mft2" + bytes(99)):
-        assert profiles.lightness(profile(b"RGB ", [curve] * 3, ADOBE_MATRIX)) is None
+        assert icc.lightness(profile(b"RGB ", [curve] * 3, ADOBE_MATRIX)) is None
 
 
 def test_an_image_that_does_not_fit_its_profile_is_taken_as_it_is():
     image = Image.fromarray(samples.square("coffee", 16))
     for data in (None, b"nonsense", profile(b"GRAY", [gamma(2.2)])):
-        np.testing.assert_array_equal(profiles.to_srgb(image, data), image)
+        np.testing.assert_array_equal(icc.to_srgb(image, data), image)

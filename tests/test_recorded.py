@@ -12,17 +12,8 @@ import pytest
 import scripts
 from skimage.metrics import peak_signal_noise_ratio
 
-from colorlib import (
-    colorize,
-    colorspace,
-    config,
-    generator,
-    quantizer,
-    reproduction,
-    runs,
-    samples,
-    suspects,
-)
+from colorlib import colorize, colorspace, config, generator, quantizer, runs, samples
+from colorlib.experiments import ablation, claims
 
 overfit, faults, compare = (scripts.load(name) for name in ("overfit", "suspects", "compare"))
 RATES = [f"{rate:g}" for rate in overfit.RATES]
@@ -125,28 +116,28 @@ def columns(faulty, name, column):
 
 def ratios(faulty, name):
     groups = [columns(faulty, key, "val_cross_entropy")[:, 3:] for key in (name, "sound")]
-    rough, sound = ([suspects.roughness(curve) for curve in group] for group in groups)
+    rough, sound = ([ablation.roughness(curve) for curve in group] for group in groups)
     return np.divide(rough, sound)
 
 
 def test_the_faulty_trainings_hold_what_is_planned_and_are_small(faulty):
-    assert config.TrainConfig(**faulty["sound"]) == suspects.SOUND
-    assert len(faulty["runs"]) == 3 * len(suspects.SUSPECTS)
-    for name in suspects.SUSPECTS:
-        assert columns(faulty, name, "val_loss").shape == (3, suspects.SOUND.epochs)
+    assert config.TrainConfig(**faulty["sound"]) == ablation.SOUND
+    assert len(faulty["runs"]) == 3 * len(ablation.SUSPECTS)
+    for name in ablation.SUSPECTS:
+        assert columns(faulty, name, "val_loss").shape == (3, ablation.SOUND.epochs)
     assert faults.RECORD.stat().st_size < 20_000
 
 
 def test_two_faults_change_only_what_is_seen_of_the_training(faulty):
     losses = columns(faulty, "sound", "loss")
-    for name in suspects.SUSPECTS:
+    for name in ablation.SUSPECTS:
         only_seen = name in ("sound", "random validation crops", "BatchNorm momentum 0.99")
         assert np.array_equal(columns(faulty, name, "loss"), losses) == only_seen
 
 
 def test_the_conclusion_of_notebook_08(faulty):
     erratic = ["random validation crops", "repeated batches", "BatchNorm momentum 0.99"]
-    names = [name for name in suspects.SUSPECTS if (ratios(faulty, name) > 1).all()]
+    names = [name for name in ablation.SUSPECTS if (ratios(faulty, name) > 1).all()]
     assert names == erratic
     assert ratios(faulty, "repeated batches").min() > 5
     assert ratios(faulty, "BatchNorm momentum 0.99").min() > 10
@@ -187,7 +178,7 @@ def test_the_recorded_comparison_is_small_and_sound(compared):
 
 @pytest.fixture(scope="module")
 def chapters():
-    return json.loads(reproduction.CLAIMS.read_text(encoding="utf-8"))
+    return json.loads(claims.CLAIMS.read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +205,7 @@ def test_every_claim_is_complete_and_shown_by_something(entries):
     for entry in entries:
         assert entry["done"] and entry["ours"], entry["quote"]
         assert ("verdict" in entry) != ("checks" in entry), entry["quote"]
-        assert entry.get("verdict", reproduction.AGREE) in reproduction.VERDICTS
+        assert entry.get("verdict", claims.AGREE) in claims.VERDICTS
         assert entry["evidence"], entry["quote"]
         for path in entry["evidence"]:
             assert (config.ROOT / path).exists(), f"{entry['quote']}: {path}"
@@ -225,23 +216,23 @@ def test_only_runs_that_are_still_to_come_may_be_missing(entries, compared):
     for entry in entries:
         checks = [side for check in entry.get("checks", []) for side in (check[0], check[2])]
         texts = entry["done"] + entry["ours"]
-        cited = [found[1] for found in reproduction.REFERENCE.finditer(texts)]
+        cited = [found[1] for found in claims.REFERENCE.finditer(texts)]
         sides = [side for side in checks if isinstance(side, str) and "#" in side]
         for reference in [*cited, *sides]:
             if not any(name in reference for name in to_come):
-                reproduction.look_up(reference)
+                claims.look_up(reference)
 
 
 def test_a_constant_of_ours_never_agrees_with_itself(entries):
     for entry in entries:
         sides = [str(side) for check in entry.get("checks", []) for side in check]
         if sides and not any(".json#" in side or ".csv#" in side for side in sides):
-            verdict = reproduction.settle(entry)["verdict"]
-            assert verdict in (reproduction.CONSTRUCTION, reproduction.DIFFER), entry["quote"]
+            verdict = claims.settle(entry)["verdict"]
+            assert verdict in (claims.CONSTRUCTION, claims.DIFFER), entry["quote"]
 
 
 def test_the_claims_show_what_is_recorded(compared):
-    rows = [row for part in reproduction.read_claims().values() for row in part]
+    rows = [row for part in claims.read_claims().values() for row in part]
     (animals,) = [row for row in rows if row["quote"].endswith("subjects such as animals")]
     groups = compared["sets"]["Tiny ImageNet"]["groups"]
     gain = groups["mammals"]["over_grey"]["Model-64 plain"]["auc"][0]

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import pytest
 
-from colorlib import checkpoints, generator, quantizer, runs, training, watching
+from colorlib import callbacks, generator, quantizer, runs, training
 
 EPOCHS = 6
 
@@ -37,9 +37,9 @@ class StopAt(keras.callbacks.Callback):
 
 
 def final_arrays(path):
-    newest = sorted((path / runs.CHECKPOINTS).glob(checkpoints.PATTERN))[-1]
+    newest = sorted((path / runs.CHECKPOINTS).glob(callbacks.PATTERN))[-1]
     with np.load(newest) as file:
-        return {name: file[name] for name in file.files if name != checkpoints.STATE}
+        return {name: file[name] for name in file.files if name != callbacks.STATE}
 
 
 def assert_same_end(first, second):
@@ -111,7 +111,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, patches, settings):
     with pytest.raises(KeyboardInterrupt):
         stop = [StopAt(4)]
         training.train(settings, *data, tmp_path / "cut", stop, progress=False, save_every=0)
-    newest = sorted((tmp_path / "cut" / runs.CHECKPOINTS).glob(checkpoints.PATTERN))[-1]
+    newest = sorted((tmp_path / "cut" / runs.CHECKPOINTS).glob(callbacks.PATTERN))[-1]
     newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
     with pytest.warns(UserWarning, match=f"{newest.name} is damaged"):
         training.train(settings, *data, tmp_path / "cut", progress=False)
@@ -162,7 +162,7 @@ def test_predictions_that_can_not_be_written_are_made_up_for(tmp_path, patches, 
     ready = training.train(settings.replace(epochs=1), patches[:8], patches[8:16], tmp_path / "run")
     path = tmp_path / "file" / "seen.npz"
     (tmp_path / "file").touch()
-    callback = watching.Predictions(path, patches[:1], np.ones(quantizer.BINS))
+    callback = callbacks.Predictions(path, patches[:1], np.ones(quantizer.BINS))
     callback.set_model(ready.model())
     with pytest.warns(UserWarning, match="can't be written") as caught:
         callback.on_epoch_end(0)
@@ -173,7 +173,7 @@ def test_predictions_that_can_not_be_written_are_made_up_for(tmp_path, patches, 
     with np.load(path) as file:
         assert len(file["plain"]) == 3 and (file["plain"][0] == file["plain"][2]).all()
     path.write_bytes(path.read_bytes()[:100])
-    again = watching.Predictions(path, patches[:1], np.ones(quantizer.BINS))
+    again = callbacks.Predictions(path, patches[:1], np.ones(quantizer.BINS))
     again.set_model(ready.model())
     with pytest.warns(UserWarning, match="is damaged"):
         again.on_epoch_end(2)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from colorlib import config, runs, studies
+from colorlib import config, runs
+from colorlib.experiments import l2_search
 
 
 def test_a_folder_of_the_same_name_here_is_not_the_run(tmp_path, monkeypatch):
@@ -17,7 +18,7 @@ def test_a_folder_of_the_same_name_here_is_not_the_run(tmp_path, monkeypatch):
     (tmp_path / config.DEFAULT_RUN).mkdir()
     (tmp_path / "l2-search").mkdir()
     assert runs.load_run(config.DEFAULT_RUN).path == config.RECORDED / config.DEFAULT_RUN
-    assert studies.load_search("l2-search")[0]
+    assert l2_search.load_search("l2-search")[0]
     with pytest.raises(runs.RunError, match="not a complete recorded run"):
         runs.load_run(f"./{config.DEFAULT_RUN}")
 

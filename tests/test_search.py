@@ -12,7 +12,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from colorlib import config, losses, model, search, studies, training
+from colorlib import config, losses, model, training
+from colorlib.experiments import l2_search
 
 TINY = config.TrainConfig(
     image_size=16, crop=16, width=1 / 32, epochs=3, batch_size=8, start_from_prior=True
@@ -21,7 +22,7 @@ TINY = config.TrainConfig(
 
 @pytest.fixture
 def small(patches):
-    return search.small_set(patches, 8, 16)
+    return l2_search.small_set(patches, 8, 16)
 
 
 @pytest.fixture
@@ -36,27 +37,27 @@ def quick(monkeypatch):
                 raise optuna.TrialPruned
         return loss
 
-    monkeypatch.setattr(search, "_train", pretend)
+    monkeypatch.setattr(l2_search, "_train", pretend)
 
 
 def study_of(place, stage="coarse"):
-    return optuna.load_study(study_name=stage, storage=studies.open_studies(place))
+    return optuna.load_study(study_name=stage, storage=l2_search.open_studies(place))
 
 
 def count(place, *states):
     if not place.exists():
         return 0
     with contextlib.suppress(KeyError):
-        return sum(row["state"] in states for row in studies.table(place))
+        return sum(row["state"] in states for row in l2_search.table(place))
     return 0
 
 
 def fill(place, small, constants, values, epochs=3):
     """Write coarse trials that are done, without training anything."""
-    study = optuna.create_study(storage=studies.open_studies(place), study_name="coarse")
-    plan = {"settings": TINY.to_dict(), "data": small.described, "range": search.COARSE_RANGE}
-    study.set_user_attr(studies.PLAN, plan)
-    spread = {"l2": optuna.distributions.FloatDistribution(*search.COARSE_RANGE, log=True)}
+    study = optuna.create_study(storage=l2_search.open_studies(place), study_name="coarse")
+    plan = {"settings": TINY.to_dict(), "data": small.described, "range": l2_search.COARSE_RANGE}
+    study.set_user_attr(l2_search.PLAN, plan)
+    spread = {"l2": optuna.distributions.FloatDistribution(*l2_search.COARSE_RANGE, log=True)}
     for number, (l2, value) in enumerate(zip(constants, values, strict=True)):
         study.add_trial(
             optuna.create_trial(
@@ -70,17 +71,17 @@ def fill(place, small, constants, values, epochs=3):
 
 
 def test_the_small_set_is_spread_out_and_its_halves_share_nothing(patches):
-    small = search.small_set(patches, 8, 32)
+    small = l2_search.small_set(patches, 8, 32)
     assert small.train.shape == small.validation.shape == (8, 32, 32, 3)
     both = {image.tobytes() for image in np.concatenate(small[:2])}
     assert len(both) == 16 and patches[0].tobytes() in both and patches[-1].tobytes() in both
-    with pytest.raises(studies.StudyError, match="100 images are needed and 40 there"):
-        search.small_set(patches, 50, 32)
+    with pytest.raises(l2_search.StudyError, match="100 images are needed and 40 there"):
+        l2_search.small_set(patches, 50, 32)
 
 
 def test_the_fine_range_is_a_decade_around_the_best_quarter():
     constants = [1e-7, 1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1e-8]
-    low, high = search.fine_range(constants, [5, 5, 2, 1, 5, 5, 5, 5])
+    low, high = l2_search.fine_range(constants, [5, 5, 2, 1, 5, 5, 5, 5])
     assert low == pytest.approx(1e-5) and high == pytest.approx(1e-4)
 
 
@@ -92,31 +93,31 @@ def test_the_penalty_is_taken_off_the_loss(small):
     total = network.evaluate(lightness, codes, verbose=0)[0]
     plain = float(losses.SoftCrossEntropy()(codes, network.predict_on_batch(lightness)))
     assert total > plain + 1
-    assert search.cross_entropy(network, total) == pytest.approx(plain, rel=1e-4)
-    assert search.cross_entropy(model.model_for(TINY), 3.0) == 3.0
+    assert l2_search.cross_entropy(network, total) == pytest.approx(plain, rel=1e-4)
+    assert l2_search.cross_entropy(model.model_for(TINY), 3.0) == 3.0
 
 
 def test_coarse_then_fine(tmp_path, small, quick):
     place = tmp_path / "l2.db"
     seen = []
-    search.search(TINY, small, place, "coarse", 12, False, seen.append)
-    search.search(TINY, small, place, "coarse", 12, False, seen.append)  # nothing is left to do
+    l2_search.search(TINY, small, place, "coarse", 12, False, seen.append)
+    l2_search.search(TINY, small, place, "coarse", 12, False, seen.append)  # nothing is left to do
     assert len(seen) == 12 and count(place, "complete", "pruned") == 12
-    fine = search.search(TINY, small, place, "fine", 6, False)
+    fine = l2_search.search(TINY, small, place, "fine", 6, False)
     coarse = study_of(place)
-    limits = search.fine_range(
+    limits = l2_search.fine_range(
         [t.params["l2"] for t in coarse.trials], [t.value for t in coarse.trials]
     )
     assert limits[0] > 3e-5 and limits[1] < 1e-2
-    assert fine.user_attrs[studies.PLAN]["range"] == list(limits)
+    assert fine.user_attrs[l2_search.PLAN]["range"] == list(limits)
     assert all(limits[0] <= trial.params["l2"] <= limits[1] for trial in fine.trials)
-    best = studies.best(place, "coarse")
+    best = l2_search.best(place, "coarse")
     assert best["loss"] == coarse.best_value and best["l2"] == coarse.best_params["l2"]
 
-    studies.record(place, tmp_path / "record")
-    rows, plan = studies.load_search(tmp_path / "record")
+    l2_search.record(place, tmp_path / "record")
+    rows, plan = l2_search.load_search(tmp_path / "record")
     assert plan["ranges"]["fine"] == list(limits) and plan["settings"]["width"] == TINY.width
-    for row, live in zip(rows, studies.table(place), strict=True):
+    for row, live in zip(rows, l2_search.table(place), strict=True):
         assert row["curve"] == pytest.approx(live["curve"], abs=1e-4)
         assert row["l2"] == pytest.approx(live["l2"], rel=1e-3) and row["process"] == 1
 
@@ -124,17 +125,17 @@ def test_coarse_then_fine(tmp_path, small, quick):
 def test_what_is_tried_follows_from_the_seed(tmp_path, small, quick):
     tried = []
     for name in ("one", "two"):
-        study = search.search(TINY, small, tmp_path / name, "coarse", 3, False)
+        study = l2_search.search(TINY, small, tmp_path / name, "coarse", 3, False)
         tried.append([trial.params["l2"] for trial in study.trials])
     assert tried[0] == tried[1] and len(set(tried[0])) == 3
-    assert all(search.COARSE_RANGE[0] <= l2 <= search.COARSE_RANGE[1] for l2 in tried[0])
+    assert all(l2_search.COARSE_RANGE[0] <= l2 <= l2_search.COARSE_RANGE[1] for l2 in tried[0])
 
 
 def test_a_hopeless_trial_is_ended_early(tmp_path, small):
     place = tmp_path / "l2.db"
     fill(place, small, [1e-4] * 5, [0.1] * 5)  # nobody gets near those
-    search.search(TINY, small, place, "coarse", 6, False)
-    last = studies.table(place)[-1]
+    l2_search.search(TINY, small, place, "coarse", 6, False)
+    last = l2_search.table(place)[-1]
     assert last["state"] == "pruned" and last["epochs"] < TINY.epochs
     assert 1 < last["loss"] < 7 and last["curve"][-1] == last["loss"]
     assert study_of(place).best_value == 0.1
@@ -143,10 +144,10 @@ def test_a_hopeless_trial_is_ended_early(tmp_path, small):
 def test_a_trial_that_diverges_is_ended_and_counts(tmp_path, small):
     place = tmp_path / "l2.db"
     settings = TINY.replace(learning_rate=float("nan"))
-    search.search(settings, small, place, "coarse", 1, False)
-    assert count(place, "pruned") == 1 and np.isnan(studies.table(place)[0]["loss"])
-    with pytest.raises(studies.StudyError, match="no complete coarse trial"):
-        studies.best(place, "coarse")
+    l2_search.search(settings, small, place, "coarse", 1, False)
+    assert count(place, "pruned") == 1 and np.isnan(l2_search.table(place)[0]["loss"])
+    with pytest.raises(l2_search.StudyError, match="no complete coarse trial"):
+        l2_search.best(place, "coarse")
 
 
 def test_ctrl_c_puts_the_trial_back(tmp_path, small, quick, monkeypatch):
@@ -156,9 +157,9 @@ def test_ctrl_c_puts_the_trial_back(tmp_path, small, quick, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(search, "_train", interrupted)
-        search.search(TINY, small, place, "coarse", 1, False)
-    study = search.search(TINY, small, place, "coarse", 1, False)
+        patch.setattr(l2_search, "_train", interrupted)
+        l2_search.search(TINY, small, place, "coarse", 1, False)
+    study = l2_search.search(TINY, small, place, "coarse", 1, False)
     assert [trial.state for trial in study.trials] == [TrialState.FAIL, TrialState.COMPLETE]
     assert study.trials[0].params == study.trials[1].params
 
@@ -173,8 +174,8 @@ def test_a_trial_that_was_taken_over_meanwhile_is_let_go(tmp_path, small, monkey
             trial.report(3.0, 1)
         return 3.0
 
-    monkeypatch.setattr(search, "_train", asleep)
-    study = search.search(TINY, small, place, "coarse", 2, False)
+    monkeypatch.setattr(l2_search, "_train", asleep)
+    study = l2_search.search(TINY, small, place, "coarse", 2, False)
     states = [trial.state for trial in study.trials]
     assert states == [TrialState.FAIL] * 2 + [TrialState.COMPLETE] * 2
 
@@ -183,33 +184,33 @@ def test_another_mistake_is_not_hidden(tmp_path, small, monkeypatch):
     def broken(*_):
         raise ValueError("something else")
 
-    monkeypatch.setattr(search, "_train", broken)
+    monkeypatch.setattr(l2_search, "_train", broken)
     with pytest.raises(ValueError, match="something else"):
-        search.search(TINY, small, tmp_path / "l2.db", "coarse", 1, False)
+        l2_search.search(TINY, small, tmp_path / "l2.db", "coarse", 1, False)
 
 
 def test_errors_say_what_to_do(tmp_path, small):
     place = tmp_path / "l2.db"
-    with pytest.raises(studies.StudyError, match="run the coarse stage first"):
-        search.search(TINY, small, place, "fine", 1, False)
-    with pytest.raises(studies.StudyError, match="no stage 'medium'; choose from coarse, fine"):
-        search.search(TINY, small, place, "medium", 1, False)
+    with pytest.raises(l2_search.StudyError, match="run the coarse stage first"):
+        l2_search.search(TINY, small, place, "fine", 1, False)
+    with pytest.raises(l2_search.StudyError, match="no stage 'medium'; choose from coarse, fine"):
+        l2_search.search(TINY, small, place, "medium", 1, False)
     (tmp_path / "text.db").write_text("not a study, but long enough to have a header " * 9)
-    with pytest.raises(studies.StudyError, match=r"text\.db: not a study"):
-        search.search(TINY, small, tmp_path / "text.db", "coarse", 1, False)
+    with pytest.raises(l2_search.StudyError, match=r"text\.db: not a study"):
+        l2_search.search(TINY, small, tmp_path / "text.db", "coarse", 1, False)
     with contextlib.closing(sqlite3.connect(tmp_path / "other.db")) as other:
         other.execute("CREATE TABLE recipes (name)")
-    with pytest.raises(studies.StudyError, match="but not of studies"):
-        search.search(TINY, small, tmp_path / "other.db", "coarse", 1, False)
-    with pytest.raises(studies.StudyError, match="can't be opened"):
-        search.search(TINY, small, tmp_path / "nowhere" / "l2.db", "coarse", 1, False)
-    with pytest.raises(studies.StudyError, match="no such study"):
-        studies.table(tmp_path / "missing.db")
-    with pytest.raises(studies.StudyError, match="record it again"):
-        studies.load_search(tmp_path)
+    with pytest.raises(l2_search.StudyError, match="but not of studies"):
+        l2_search.search(TINY, small, tmp_path / "other.db", "coarse", 1, False)
+    with pytest.raises(l2_search.StudyError, match="can't be opened"):
+        l2_search.search(TINY, small, tmp_path / "nowhere" / "l2.db", "coarse", 1, False)
+    with pytest.raises(l2_search.StudyError, match="no such study"):
+        l2_search.table(tmp_path / "missing.db")
+    with pytest.raises(l2_search.StudyError, match="record it again"):
+        l2_search.load_search(tmp_path)
     fill(place, small, [1e-4], [3.0])
-    with pytest.raises(studies.StudyError, match=r"width is 0\.03125 there and 0\.0625 here"):
-        search.search(TINY.replace(width=1 / 16), small, place, "coarse", 2, False)
+    with pytest.raises(l2_search.StudyError, match=r"width is 0\.03125 there and 0\.0625 here"):
+        l2_search.search(TINY.replace(width=1 / 16), small, place, "coarse", 2, False)
 
 
 HANGING = """
@@ -238,11 +239,11 @@ def test_the_trial_of_a_process_that_was_killed_is_taken_over(tmp_path, patches,
             time.sleep(0.05)
         victim.kill()
     assert victim.returncode == -signal.SIGKILL
-    (lost,) = studies.table(place)
+    (lost,) = l2_search.table(place)
     assert lost["state"] == "running"
-    search.search(TINY, small, place, "coarse", 4, False, silence=2)
+    l2_search.search(TINY, small, place, "coarse", 4, False, silence=2)
 
-    rows = studies.table(place)
+    rows = l2_search.table(place)
     done = [row for row in rows if row["state"] == "complete"]
     assert len(done) == 4 and {row["process"] for row in done} == {2}
     assert [row["l2"] for row in rows if row["state"] == "fail"] == [lost["l2"]]

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
-from colorlib import splits, store
+from colorlib import store
 from colorlib.__main__ import app
 
 
@@ -18,7 +18,7 @@ def folder(tmp_path, patches):
 
 
 def test_parts_add_up_and_share_nothing():
-    parts = splits.divide(range(700), {"val": 60, "test": 60})
+    parts = store.divide(range(700), {"val": 60, "test": 60})
     assert {name: len(part) for name, part in parts.items()} == {
         "train": 580,
         "val": 60,
@@ -30,20 +30,20 @@ def test_parts_add_up_and_share_nothing():
 
 def test_the_seed_decides():
     items = [f"{i}.jpg" for i in range(50)]
-    first = splits.divide(items, {"val": 5, "test": 5}, seed=1)
-    assert first == splits.divide(items, {"val": 5, "test": 5}, seed=1)
-    assert first != splits.divide(items, {"val": 5, "test": 5}, seed=2)
-    assert first["val"] == splits.divide(items, {"val": 5}, seed=1)["val"]
+    first = store.divide(items, {"val": 5, "test": 5}, seed=1)
+    assert first == store.divide(items, {"val": 5, "test": 5}, seed=1)
+    assert first != store.divide(items, {"val": 5, "test": 5}, seed=2)
+    assert first["val"] == store.divide(items, {"val": 5}, seed=1)["val"]
 
 
 @pytest.mark.parametrize("held_out", [{"val": 10}, {"val": 7, "test": 4}, {"val": -1}])
 def test_impossible_divisions_are_refused(held_out):
     with pytest.raises(ValueError, match="10 images"):
-        splits.divide(range(10), held_out)
+        store.divide(range(10), held_out)
 
 
 def test_a_folder_becomes_stores(tmp_path, folder):
-    packed = splits.pack(folder, tmp_path / "photos.h5", 16, {"val": 3, "test": 2}, seed=4)
+    packed = store.pack_splits(folder, tmp_path / "photos.h5", 16, {"val": 3, "test": 2}, seed=4)
     assert [path.name for path in packed] == ["photos-train.h5", "photos-val.h5", "photos-test.h5"]
     assert [len(part) for part in packed.values()] == [7, 3, 2]
     names = [name for part in packed.values() for name in part.names]
@@ -55,12 +55,12 @@ def test_equal_images_are_never_in_two_parts(tmp_path, folder):
     for i in range(6):  # under other names, in other formats, with other words in them
         for name, options in (("-copy.png", {"dpi": (99, 99)}), ("-copy.bmp", {})):
             Image.open(folder / f"{i:02}.png").save(folder / f"{i:02}{name}", **options)
-    packed = splits.pack(folder, tmp_path / "photos.h5", 16, {"val": 3, "test": 2})
+    packed = store.pack_splits(folder, tmp_path / "photos.h5", 16, {"val": 3, "test": 2})
     assert [len(part) for part in packed.values()] == [7, 3, 2]
     squares = [part.read([i])[0].tobytes() for part in packed.values() for i in range(len(part))]
     assert len(set(squares)) == len(squares)
     copies = [item for part in packed.values() for item in part.dropped]
-    assert len(copies) == 12 and ("00.png", f"{splits.EQUAL} 00-copy.bmp") in copies
+    assert len(copies) == 12 and ("00.png", f"{store.EQUAL} 00-copy.bmp") in copies
     words = ["pack", str(folder), str(tmp_path / "x.h5"), "--size", "16", "--val", "11"]
     assert "equal to another one" in CliRunner().invoke(app, words).stdout
 
@@ -68,12 +68,12 @@ def test_equal_images_are_never_in_two_parts(tmp_path, folder):
 def test_a_folder_among_the_targets_is_named(tmp_path, folder):
     (tmp_path / "photos-val.h5").mkdir()
     with pytest.raises(store.StoreError, match=r"photos-val\.h5: is a folder"):
-        splits.pack(folder, tmp_path / "photos.h5", 16, {"val": 3})
+        store.pack_splits(folder, tmp_path / "photos.h5", 16, {"val": 3})
 
 
 def test_too_small_a_folder_is_named_before_anything_is_written(tmp_path, folder):
     with pytest.raises(store.StoreError, match=r"photographs: 12 images .*hold fewer back"):
-        splits.pack(folder, tmp_path / "photos.h5", 16, {"val": 12})
+        store.pack_splits(folder, tmp_path / "photos.h5", 16, {"val": 12})
     assert [path.name for path in tmp_path.iterdir()] == ["photographs"]
 
 
@@ -82,7 +82,7 @@ def test_the_command_line(tmp_path, folder):
     result = CliRunner().invoke(app, [*words, "--val", "3", "--test", "2", "--seed", "4"])
     assert result.exit_code == 0
     assert "photos-train.h5: 7 images" in result.stdout
-    by_hand = splits.divide(store.find_images(folder), {"val": 3, "test": 2}, seed=4)
+    by_hand = store.divide(store.find_images(folder), {"val": 3, "test": 2}, seed=4)
     written = store.Store(tmp_path / "photos-val.h5").names
     assert written == [path.name for path in by_hand["val"]]
     both = CliRunner().invoke(app, [*words, "--val", "3", "--limit", "5"])

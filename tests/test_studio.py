@@ -7,21 +7,9 @@ import numpy as np
 import odd_files
 import pytest
 
-from colorlib import (
-    belief,
-    colorize,
-    colorspace,
-    config,
-    elements,
-    images,
-    photographs,
-    preview,
-    quantizer,
-    runs,
-    samples,
-    screen,
-    studio,
-)
+from colorlib import colorize, colorspace, config, images, quantizer, runs, samples
+from colorlib.app import distribution, preview, studio, widgets
+from colorlib.photos import photo
 
 PILLOWS_WARNINGS = pytest.mark.filterwarnings(
     "ignore:.*EXIF:UserWarning:PIL", "ignore::PIL.Image.DecompressionBombWarning"
@@ -79,15 +67,15 @@ def test_odd_shapes(shape):
     rgb = np.full((*shape, 3), 77, np.uint8)
     found = preview.from_bytes("x.png", encoded(rgb))
     said = preview.ask(colorize.colorizer_for(), found)
-    assert screen.jpeg(preview.colored(found, said))[:2] == b"\xff\xd8"
-    assert found.truth is None and belief.at(said, found, 1.0, 1.0).truth is None
+    assert preview.jpeg(preview.colored(found, said))[:2] == b"\xff\xd8"
+    assert found.truth is None and distribution.at(said, found, 1.0, 1.0).truth is None
     assert preview.full_resolution(found, said)[1]
 
 
 def test_the_download_is_what_the_command_writes(tmp_path, picture):
     asked = colorize.colorizer_for()
     images.write(tmp_path / "x.png", samples.load("coffee"))
-    whole = colorize.render(asked, photographs.read(tmp_path / "x.png"))
+    whole = colorize.render(asked, photo.read(tmp_path / "x.png"))
     _, data = preview.full_resolution(picture, preview.ask(asked, picture))
     got = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
     assert np.array_equal(got, whole)
@@ -136,7 +124,7 @@ def test_hostile_files_are_refused_with_the_reason(shared, name):
 
 
 def test_belief_is_a_distribution_and_marks_are_where_they_belong(picture, answer):
-    found = belief.at(answer, picture, 0.2, 0.7)
+    found = distribution.at(answer, picture, 0.2, 0.7)
     assert found.probabilities.shape == (313,) and found.probabilities.sum() == pytest.approx(1)
     ranked = np.sort(found.probabilities)[::-1]
     assert np.array_equal(found.probabilities[found.likeliest()], ranked[:5])
@@ -150,16 +138,16 @@ def test_belief_is_a_distribution_and_marks_are_where_they_belong(picture, answe
 def test_the_plane_draws_each_bin_by_its_probability():
     p = np.zeros(313, np.float32)
     p[100], p[200] = 0.8, 0.2
-    found = belief.Belief(p, 50.0, quantizer.bin_centers()[100], np.zeros(2))
-    drawn = re.findall(r'class="bin" x="(.+?)" y="(.+?)" width="(.+?)"', belief.plane(found))
+    found = distribution.PredictedDistribution(p, 50.0, quantizer.bin_centers()[100], np.zeros(2))
+    drawn = re.findall(r'class="bin" x="(.+?)" y="(.+?)" width="(.+?)"', distribution.plane(found))
     (left, top, large), (_, _, small) = np.array(drawn, float)
     assert (small / large) ** 2 == pytest.approx(0.25, abs=0.01)
     a, b = quantizer.bin_centers()[100]
-    scale = belief.PLANE / (2 * belief.RANGE)
-    assert left + large / 2 == pytest.approx((b + belief.RANGE) * scale, abs=0.2)
-    assert top + large / 2 == pytest.approx((a + belief.RANGE) * scale, abs=0.2)
-    assert belief.swatches(found).count("<b ") == 7
-    assert "80%" in belief.swatches(found) and "&lt;1%" in belief.swatches(found)
+    scale = distribution.PLANE / (2 * distribution.RANGE)
+    assert left + large / 2 == pytest.approx((b + distribution.RANGE) * scale, abs=0.2)
+    assert top + large / 2 == pytest.approx((a + distribution.RANGE) * scale, abs=0.2)
+    assert distribution.swatches(found).count("<b ") == 7
+    assert "80%" in distribution.swatches(found) and "&lt;1%" in distribution.swatches(found)
 
 
 def test_sliders_decode_and_models_are_asked_once(workshop):
@@ -210,7 +198,7 @@ class Uploads:
 
     def __init__(self, receive=None):
         self.came = []
-        self.place = elements.Upload(
+        self.place = widgets.Upload(
             receive or (lambda *file: self.came.append(file)), preview.check_file
         )
 
@@ -293,7 +281,7 @@ def test_a_download_that_fails_says_why(error, words):
     def fail():
         raise error
 
-    button, sent = elements.Download(fail), []
+    button, sent = widgets.Download(fail), []
     button.send = lambda content, buffers=None: sent.append(content)
     button._on_message(button, {"kind": "want"}, [])
     assert sent == [{"kind": "none"}]
@@ -304,7 +292,7 @@ def test_a_download_that_is_interrupted_lets_the_button_go():
     def interrupt():
         raise KeyboardInterrupt
 
-    button, sent = elements.Download(interrupt), []
+    button, sent = widgets.Download(interrupt), []
     button.send = lambda content, buffers=None: sent.append(content)
     with pytest.raises(KeyboardInterrupt):
         button._on_message(button, {"kind": "want"}, [])
@@ -341,7 +329,7 @@ def test_a_studio_without_models_says_so(tmp_path, monkeypatch):
 
 
 def test_nothing_is_loaded_from_elsewhere():
-    paths = [*elements.HERE.glob("*.js"), *elements.HERE.glob("*.css")]
+    paths = [*widgets.HERE.glob("*.js"), *widgets.HERE.glob("*.css")]
     assert len(paths) == 4
     for path in paths:
         assert "http" not in path.read_text() and "@import" not in path.read_text()

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 import scripts
 
-from colorlib import config, generator, optimizers, quantizer, runs, stopping, store, training
+from colorlib import config, generator, optimizers, quantizer, runs, store, training
+from colorlib.callbacks import DivergedError, Interrupt, SetEpoch
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +219,7 @@ class Ruin(keras.callbacks.Callback):
 def test_a_training_that_diverges_stops_and_keeps_what_was_good(tmp_path, patches, tiny):
     arguments = (tiny.replace(epochs=5), patches[:16], patches[16:24], tmp_path)
     for _ in range(2):  # the same call goes on from what is kept, and gets no further
-        with pytest.raises(stopping.DivergedError, match=r"diverged in epoch 3: .*lower learning"):
+        with pytest.raises(DivergedError, match=r"diverged in epoch 3: .*lower learning"):
             training.train(*arguments, callbacks=[Ruin(2)], progress=False)
         run = runs.load_run(tmp_path)
         assert len(run.history["loss"]) == 2 and np.isfinite(run.history["val_loss"]).all()
@@ -237,7 +238,7 @@ def test_a_kernel_too_large_for_half_precision_counts_as_diverged(tmp_path, patc
                 kernel.assign(np.full(kernel.shape, 1e5, np.float32))
 
     arguments = (tiny.replace(epochs=3), patches[:16], patches[16:24], tmp_path)
-    with pytest.raises(stopping.DivergedError, match=r"epoch 3: .*kernel is 1e\+05"):
+    with pytest.raises(DivergedError, match=r"epoch 3: .*kernel is 1e\+05"):
         training.train(*arguments, callbacks=[Enlarge()], progress=False)
     assert len(runs.load_run(tmp_path).history["loss"]) == 2
 
@@ -275,11 +276,11 @@ def test_no_ctrl_c_is_lost(tmp_path, patches, tiny):
 
 
 def test_ctrl_c_is_raised_at_the_end_at_the_latest_and_a_second_one_at_once():
-    with pytest.raises(KeyboardInterrupt), stopping.Interrupt():
+    with pytest.raises(KeyboardInterrupt), Interrupt():
         signal.raise_signal(signal.SIGINT)
         reached = True
     assert reached and signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    with pytest.raises(KeyboardInterrupt), stopping.Interrupt():
+    with pytest.raises(KeyboardInterrupt), Interrupt():
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
         reached = False
@@ -394,6 +395,6 @@ def test_the_batches_follow_the_epoch(patches, tiny, tmp_path):
     batches = Spy(patches[:16], 8, 16, workers=0)
     network = training.model.model_for(tiny)
     training.compile_model(network, tiny, len(batches))
-    callbacks = [training.SetEpoch(batches)]
+    callbacks = [SetEpoch(batches)]
     network.fit(batches, epochs=3, shuffle=False, verbose=0, callbacks=callbacks)
     assert {(epoch, index) for epoch in range(3) for index in range(2)} <= set(seen)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from colorlib import quantizer, runs, training, watching
+from colorlib import callbacks, quantizer, runs, training
 
 
 def test_predictions_follow_the_network(tmp_path, patches, tiny):
@@ -12,7 +12,7 @@ def test_predictions_follow_the_network(tmp_path, patches, tiny):
         plain, vivid = file["plain"], file["vivid"]
     assert plain.shape == vivid.shape == (tiny.epochs, 2, 4, 4, 2) and plain.dtype == np.int8
     # the recorded weights are those of one of the epochs, and color as it was seen then
-    callback = watching.Predictions(tmp_path / "again.npz", watched, np.ones(quantizer.BINS))
+    callback = callbacks.Predictions(tmp_path / "again.npz", watched, np.ones(quantizer.BINS))
     callback.set_model(run.model())
     callback.on_epoch_end(0)
     with np.load(tmp_path / "again.npz") as file:
@@ -25,7 +25,7 @@ def test_predictions_of_repeated_epochs_are_replaced(tmp_path, patches, tiny):
     watched = patches[:1, :16, :16]
     path = tmp_path / "seen.npz"
     run = training.train(tiny, patches[:8], patches[8:16], tmp_path / "run", (), False)
-    callback = watching.Predictions(path, watched, np.ones(quantizer.BINS))
+    callback = callbacks.Predictions(path, watched, np.ones(quantizer.BINS))
     callback.set_model(run.model())
     for epoch in (0, 1, 2, 1):  # killed after the third, and gone on from the first
         callback.on_epoch_end(epoch)
@@ -34,7 +34,7 @@ def test_predictions_of_repeated_epochs_are_replaced(tmp_path, patches, tiny):
 
 
 def test_a_line_for_each_epoch(tmp_path, patches, tiny, capsys):
-    lines = watching.EpochLines(8)
+    lines = callbacks.EpochLines(8)
     training.train(tiny, patches[:8], patches[8:16], tmp_path, [lines])
     shown = capsys.readouterr().out.splitlines()
     assert [line.split()[1] for line in shown] == ["1/2", "2/2"]

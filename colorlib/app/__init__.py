@@ -1,0 +1,1 @@
+"""The page: the studio, the game "real or fake", and the widgets that both use."""

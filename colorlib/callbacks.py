@@ -1,0 +1,449 @@
+"""What happens while Keras' `fit` runs: checkpoints, history, progress, a stop before the end.
+
+Not here: what is trained (`colorlib.training`) and how a run is stored (`colorlib.runs`). The
+photographs that `Predictions` colors are the report's figures 6 and 8.
+
+A checkpoint is a numbered ``.npz`` file: the network's and the optimizer's variables as arrays,
+and the rest as JSON. Nothing in it can be executed. The two newest are kept, so that a damaged
+one costs no more than the epochs since the one before. Keras' BackupAndRestore was weighed: it
+keeps neither the plateau rule's counters nor the tail of the history.
+"""
+
+import json
+import math
+import signal
+import threading
+import time
+import warnings
+import zipfile
+
+import keras
+import numpy as np
+from tqdm.auto import tqdm
+
+from colorlib import files, generator, optimizers, quantizer, runs
+
+
+class SetEpoch(keras.callbacks.Callback):
+    """Tell the batches which epoch it is: Keras itself does not, reliably."""
+
+    def __init__(self, batches):
+        super().__init__()
+        self.batches = batches
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Set the epoch."""
+        self.batches.epoch = epoch
+
+
+class Record(keras.callbacks.Callback):
+    """Write the run and a checkpoint after epochs; has to be the last callback.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The run's folder.
+    image_count : int
+        In an epoch.
+    plateau : keras.callbacks.ReduceLROnPlateau or None
+        Whose counters belong to a checkpoint, since Keras resets them.
+    seconds : float
+        Between two writings.
+    finish : callable
+        Does to the network, before its best weights are saved, what belongs into the run alone.
+    """
+
+    COUNTERS = ("best", "wait", "cooldown_counter")
+
+    def __init__(self, path, image_count, plateau=None, seconds=60.0, finish=lambda network: None):
+        super().__init__()
+        self.path, self.image_count = path, image_count
+        self.plateau, self.seconds, self.counters = plateau, seconds, {}
+        self.finish = finish
+        self.rows, self.unsaved, self.unsaved_best = [], None, None
+        self.saved_at, self.warned = time.perf_counter(), False
+
+    def go_on_from(self, state):
+        """Take over what a checkpoint holds, and return how many epochs are done."""
+        if state is not None:
+            self.rows, self.counters = state["rows"], state["plateau"]
+        return len(self.rows)
+
+    def on_train_begin(self, logs=None):
+        """Give the plateau rule its counters back: its own `on_train_begin` came before."""
+        for name, value in self.counters.items():
+            setattr(self.plateau, name, value)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Start the clock."""
+        self.start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Add a row; save if the last time was a while ago."""
+        seconds = time.perf_counter() - self.start
+        logs = {name: float(value) for name, value in (logs or {}).items()}
+        logs["learning_rate"] = optimizers.current_rate(self.model.optimizer)
+        speed = {"images_per_second": self.image_count / seconds}
+        self.rows.append({"epoch": epoch + 1, **logs, **speed})
+        if self.plateau:
+            self.counters = {name: getattr(self.plateau, name) for name in self.COUNTERS}
+        self.unsaved = capture(self.model)
+        if runs.best_epoch(self.rows) == epoch + 1:
+            self.unsaved_best = self.unsaved
+        if time.perf_counter() - self.saved_at >= self.seconds:
+            self.flush()
+
+    def go_back(self):
+        """Undo the epoch that was interrupted."""
+        if self.unsaved is not None:
+            assign(self.model, self.unsaved)
+
+    def flush(self):
+        """Save what is not saved yet."""
+        if self.unsaved is None:
+            return
+        state = {"rows": self.rows, "plateau": self.counters}
+        self.saved_at = time.perf_counter()
+        try:
+            self._save_best()
+            save_checkpoint(self.path / runs.CHECKPOINTS, len(self.rows), self.unsaved, state)
+            runs.record(self.path, self.rows)
+        except OSError as error:
+            if not self.warned:
+                message = f"{self.path}: can't be written ({error}); the last checkpoint is kept"
+                warnings.warn(f"{message}, make room there", stacklevel=2)
+            self.warned = True
+            return
+        self.unsaved = None
+
+    def _save_best(self):
+        # before the checkpoint: a kill in between repeats the same epochs and ends the same
+        if self.unsaved_best is None:
+            return
+        assign(self.model, self.unsaved_best)
+        try:
+            self.finish(self.model)
+            runs.save_weights(self.model, self.path / runs.WEIGHTS)
+        finally:
+            assign(self.model, self.unsaved)
+        self.unsaved_best = None
+
+
+PATTERN = "checkpoint-*.npz"
+KEPT = 2
+STATE = "state"
+
+
+def capture(network):
+    """Copy all variables of a network and its optimizer.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Compiled, its optimizer built.
+
+    Returns
+    -------
+    dict of str to ndarray
+    """
+    return {
+        f"v{i:04}": np.asarray(variable).copy() for i, variable in enumerate(_variables(network))
+    }
+
+
+def assign(network, arrays):
+    """Give the variables the values that `capture` copied.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Compiled, its optimizer built; like the one that was captured.
+    arrays : dict of str to ndarray
+    """
+    for variable, name in zip(_variables(network), sorted(arrays), strict=True):
+        variable.assign(arrays[name])
+
+
+def save_checkpoint(folder, number, arrays, state):
+    """Write a checkpoint and remove all but the newest two.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Made if missing.
+    number : int
+        Of the epochs that are done.
+    arrays : dict of str to ndarray
+        From `capture`.
+    state : dict
+        Anything else, as JSON allows.
+
+    Raises
+    ------
+    OSError
+        If it can't be written; the earlier ones are untouched then.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    coded = np.frombuffer(json.dumps(state).encode(), np.uint8)
+    path = folder / f"checkpoint-{number:06}.npz"
+    with files.replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays, **{STATE: coded})
+    for old in sorted(folder.glob(PATTERN))[:-KEPT]:
+        old.unlink()
+
+
+def restore_checkpoint(folder, network):
+    """Put a network back to the newest checkpoint that is whole.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        May be missing.
+    network : keras.Model
+        Compiled; built like the one that was saved.
+
+    Returns
+    -------
+    dict or None
+        The state that was saved; None if there is no checkpoint.
+
+    Warns
+    -----
+    UserWarning
+        If a damaged checkpoint had to be passed over.
+    """
+    network.optimizer.build(network.trainable_variables)
+    for leftover in folder.glob(".*.partial"):  # of a process killed while it wrote
+        leftover.unlink()
+    for path in sorted(folder.glob(PATTERN), reverse=True):
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
+                arrays = dict(found)
+            state = json.loads(arrays.pop(STATE).tobytes())
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            warnings.warn(f"{path} is damaged ({error}); using the one before it", stacklevel=2)
+            continue
+        assign(network, arrays)
+        return state
+    return None
+
+
+def _variables(network):
+    return [*network.variables, *network.optimizer.variables]
+
+
+LARGEST = float(np.finfo(np.float16).max)
+"""Of a kernel's weights: recorded runs hold kernels in half precision."""
+
+
+class DivergedError(ValueError):
+    """A training that leads nowhere any more; the message says since when and what to try."""
+
+
+class Interrupt(keras.callbacks.Callback):
+    """Let Ctrl-C stop a training between two batches, and nowhere else.
+
+    Python drops an exception that is raised in some places, such as a weak reference's callback
+    while Keras builds a graph. So Ctrl-C is only noted down, in a ``with`` block around the
+    training, and raised as KeyboardInterrupt by this callback, or else at the end of the block. A
+    second Ctrl-C is raised at once. Outside of the main thread, and where Ctrl-C means something
+    else already, it is left alone.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.pressed, self.usual = False, None
+
+    def __enter__(self):
+        """Note Ctrl-C down from here on."""
+        usual = signal.getsignal(signal.SIGINT)
+        main = threading.current_thread() is threading.main_thread()
+        if main and usual is signal.default_int_handler:
+            self.usual = usual
+            signal.signal(signal.SIGINT, self._press)
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        """Give Ctrl-C its usual meaning back."""
+        if self.usual is not None:
+            signal.signal(signal.SIGINT, self.usual)
+        if kind is None:
+            self._check()
+
+    def on_train_begin(self, logs=None):
+        """Stop if Ctrl-C was pressed."""
+        self._check()
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Stop if Ctrl-C was pressed."""
+        self._check()
+
+    def on_test_batch_end(self, batch, logs=None):
+        """Stop if Ctrl-C was pressed."""
+        self._check()
+
+    def _press(self, number, frame):
+        if self.pressed:
+            self.usual(number, frame)
+        self.pressed = True
+
+    def _check(self):
+        if self.pressed:
+            raise KeyboardInterrupt
+
+
+class StopWhenDiverged(keras.callbacks.Callback):
+    """Stop as soon as a loss is no finite number, or a kernel is too large for half precision.
+
+    Parameters
+    ----------
+    name : str or path-like
+        Of the run, for the message.
+
+    Raises
+    ------
+    DivergedError
+        From within `keras.Model.fit`.
+    """
+
+    def __init__(self, name):
+        super().__init__()
+        self.name, self.epoch = name, 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Note which epoch it is."""
+        self.epoch = epoch
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Check the loss so far."""
+        if not math.isfinite(logs["loss"]):
+            self._stop(f"after batch {batch + 1} the loss is {logs['loss']}")
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Check the validation loss and the weights."""
+        if not math.isfinite(logs.get("val_loss", 0.0)):
+            self._stop(f"the validation loss is {logs['val_loss']}")
+        for variable in self.model.weights:
+            values = np.abs(np.asarray(variable))
+            if not values.max() < (LARGEST if values.ndim > 1 else math.inf):
+                self._stop(f"a weight of {variable.path} is {values.max():.3g}")
+
+    def _stop(self, what):
+        raise DivergedError(
+            f"{self.name}: the training has diverged in epoch {self.epoch + 1}: {what}. The epochs "
+            "before are kept. Try a lower learning rate or a warm-up, in a run of another name"
+        )
+
+
+SHOWN = ("accuracy", "loss", "val_accuracy", "val_loss")
+
+VIVIDNESS = 0.6
+"""How far rare colors are favored (`quantizer.rebalance`) in the second kind of predictions."""
+
+
+class ProgressBar(keras.callbacks.Callback):
+    """One bar over all steps, with the losses of the epoch before and the time left."""
+
+    def __init__(self, epochs, done=0):
+        super().__init__()
+        self.epochs, self.done = epochs, done
+
+    def on_train_begin(self, logs=None):
+        """Open the bar."""
+        steps = self.params["steps"]
+        self.bar = tqdm(total=self.epochs * steps, initial=self.done * steps, unit=" steps")
+
+    def on_train_batch_end(self, batch, logs=None):
+        """Move it."""
+        self.bar.update()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Show how it goes."""
+        shown = {name: f"{value:.3f}" for name, value in (logs or {}).items()}
+        self.bar.set_postfix(epoch=epoch + 1, **shown)
+
+    def on_train_end(self, logs=None):
+        """Close it."""
+        self.bar.close()
+
+
+class EpochLines(keras.callbacks.Callback):
+    """Print a line for each epoch, above the progress bar."""
+
+    def __init__(self, image_count):
+        super().__init__()
+        self.image_count = image_count
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Start the clock."""
+        self.start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Print it."""
+        logs, seconds = logs or {}, time.perf_counter() - self.start
+        shown = "  ".join(f"{name} {logs[name]:.4f}" for name in sorted(logs) if name in SHOWN)
+        rate = optimizers.current_rate(self.model.optimizer)
+        left = (self.params["epochs"] - epoch - 1) * seconds / 60
+        tqdm.write(
+            f"epoch {epoch + 1}/{self.params['epochs']}  {shown}  rate {rate:.2e}  "
+            f"{self.image_count / seconds:.0f} images/s  {left:.0f} min left"
+        )
+
+
+class Predictions(keras.callbacks.Callback):
+    """Color the same photographs after each epoch, and keep the colors in one small file.
+
+    The file holds two arrays of int8, shape (epochs, n, size / 4, size / 4, 2): (a, b) of
+    ``plain`` predictions and of ``vivid`` ones, with rare colors favored by `VIVIDNESS`.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file, ending in ``.npz``. What it holds of epochs to come is replaced; an epoch that
+        it lacks, since it could not be written, stays grey.
+    rgb : ndarray of uint8, shape (n, size, size, 3)
+        The photographs; the size is a multiple of 8.
+    weights : ndarray, shape (313,)
+        `quantizer.rebalancing_weights` of the training images.
+    """
+
+    def __init__(self, path, rgb, weights):
+        super().__init__()
+        self.path, self.weights = path, weights
+        self.seen, self.warned = None, False
+        self.lightness, _ = generator.encode(rgb)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Color them, and add the colors to the file."""
+        logits = np.asarray(self.model.predict_on_batch(self.lightness))
+        favored = quantizer.rebalance(logits, self.weights, VIVIDNESS)
+        new = {"plain": quantizer.annealed_mean(logits), "vivid": quantizer.annealed_mean(favored)}
+        if self.seen is None:
+            self.seen = _load(self.path)
+        for name, ab in new.items():
+            grown = np.zeros((epoch + 1, *ab.shape), np.int8)
+            old = self.seen.get(name, grown[:0])[:epoch]
+            grown[: len(old)], grown[epoch] = old, np.rint(ab)
+            self.seen[name] = grown
+        self._write()
+
+    def _write(self):
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            with files.replacing(self.path) as temporary, temporary.open("wb") as file:
+                np.savez_compressed(file, **self.seen)
+        except OSError as error:
+            if not self.warned:
+                warnings.warn(f"{self.path}: can't be written ({error})", stacklevel=2)
+            self.warned = True
+
+
+def _load(path):
+    if not path.exists():
+        return {}
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        warnings.warn(f"{path} is damaged ({error}); it is begun anew", stacklevel=2)
+        return {}

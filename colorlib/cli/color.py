@@ -1,0 +1,173 @@
+"""The command that colors photographs and films: `colorize`.
+
+Not here: what it calls (`colorlib.photos.batch`, `colorlib.video.pipeline`), imported inside the
+command so that ``colorlib --help`` answers at once.
+"""
+
+import collections
+import contextlib
+import functools
+import itertools
+import os
+import warnings
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from colorlib.cli import shared
+
+Paths = Annotated[
+    list[Path], typer.Argument(help="Image files and films, grey or not, and folders.")
+]
+Output = Annotated[
+    Path, typer.Option("-o", "--output", help="A folder, or the file for one photograph or film.")
+]
+Recursive = Annotated[
+    bool, typer.Option("-r", "--recursive", help="Look into the subfolders of folders too.")
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option("--overwrite", help="Color again, and over whatever is in the output already."),
+]
+SideBySide = Annotated[
+    bool, typer.Option("--side-by-side", help="Grey at the left, colored at the right.")
+]
+Run = Annotated[str | None, typer.Option(help=f"A recorded run: {shared.RUN_RULE}")]
+Saturation = Annotated[
+    float | None,
+    typer.Option(min=0.0, max=4.0, help="Factor on how colorful it gets: 0 is grey."),
+]
+WorkingSize = Annotated[
+    int | None,
+    typer.Option(min=8, max=1024, help="Shorter side, in pixels, of what the network sees."),
+]
+FollowEdges = Annotated[
+    bool | None,
+    typer.Option(help="Whether colors change where the lightness does, or smoothly."),
+]
+Smoothing = Annotated[
+    float | None,
+    typer.Option(
+        min=0.0,
+        max=1.0,
+        help="Films: how slowly the color of a still place changes, against flicker; 0 is off.",
+    ),
+]
+
+
+def colorize(
+    paths: Paths,
+    output: Output,
+    recursive: Recursive = False,
+    overwrite: Overwrite = False,
+    side_by_side: SideBySide = False,
+    run: Run = None,
+    temperature: shared.Temperature = None,
+    vividness: shared.Vividness = None,
+    saturation: Saturation = None,
+    working_size: WorkingSize = None,
+    follow_edges: FollowEdges = None,
+    smoothing: Smoothing = None,
+):
+    """Color photographs and films; each keeps its own lightness, resolution and file type.
+
+    Transparency, 16 bits per channel, EXIF and the other words of a file are kept as well. JPEG,
+    PNG, TIFF, WebP, BMP, AVIF and HEIC; a GIF becomes a PNG. Of several pages or frames the first
+    is colored, and a line says so. Temperature, vividness and working size are the run's own if
+    they are not given. Stop it with Ctrl-C: the same call goes on.
+
+    Kept is what was made from the same file with the same settings; with other settings it is made
+    anew. Files of one name from several folders get -2, -3, ... appended. A hidden .colorlib.jsonl
+    in the output says what was made from what; nothing else that is there is overwritten.
+
+    Films (MP4, MOV, MKV, WebM; AVI and other ones become MP4) come after the photographs. They are
+    colored frame by frame and keep their sound and the time of each frame; one that was stopped,
+    even by a crash, goes on where it was.
+
+    Example: colorlib colorize grandmother.jpg album/ -o colored/
+
+    Example: colorlib colorize wedding.mp4 -o wedding-in-color.mp4
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's; the threads are `folders`'
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # damaged files get a line of ours
+    from colorlib import colorize, config, images, runs
+    from colorlib.photos import batch
+
+    warnings.simplefilter("ignore")  # Pillow's, about odd tags
+    with shared.explained(images.ImageError, runs.RunError, ValueError):
+        jobs = batch.plan(paths, output, recursive, overwrite)
+        others = batch.passed_over(paths, output, recursive)
+        colorizer = colorize.colorizer_for(
+            run or config.DEFAULT_RUN,
+            temperature=temperature,
+            vividness=vividness,
+            saturation=saturation,
+            working_size=working_size,
+            follow_edges=follow_edges,
+        )
+    film_jobs = [job for job in jobs if batch.is_film(job.source)]
+    jobs = [job for job in jobs if not batch.is_film(job.source)]
+    fates = collections.Counter()
+    try:
+        for outcome in itertools.chain(
+            _photographs(colorizer, jobs, overwrite, side_by_side),
+            _films(colorizer, film_jobs, overwrite, side_by_side, smoothing),
+        ):
+            fates[outcome.fate] += 1
+            _say(outcome)
+    except KeyboardInterrupt:
+        shared.stop("stopped; what is colored stays, and the same call goes on with the rest")
+    kept = " (--overwrite colors them again)" if fates[batch.KEPT] else ""
+    others = f"; passed over because of their names: {others}" if others else ""
+    done = f"{fates['colored']} colored, {fates['kept']} kept{kept}, {fates['failed']} failed"
+    typer.echo(f"{done}{others}")
+    if fates[batch.FAILED]:
+        raise typer.Exit(shared.FAILED)
+
+
+def _photographs(colorizer, jobs, overwrite, side_by_side):
+    from tqdm import tqdm
+
+    from colorlib.photos import batch
+
+    with (
+        contextlib.closing(batch.color_all(colorizer, jobs, overwrite, side_by_side)) as done,
+        tqdm(done, total=len(jobs), unit="photograph", disable=None, leave=False) as bar,
+    ):
+        for outcome in bar:
+            bar.clear()
+            yield outcome
+
+
+def _films(colorizer, jobs, overwrite, side_by_side, smoothing):
+    if not jobs:  # then PyAV need not start
+        return
+    from tqdm import tqdm
+
+    from colorlib.video import pipeline, smoothing
+
+    yield from pipeline.color_all(
+        colorizer,
+        jobs,
+        overwrite,
+        functools.partial(tqdm, unit="frame", disable=None, leave=False),
+        side_by_side=side_by_side,
+        smoothing=smoothing.SMOOTHING if smoothing is None else smoothing,
+    )
+
+
+def _say(outcome):
+    if outcome.fate == "colored":
+        anew = " (anew, with other settings)" if outcome.anew else ""
+        typer.echo(_printable(f"{outcome.job.source} -> {outcome.job.target}{anew}"))
+    if outcome.why:
+        typer.echo(_printable(f"colorlib: {outcome.why}"), err=True)
+
+
+# A file's name may hold line breaks and what would steer the terminal.
+def _printable(line):
+    from colorlib import files
+
+    line = files.escaped(line)
+    return "".join(character if character.isprintable() else "?" for character in line)

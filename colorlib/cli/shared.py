@@ -1,0 +1,84 @@
+"""What the commands share: options, how a command stops with an error, how Keras starts.
+
+Not here: the commands (`colorlib.cli.color`, `commands_data`, `commands_training`).
+"""
+
+import contextlib
+import importlib.util
+import os
+from typing import Annotated
+
+import typer
+
+Temperature = Annotated[
+    float | None, typer.Option(min=0.0, help="0 takes the likeliest color, 1 the mean.")
+]
+Vividness = Annotated[
+    float | None,
+    typer.Option(min=0.0, max=1.5, help="How far rare colors are favored: 0 not at all."),
+]
+
+RUN_RULE = (
+    "a name, your own before those that come with colorlib; or a folder, "
+    "with a / in it or a . or ~ at its start."
+)
+"""How all commands understand a run (`runs.place`)."""
+
+BACKENDS = ("tensorflow", "jax", "torch")
+"""That Keras can compute with; torch is an optional extra, since it is large."""
+
+FAILED = 2
+"""Exit code if any file could not be done, or the call was wrong."""
+
+
+@contextlib.contextmanager
+def explained(*errors):
+    """Turn these errors into one line on stderr and the exit code `FAILED`."""
+    try:
+        yield
+    except errors as error:
+        stop(error)
+
+
+def stop(error):
+    """Say one line on stderr and end the command with the exit code `FAILED`."""
+    from colorlib import files
+
+    typer.echo(f"colorlib: {files.escaped(str(error))}", err=True)
+    raise typer.Exit(FAILED)
+
+
+def installed_backends():
+    """List the backends of Keras that are installed."""
+    return [name for name in BACKENDS if importlib.util.find_spec(name)]
+
+
+def load_backend(backend=None):
+    """Start Keras, or stop; what its backend's C++ code says to the terminal is dropped.
+
+    Parameters
+    ----------
+    backend : str, optional
+        One of `BACKENDS`; by default what Keras is set to, which is TensorFlow at first.
+    """
+    if backend is not None:
+        if backend not in installed_backends():
+            there = ", ".join(installed_backends()) or "none"
+            stop(f"the backend {backend!r} is not installed; installed are: {there}")
+        os.environ["KERAS_BACKEND"] = backend
+    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    problem = None
+    try:
+        import keras
+
+        keras.ops.zeros(1)  # the search for devices is part of the start
+    except (ImportError, ValueError) as error:
+        problem = error
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(nowhere)
+    if problem is not None:
+        backend = os.environ.get("KERAS_BACKEND", "the backend in ~/.keras/keras.json")
+        stop(f"Keras can't start with {backend} ({problem}); set KERAS_BACKEND=tensorflow")

@@ -1,0 +1,168 @@
+"""The commands that train, search and measure: `train`, `search` and `evaluate`.
+
+Not here: what they call (`colorlib.training`, `colorlib.experiments.l2_search`,
+`colorlib.evaluate`), imported inside the commands so that ``colorlib --help`` answers at once.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from colorlib import config
+from colorlib.cli import shared
+
+
+def train(
+    preset: Annotated[str, typer.Argument(help=f"One of {', '.join(config.PRESETS)}.")],
+    data: Annotated[list[Path], typer.Option(help="A store to train on; repeat for shards.")],
+    val: Annotated[list[Path], typer.Option(help="A store to validate on; repeat for shards.")],
+    run: Annotated[str, typer.Option(help=f"Where it is recorded: {shared.RUN_RULE}")],
+    precision: Annotated[str | None, typer.Option(help="float32 or mixed_bfloat16.")] = None,
+    width: Annotated[float | None, typer.Option(help="Factor on the channel counts.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1)] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1)] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option(help=f"A run to begin with the weights of: {shared.RUN_RULE}"),
+    ] = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(help=f"What computes; installed: {', '.join(shared.installed_backends())}."),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=0, help="Threads that prepare batches.")] = 2,
+    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for it.")] = False,
+    save_every: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
+):
+    """Train a preset, changed by the options, and record the run.
+
+    Stop it with Ctrl-C, or kill it: the same command goes on, and ends with the same weights.
+
+    Example: colorlib train MODEL_64 --data train.h5 --val val.h5 --run my-first
+    """
+    if preset not in config.PRESETS:
+        shared.stop(f"no preset {preset!r}; choose from {', '.join(config.PRESETS)}")
+    shared.load_backend(backend)
+    import keras
+    import numpy as np
+
+    from colorlib import runs, samples, store, training
+    from colorlib.callbacks import EpochLines
+
+    changes = dict(
+        precision=precision,
+        width=width,
+        epochs=epochs,
+        batch_size=batch_size,
+        start_from=start_from,
+    )
+    given = {name: value for name, value in changes.items() if value is not None}
+    path = runs.place(run)
+    with shared.explained(store.StoreError, runs.RunError, ValueError):
+        images = store.Store(*data)
+        callbacks = [EpochLines(len(images))]
+        if tensorboard:
+            callbacks.append(keras.callbacks.TensorBoard(path / "tensorboard"))
+        settings = config.PRESETS[preset].replace(**given)
+        try:
+            squares = [samples.square(name, settings.image_size) for name in samples.NAMES]
+            training.train(
+                settings,
+                images,
+                store.Store(*val),
+                path,
+                callbacks,
+                workers=workers,
+                save_every=save_every,
+                watched=np.stack(squares),
+            )
+        except KeyboardInterrupt:
+            shared.stop(f"stopped; what was done is in {path}, and the same command goes on")
+    typer.echo(f"the run is in {path}")
+
+
+def search(
+    data: Annotated[
+        list[Path], typer.Option(help="A store to take images from; repeat for shards.")
+    ],
+    study: Annotated[str, typer.Option(help="A file, made if missing, or a database's URL.")],
+    stage: Annotated[str, typer.Option(help="coarse: 1e-7 to 1. fine: where coarse was best.")],
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Of the stage, by all processes together; 20 or 12.")
+    ] = None,
+    images: Annotated[int, typer.Option(min=1, help="To train on; as many more validate.")] = 256,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Of each trial.")] = None,
+    width: Annotated[float | None, typer.Option(help="Factor on the channel counts.")] = None,
+    silence: Annotated[
+        int, typer.Option(min=2, help="Seconds after which a silent process counts as dead.")
+    ] = 60,
+    record: Annotated[
+        str | None, typer.Option(help=f"Write the trials as text: {shared.RUN_RULE}")
+    ] = None,
+):
+    """Search the L2 constant at random, coarse to fine, as the report did.
+
+    Call it in several terminals at once, or, with the URL of a database, on several machines: they
+    share the trials. Stop it with Ctrl-C, or kill it: the same command goes on. Hopeless trials are
+    ended early; what is compared is the validation loss without the penalty.
+
+    Example: colorlib search --data train.h5 --study l2.db --stage coarse
+    """
+    shared.load_backend()
+    from colorlib import generator, runs, store
+    from colorlib.experiments import l2_search
+
+    changes = {"epochs": epochs, "width": width}
+    given = {name: value for name, value in changes.items() if value is not None}
+    with shared.explained(ValueError, generator.RecordError):
+        settings = config.SEARCH.replace(**given)
+        small = l2_search.small_set(store.Store(*data), images, settings.image_size)
+        budget = trials or (20 if stage == "coarse" else 12)
+        try:
+            l2_search.search(settings, small, study, stage, budget, True, _show_trial, silence)
+        except KeyboardInterrupt:
+            shared.stop(f"stopped; the trial in hand is back in {study}, the same call goes on")
+        best = l2_search.best(study, stage)
+        typer.echo(f"{stage}: l2 = {best['l2']:.1e} is best, {best['loss']:.3f} nats per pixel")
+        if record:
+            path = runs.place(record)
+            l2_search.record(study, path)
+            typer.echo(f"the trials are in {path}")
+
+
+def evaluate(
+    run: Annotated[str, typer.Argument(help=f"A recorded run: {shared.RUN_RULE}")],
+    images: Annotated[
+        Path, typer.Option(help="A folder of image files, or a file that `colorlib pack` wrote.")
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
+    limit: Annotated[
+        int | None, typer.Option(min=2, help="Measure only so many images, spread evenly.")
+    ] = None,
+    temperature: shared.Temperature = None,
+    vividness: shared.Vividness = None,
+):
+    """Measure how good a run's colors are, next to those of chance.
+
+    Cross-entropy and accuracy of the predicted distributions; AuC, rebalanced AuC (Zhang et al.
+    2016, section 3.1), PSNR and colorfulness of the colors, beside those of grey, of the training
+    images' mean color, of another image's colors and of the truth. The network sees each image's
+    centre crop, of the size it was trained on. Grey images in a folder are measured as well.
+    Temperature and vividness are the run's own if they are not given.
+
+    Example: colorlib evaluate my-first --images photographs/ --limit 500
+    """
+    shared.load_backend()
+    import json
+
+    from colorlib import evaluate, runs, store
+
+    with shared.explained(store.StoreError, runs.RunError):
+        result = evaluate.evaluate(run, images, limit, temperature, vividness)
+    typer.echo(json.dumps(result, indent=1) if as_json else evaluate.table(result))
+
+
+def _show_trial(trial):
+    end = "complete" if trial.state.name == "COMPLETE" else f"ended early, {trial.last_step} epochs"
+    loss = float("nan") if trial.value is None else trial.value
+    typer.echo(f"trial {trial.number:3}  l2 {trial.params['l2']:.1e}  {loss:.3f} nats  {end}")

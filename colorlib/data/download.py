@@ -1,0 +1,443 @@
+"""Tiny ImageNet, and anyone's own photographs -> folders of image files.
+
+Not here: lists of addresses (`colorlib.data.crawler`) and packing into one file (`colorlib.store`).
+Chapter 3 of the report: Tiny ImageNet is what its Model-64 was trained on. An archive is unpacked
+into its folder and nothing outside it.
+"""
+
+import errno
+import functools
+import gzip
+import hashlib
+import lzma
+import os
+import shutil
+import stat
+import tarfile
+import time
+import zipfile
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path, PurePosixPath
+
+import httpx
+from tqdm.auto import tqdm
+
+from colorlib import config, files, images
+from colorlib.data.manifest import Entry, Manifest
+from colorlib.data.validation import PLACEHOLDERS, FetchError, Outcome, Status, Validation, validate
+
+MAX_FILES = 250_000
+"""Twice what Tiny ImageNet has."""
+
+MAX_BYTES = 2 * 10**9
+"""Unpacked; eight times what Tiny ImageNet has."""
+
+ENCRYPTED = 1
+"""The bit of a zip entry's flags."""
+
+DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
+DAMAGE += (NotImplementedError, gzip.BadGzipFile)
+
+
+def unpack(source, folder, max_files=MAX_FILES, max_bytes=MAX_BYTES):
+    """Unpack an archive, or copy a folder, into an empty folder.
+
+    Parameters
+    ----------
+    source : path-like
+        A zip file, a tar file (also compressed) or a folder.
+    folder : path-like
+        Exists and is empty.
+    max_files, max_bytes : int
+        What may come out at most.
+
+    Raises
+    ------
+    FetchError
+        If the source is missing or damaged, is no archive, holds a link, a device, an
+        encrypted file or a path that leaves the folder, or unpacks to too much.
+    """
+    source, folder = Path(source), Path(folder)
+    total, made = 0, set()
+    try:
+        with tqdm(desc=f"unpacking {source.name}", unit=" files") as bar:
+            for count, (name, size, opened) in enumerate(_members(source, bar), 1):
+                total += size
+                if total > max_bytes or count > max_files:
+                    limit = f"{max_files} files or {max_bytes} bytes"
+                    raise FetchError(f"{source}: unpacks to over {limit}; get the right archive")
+                target = folder / _safe_path(source, name)
+                if target.parent not in made:
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    made.add(target.parent)
+                with opened() as packed, target.open("xb") as file:
+                    shutil.copyfileobj(packed, file)
+                bar.update()
+    except FileExistsError as error:
+        raise FetchError(f"{source}: names {error.filename} twice; get it anew") from None
+    except DAMAGE as error:
+        raise FetchError(f"{source}: is damaged or cut off ({error}); get it anew") from None
+
+
+def _members(source, bar):
+    """Return an iterator over all files of a source: name, bytes, and what opens it."""
+    if source.is_dir():
+        return _folder_members(source)
+    if not source.is_file():
+        raise FetchError(f"{source}: no such file or folder; name an archive or a folder")
+    if zipfile.is_zipfile(source):
+        return _zip_members(source, bar)
+    if tarfile.is_tarfile(source):
+        return _tar_members(source)
+    raise FetchError(f"{source}: is neither zip nor tar nor a folder, or cut off; get it anew")
+
+
+def _folder_members(source):
+    for path in source.rglob("*"):
+        name = path.relative_to(source).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise _not_a_file(source, name)
+        if path.is_file():
+            yield name, path.stat().st_size, functools.partial(path.open, "rb")
+
+
+def _zip_members(source, bar):
+    with zipfile.ZipFile(source) as archive:
+        bar.reset(len(archive.infolist()))
+        for info in archive.infolist():
+            kind = stat.S_IFMT(info.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise _not_a_file(source, info.filename)
+            if info.flag_bits & ENCRYPTED:
+                raise FetchError(f"{source}: is encrypted; get it without a password")
+            if not info.is_dir():
+                yield info.filename, info.file_size, functools.partial(archive.open, info)
+
+
+def _tar_members(source):
+    with tarfile.open(source) as archive:
+        for member in archive:
+            if not (member.isreg() or member.isdir()):
+                raise _not_a_file(source, member.name)
+            if member.isreg():
+                yield member.name, member.size, functools.partial(archive.extractfile, member)
+
+
+def _not_a_file(source, name):
+    return FetchError(f"{source}: {name!r} is a link or a device, which is not safe; don't use it")
+
+
+def _safe_path(source, name):
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or set(name) & set("\\:\0") or not path.parts:
+        raise FetchError(f"{source}: {name!r} leads out of the folder; don't use this archive")
+    return path
+
+
+TINY_IMAGENET_URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
+"""Of Stanford's course CS231n; 248 100 043 bytes."""
+
+TINY_IMAGENET_HASH = "md5:90528d7ca1a48142e341f4ef8d21d0de"
+
+TINY_IMAGENET = config.DATA / "tiny-imagenet-200"
+
+
+def fetch_tiny_imagenet(
+    destination=TINY_IMAGENET,
+    archive=None,
+    url=TINY_IMAGENET_URL,
+    known_hash=TINY_IMAGENET_HASH,
+    timeout=30.0,
+    patience=5,
+):
+    """Bring Tiny ImageNet to a folder; nothing is done if it is there.
+
+    Parameters
+    ----------
+    destination : path-like
+        The folder that will hold ``train/``, ``val/`` and the rest of the original layout. It
+        appears when it is complete. A downloaded archive stays beside it, ending in ``.zip``.
+    archive : path-like, optional
+        A copy that is already on disk, instead of a download: zip, tar (also compressed), or
+        a folder in the original layout.
+    url, known_hash : str
+        What to download, and its hash (`download`). A download that was cut is continued.
+    timeout : float
+        Seconds without a sign of the server that count as a failure.
+    patience : int
+        Failures in a row, none of them bringing anything, before giving up.
+
+    Returns
+    -------
+    pathlib.Path
+        The destination.
+
+    Raises
+    ------
+    FetchError
+        If the archive can't be had, is not what it should be or is unsafe to unpack, or if
+        the destination holds something else.
+    """
+    destination = Path(destination)
+    if _is_tiny_imagenet(destination):
+        return destination
+    if destination.exists() and not (destination.is_dir() and not any(destination.iterdir())):
+        raise FetchError(f"{destination}: holds something else; move it away or choose another")
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        if archive is None:
+            archive = download(
+                url,
+                destination.with_name(f"{destination.name}.zip"),
+                known_hash,
+                timeout,
+                patience,
+            )
+        _unpack_tiny_imagenet(Path(archive), destination)
+    except OSError as error:
+        reason = error.strerror or error
+        raise FetchError(f"{destination}: can't be written ({reason}); make room there") from None
+    return destination
+
+
+def download(url, path, known_hash, timeout=30.0, patience=5, pause=1.0, option="--archive"):
+    """Download a file, continuing what an earlier call left in ``<path>.partial``.
+
+    Parameters
+    ----------
+    url : str
+        Of a server that, if it can, answers range requests.
+    path : path-like
+        Nothing is done if it is there and has the right hash.
+    known_hash : str
+        The file's hash as ``md5:...`` or ``sha256:...``; the first of its digits are enough.
+    timeout : float
+        Seconds without a sign of the server that count as a failure.
+    patience : int
+        Failures in a row, none of them bringing anything, before giving up.
+    pause : float
+        Seconds after the first failure; doubled after each further one.
+    option : str
+        Of the command that downloads: it takes a file that is already there.
+
+    Returns
+    -------
+    pathlib.Path
+        The file.
+
+    Raises
+    ------
+    FetchError
+        If it can't be had. What has come is kept, unless its hash is wrong.
+    """
+    path = Path(path)
+    if path.is_file() and has_hash(path, known_hash):
+        return path
+    partial = path.with_name(f"{path.name}.partial")
+    remedy = f"get a copy of the file elsewhere and name it with {option}"
+    _complete(url, partial, timeout, patience, pause, remedy)
+    if not has_hash(partial, known_hash):
+        partial.unlink()
+        raise FetchError(
+            f"{url}: what came has another hash than {known_hash} and was deleted; try again, or "
+            f"{remedy}"
+        )
+    return partial.replace(path)
+
+
+def has_hash(path, known_hash):
+    """Tell whether a file is the one that is meant.
+
+    Parameters
+    ----------
+    path : path-like
+    known_hash : str
+        ``md5:...`` or ``sha256:...``; the first of its digits are enough.
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    OSError
+        If the file can't be read.
+    """
+    kind, _, digits = known_hash.partition(":")
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, kind).hexdigest().startswith(digits)
+
+
+def fetch_folder(folder, destination, link=False, placeholders=PLACEHOLDERS):
+    """Take the usable images of a folder, anyone's own photographs, to another one.
+
+    Parameters
+    ----------
+    folder : path-like
+        Searched through all levels; hidden files and folders are left out.
+    destination : path-like
+        The same subfolders appear there, and ``report.csv`` with a row per file. Images that
+        an earlier call brought are not looked at again. A file without the ending of its format
+        gets it; if another file has that name, a hash is put before the ending.
+    link : bool
+        Make hard links, which take no room, where the file system can.
+    placeholders : collection of str
+        MD5 of pictures that do not count.
+
+    Returns
+    -------
+    collections.Counter
+        Number of files, and of subfolders that can't be looked into, per `Fate`.
+
+    Raises
+    ------
+    FetchError
+        If the folder is missing or empty, or the destination lies in it or can't be written to.
+    """
+    folder, destination = Path(folder), Path(destination)
+    if not folder.is_dir():
+        raise FetchError(f"{folder}: no such folder; name one that holds photographs")
+    if destination.resolve().is_relative_to(folder.resolve()):
+        raise FetchError(f"{destination}: lies in the folder to fetch from; choose another place")
+    found = files.below(folder)
+    names = [path.relative_to(folder).as_posix() for path in sorted(found.files)]
+    locked = {place.relative_to(folder).as_posix(): why for place, why in found.problems}
+    if not names and not locked:
+        raise FetchError(f"{folder}: holds no files; name a folder of photographs")
+    entries = [Entry(line, "", name) for line, name in enumerate([*names, *locked], 1)]
+    with Manifest(destination) as ledger:
+        try:
+            for name, why in locked.items():
+                ledger.record(name, Outcome(Status.UNREADABLE, why))
+            todo = [name for name in names if not _is_taken(ledger, folder / name, name)]
+            todo.sort(key=_has_ending, reverse=True)  # these keep their names
+            _take(ledger, folder, todo, link, placeholders)
+        finally:
+            counts = ledger.write_report(entries)
+    return counts
+
+
+def _has_ending(name):
+    return Path(name).suffix.lower() in images.EXTENSIONS
+
+
+def _is_taken(ledger, path, name):
+    old = ledger.outcomes.get(name)
+    is_good = old is not None and old.fate is Status.GOOD and path.is_file()
+    return is_good and old.bytes == path.stat().st_size
+
+
+def _bytes_of(path):
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "is a pipe or a device")
+    return path.read_bytes()
+
+
+def _take(ledger, folder, names, link, placeholders):
+    def look(name):
+        try:
+            return validate(_bytes_of(folder / name), placeholders)
+        except OSError as error:
+            return Validation(Outcome(Status.UNREADABLE, f"can't be read ({error.strerror})"))
+
+    block = 2 * os.cpu_count()
+    with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(names), unit=" files") as bar:
+        for start in range(0, len(names), block):
+            some = names[start : start + block]
+            for name, verdict in zip(some, pool.map(look, some), strict=True):
+                file = name if _has_ending(name) else f"{name}{verdict.suffix}"
+                source = folder / name if link else None
+                ledger.admit(name, file, verdict, source, keep_first=True)
+                bar.update()
+
+
+def _complete(url, partial, timeout, patience, pause, remedy):
+    """Fetch the rest of a partial file, however often the connection breaks."""
+    most, failures = _size(partial), 0
+    while True:
+        try:
+            return _transfer(url, partial, timeout)
+        except (httpx.UnsupportedProtocol, httpx.TooManyRedirects, httpx.InvalidURL) as error:
+            raise FetchError(f"{url}: {error}; check the address") from None
+        except httpx.HTTPError as error:
+            failures = failures + 1 if _size(partial) <= most else 1
+            most = max(most, _size(partial))
+            if failures >= patience or _is_final(error):
+                raise FetchError(
+                    f"{url}: {error}; call again later ({most} bytes are kept), or {remedy}"
+                ) from None
+        time.sleep(pause * 2 ** (failures - 1))
+
+
+def _transfer(url, partial, timeout):
+    start = _size(partial)
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
+    with httpx.stream(
+        "GET", url, headers=headers, timeout=timeout, follow_redirects=True
+    ) as answer:
+        content_range = answer.headers.get("Content-Range", "")
+        if answer.status_code == 416 and content_range == f"bytes */{start}":
+            return
+        if answer.status_code == 416:
+            partial.unlink()
+        answer.raise_for_status()
+        # A server that can't continue sends the whole file again.
+        if not (answer.status_code == 206 and content_range.startswith(f"bytes {start}-")):
+            start = 0
+        size = int(answer.headers.get("Content-Length", 0))
+        bar = tqdm(initial=start, total=start + size or None, unit="B", unit_scale=True)
+        with bar, partial.open("ab" if start else "wb") as file:
+            for chunk in answer.iter_raw():
+                file.write(chunk)
+                bar.update(len(chunk))
+
+
+def _is_final(error):
+    status = getattr(getattr(error, "response", None), "status_code", 500)
+    return status < 500 and status not in (408, 416, 429)
+
+
+def _size(path):
+    return path.stat().st_size if path.exists() else 0
+
+
+def _is_tiny_imagenet(folder):
+    """Look at the outlines only: a folder that is there was complete when it appeared."""
+    train, listed = folder / "train", folder / "wnids.txt"
+    return (
+        listed.is_file()
+        and (folder / "val" / "val_annotations.txt").is_file()
+        and all((train / name / "images").is_dir() for name in listed.read_text().split())
+    )
+
+
+def _unpack_tiny_imagenet(source, destination):
+    staging = destination.with_name(f".{destination.name}.partial")
+    shutil.rmtree(staging, ignore_errors=True)
+    staging.mkdir()
+    try:
+        unpack(source, staging)
+        root = next(iter(staging.glob("*/wnids.txt")), staging / "wnids.txt").parent
+        _check_tiny_imagenet(source, root)
+        root.replace(destination)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _check_tiny_imagenet(source, root):
+    if not _is_tiny_imagenet(root):
+        raise FetchError(
+            f"{source}: is not Tiny ImageNet in its original layout (wnids.txt, train/, val/); "
+            "name another archive, or none to download it"
+        )
+    lists = {folder / f"{folder.name}_boxes.txt": folder for folder in (root / "train").iterdir()}
+    lists[root / "val" / "val_annotations.txt"] = root / "val"
+    for listed, folder in lists.items():
+        names = {line.split("\t")[0] for line in listed.read_text().splitlines()}
+        missing = names - {path.name for path in (folder / "images").iterdir()}
+        if missing:
+            raise FetchError(
+                f"{source}: {len(missing)} images of {folder.name} are missing, {min(missing)} is "
+                "one; get a complete archive"
+            )

@@ -1,0 +1,299 @@
+"""The book kept over all images that were asked for: each one's fate, and why.
+
+Not here: where the images come from (`colorlib.data.download`, `colorlib.data.crawler`) and which
+of them count (`colorlib.data.validation`). Chapter 3 of the report.
+
+A destination holds, beside the images, `journal.jsonl`, which grows by one line per image and
+lets a run that was killed go on, `report.csv`, which is written when a run ends, and `.lock`, which
+only one run at a time can hold.
+"""
+
+import collections
+import contextlib
+import csv
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import re
+from pathlib import Path, PurePosixPath
+
+import filelock
+
+from colorlib import files
+from colorlib.data.validation import FetchError, Outcome, Status
+
+JOURNAL, REPORT, LOCK = "journal.jsonl", "report.csv", ".lock"
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Entry:
+    """One image that is asked for: its line in the list, its id there, and where it is."""
+
+    line: int
+    id: str
+    url: str
+
+
+NOT_TRIED = Outcome(Status.NOT_TRIED, "the run was stopped before its turn")
+
+COLUMNS = [field.name for kind in (Entry, Outcome) for field in dataclasses.fields(kind)]
+
+
+class Manifest:
+    """The outcomes of one destination, kept on disk as they come.
+
+    Parameters
+    ----------
+    folder : path-like
+        The destination; made if missing. What a killed run left half done is cleared away.
+
+    Attributes
+    ----------
+    outcomes : dict of str to Outcome
+        By address, from this run and the earlier ones. A good one whose file is gone, of another
+        size or another one's by now is left out, so that it is fetched again.
+
+    Raises
+    ------
+    FetchError
+        If the folder can't be made, or another process is writing to it.
+    """
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._journal = (self.folder / JOURNAL).open("ab+", buffering=0)
+            self._lock = filelock.FileLock(self.folder / LOCK)
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout:
+            self._journal.close()
+            why = "another fetch is writing there; let it end, or choose another"
+            raise FetchError(f"{folder}: {why}") from None
+        except OSError as error:
+            reason = error.strerror
+            raise FetchError(f"{folder}: can't be used ({reason}); choose another folder") from None
+        for leftover in self.folder.rglob(".*.partial"):
+            leftover.unlink(missing_ok=True)
+        self.outcomes = self._replay()
+        self._owner = _owners(self.outcomes)
+        self._first = {}
+        for url, outcome in self.outcomes.items():
+            if outcome.sha256:
+                self._first.setdefault(outcome.sha256, url)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._journal.close()
+        self._lock.release()
+
+    def record(self, url, outcome):
+        """Write down what became of an address, at once.
+
+        Parameters
+        ----------
+        url : str
+        outcome : Outcome
+
+        Raises
+        ------
+        FetchError
+            If the journal can't be written.
+        """
+        self.outcomes[url] = outcome
+        line = json.dumps({"url": url, **dataclasses.asdict(outcome)}).encode() + b"\n"
+        with _explained(self.folder / JOURNAL):
+            if self._journal.write(line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def admit(self, url, file, verdict, source=None, keep_first=False):
+        """Take an image in, unless the same bytes came from another address before.
+
+        Parameters
+        ----------
+        url : str
+        file : str
+            Where to keep it, relative to the destination. If another image is there, a hash of
+            the address is appended to the name.
+        verdict : colorlib.data.validation.Validation
+            What `colorlib.data.validation.validate` said.
+        source : pathlib.Path, optional
+            A file with these bytes, to make a hard link to if possible.
+        keep_first : bool
+            Keep the first of several identical images. By default all of them are dropped,
+            the earlier ones too: on the web such an image stands for one that is gone.
+
+        Returns
+        -------
+        str or None
+            The address of the earlier image, if that was dropped.
+
+        Raises
+        ------
+        FetchError
+            If the image can't be written.
+        """
+        outcome, dropped = verdict.outcome, None
+        if self._unlink(url):
+            self._first.pop(self.outcomes[url].sha256, None)
+        if outcome.fate is not Status.GOOD:
+            self.record(url, outcome)
+            return None
+        first = self._first.setdefault(outcome.sha256, url)
+        if first == url:
+            self._keep(url, file, verdict, source)
+            return None
+        if not keep_first:
+            dropped = self._drop(first, f"the same image as {url}")
+        why = f"the same image as {first}"
+        self.record(url, dataclasses.replace(outcome, fate=Status.IDENTICAL, why=why))
+        return dropped
+
+    def write_report(self, entries, missing=lambda entry: NOT_TRIED):
+        """Write `report.csv`: one row per entry.
+
+        Parameters
+        ----------
+        entries : iterable of Entry
+        missing : callable
+            Gives the outcome of an entry that none was recorded for.
+
+        Returns
+        -------
+        collections.Counter
+            Number of entries per `Fate`; the sum is the number of entries.
+
+        Raises
+        ------
+        FetchError
+            If the report can't be written.
+        """
+        counts, seen = collections.Counter(), {}
+        with (
+            _explained(self.folder / REPORT),
+            files.replacing(self.folder / REPORT) as temporary,
+            temporary.open("w", encoding="utf-8", newline="") as file,
+        ):
+            writer = csv.DictWriter(file, COLUMNS)
+            writer.writeheader()
+            for entry in entries:
+                outcome = self.outcomes.get(entry.url) or missing(entry)
+                first = seen.setdefault(entry.url, entry.line)
+                if first != entry.line:
+                    outcome = Outcome(Status.REPEATED, f"the same address as line {first}")
+                row = dataclasses.asdict(entry) | dataclasses.asdict(outcome)
+                writer.writerow({key: files.escaped(str(row[key])) for key in row})
+                counts[outcome.fate] += 1
+        return counts
+
+    # The row comes before the file: a row without its file is fetched again, a file without
+    # its row would never be accounted for.
+    def _keep(self, url, file, verdict, source):
+        file = self._free(url, file)
+        path = self.folder / file
+        self.record(url, dataclasses.replace(verdict.outcome, file=file))
+        try:
+            with _explained(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if not (source and _link(source, path, verdict.outcome.bytes)):
+                    with files.replacing(path) as temporary:
+                        temporary.write_bytes(verdict.data)
+        except FetchError:
+            del self.outcomes[url]
+            raise
+        self._owner[file.casefold()] = url
+
+    def _free(self, url, file):
+        if self._owner.get(file.casefold(), url) == url and not (self.folder / file).is_dir():
+            return file
+        digest = hashlib.sha256(url.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        path = PurePosixPath(file)
+        return path.with_name(f"{path.stem}-{digest}{path.suffix}").as_posix()
+
+    # The file goes before its row, for the same reason.
+    def _drop(self, url, why):
+        if not self._unlink(url):
+            return None
+        old = self.outcomes[url]
+        self.record(url, dataclasses.replace(old, fate=Status.IDENTICAL, why=why, file=""))
+        return url
+
+    def _unlink(self, url):
+        old = self.outcomes.get(url)
+        if old is None or old.fate is not Status.GOOD:
+            return False
+        (self.folder / old.file).unlink(missing_ok=True)
+        self._owner.pop(old.file.casefold(), None)
+        return True
+
+    def _replay(self):
+        self._journal.seek(0)
+        outcomes, end = {}, b"\n"
+        for line in self._journal:
+            end = line[-1:]
+            try:
+                row = json.loads(line)
+                url, fate = row.pop("url"), Status(row.pop("fate"))
+            except ValueError:
+                continue  # the line that a killed run was writing
+            outcomes.pop(url, None)  # the last one is to be behind the others
+            outcomes[url] = Outcome(fate, **row)
+        if end != b"\n":
+            self._journal.write(b"\n")
+        owner = _owners(outcomes)
+        return {
+            url: outcome
+            for url, outcome in outcomes.items()
+            if outcome.fate is not Status.GOOD
+            or (owner[outcome.file.casefold()] == url and self._is_there(outcome))
+        }
+
+    def _is_there(self, outcome):
+        path = self.folder / outcome.file
+        return path.is_file() and path.stat().st_size == outcome.bytes
+
+
+def _owners(outcomes):
+    """Say whose each file is; names that differ only in upper and lower case are one."""
+    good = ((url, outcome) for url, outcome in outcomes.items() if outcome.fate is Status.GOOD)
+    return {outcome.file.casefold(): url for url, outcome in good}
+
+
+@contextlib.contextmanager
+def _explained(path):
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise FetchError(
+            f"{path}: can't be written ({reason}); make room, then call again: it goes on"
+        ) from None
+
+
+def _link(source, path, size):
+    try:
+        if source.stat().st_size == size:
+            path.hardlink_to(source.resolve())
+            return True
+    except OSError:
+        pass  # another file system, or one without links: copy
+    return False
+
+
+def safe_name(text):
+    """Turn an id from a list into a file name that stays in its folder.
+
+    Parameters
+    ----------
+    text : str
+
+    Returns
+    -------
+    str
+        Letters, digits, ``-``, ``_`` and ``.`` only, not hidden, at most 100 characters.
+    """
+    return re.sub(r"[^A-Za-z0-9._-]", "_", text).lstrip(".")[:100]

@@ -1,0 +1,128 @@
+"""Files and their names: atomic writing, what lies below a folder, how a name is written down.
+
+Not here: what the files hold (`colorlib.images`, `colorlib.store`).
+"""
+
+import collections
+import contextlib
+import dataclasses
+import os
+import secrets
+from pathlib import Path
+
+REMEDY = "check the folder's permissions"
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What lies below a folder.
+
+    Attributes
+    ----------
+    files : list of pathlib.Path
+        Folder by folder, sorted within each; links and other things that are no folders too.
+    problems : list of (pathlib.Path, str)
+        Folders that can't be looked into, and a line about each that names it and the remedy.
+    """
+
+    files: list
+    problems: list
+
+
+def below(folder, recursive=True, skip=None):
+    """List the files of a folder; hidden ones, and those in hidden subfolders, are left out.
+
+    Parameters
+    ----------
+    folder : path-like
+    recursive : bool
+        Whether to look into its subfolders; links to folders are not followed.
+    skip : path-like, optional
+        A subfolder to leave out.
+
+    Returns
+    -------
+    Found
+    """
+    files, errors = [], []
+    skipped = None if skip is None else os.path.realpath(skip)
+    for place, folders, names in os.walk(folder, onerror=errors.append):
+        if not os.access(place, os.X_OK):  # its names can be read, but nothing behind them
+            errors.append(PermissionError(0, "may not be entered", place))
+            folders.clear()
+            continue
+        place = Path(place)
+        inner = sorted(name for name in folders if recursive and not name.startswith("."))
+        folders[:] = [name for name in inner if os.path.realpath(place / name) != skipped]
+        files += [place / name for name in sorted(names) if not name.startswith(".")]
+    problems = [
+        (Path(x.filename), f"{x.filename}: can't be looked into ({x.strerror}); {REMEDY}")
+        for x in errors
+    ]
+    return Found(files, problems)
+
+
+def is_folder(path):
+    """Say whether a path leads to a folder; it does not if nobody may look.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    bool
+    """
+    return os.path.isdir(path)  # noqa: PTH112 - pathlib raises where nobody may look
+
+
+def counted(files, most=5):
+    """Count files by their endings.
+
+    Parameters
+    ----------
+    files : sequence of pathlib.Path
+    most : int
+        How many endings to name.
+
+    Returns
+    -------
+    str
+        Such as ``"3 files (2 .txt, 1 without an ending)"``; empty if there are none.
+    """
+    if not files:
+        return ""
+    endings = collections.Counter(path.suffix.lower() for path in files).most_common()
+    named = [f"{count:,} {ending or 'without an ending'}" for ending, count in endings[:most]]
+    named += ["..."] * (len(endings) > most)
+    return escaped(f"{len(files):,} file{'s' * (len(files) > 1)} ({', '.join(named)})")
+
+
+def escaped(text):
+    r"""Write a file's name in a way that any file of text can hold.
+
+    Parameters
+    ----------
+    text : str or path-like
+        Bytes that are not UTF-8 are in it as Python has them, as lone surrogates.
+
+    Returns
+    -------
+    str
+        With ``\xe9`` in place of such a byte; other names stay as they are.
+    """
+    raw = os.fspath(text).encode("utf-8", "surrogateescape")
+    return raw.decode("utf-8", "backslashreplace")
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Hand out a temporary path that becomes `path` if the block ends well, else vanishes."""
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    temporary.touch(exist_ok=False)  # with the rights that new files have here
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

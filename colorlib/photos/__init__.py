@@ -1,0 +1,1 @@
+"""Photographs as files: pixels with their metadata, one or many at a time."""

@@ -1,0 +1,361 @@
+"""Many photographs and films: paths -> where each colored one goes, and the photographs colored.
+
+Not here: what happens to one photograph (`colorlib.photos.photo`, `colorlib.colorize`), to films
+(`colorlib.video.pipeline`), and what is said about it (`colorlib.cli.color`).
+"""
+
+import contextlib
+import dataclasses
+import functools
+import itertools
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from colorlib import colorize, files, images
+from colorlib.photos import outputs, photo
+
+FILMS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
+"""Endings of films that can be written."""
+
+READABLE_FILMS = (*FILMS, ".avi", ".mpg", ".mpeg", ".mpe", ".vob", ".ts", ".mts", ".m2ts", ".m2t")
+READABLE_FILMS += (".wmv", ".asf", ".3gp", ".3g2", ".flv", ".f4v", ".ogv", ".qt", ".dv")
+"""Endings of the films that are taken from a folder."""
+
+AT_ONCE = min(4, os.cpu_count() or 1)
+"""Photographs colored at the same time."""
+
+LARGE = 2**24
+"""Pixels from which a photograph has the memory to itself."""
+
+COLORED, KEPT, FAILED = "colored", "kept", "failed"
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A photograph or a film to color.
+
+    Attributes
+    ----------
+    source, target : pathlib.Path
+        Read from and written to.
+    problem : str
+        Why it can't be done, with the remedy; empty if it can.
+    known : colorlib.photos.outputs.Entry or None
+        What is known about a file that is there under the target's name.
+    """
+
+    source: Path
+    target: Path
+    problem: str = ""
+    known: outputs.Entry | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    Attributes
+    ----------
+    job : Job
+    fate : {"colored", "kept", "failed"}
+        Kept is a target that was made before, from this source and with these settings.
+    why : str
+        A line that names the file: why it failed, or what of it could not be kept.
+    anew : bool
+        Whether it takes the place of one that was made from this source with other settings.
+    """
+
+    job: Job
+    fate: str
+    why: str = ""
+    anew: bool = False
+
+
+def plan(paths, output, recursive=False, overwrite=False):
+    """Decide where each colored photograph and film goes.
+
+    Parameters
+    ----------
+    paths : sequence of path-like
+        Image files, films, and folders of them.
+    output : path-like
+        A file's name for a single photograph or film, else a folder, which is made if missing.
+        What lies in subfolders of a folder keeps its place below `output`.
+    recursive : bool
+        Whether to look into the subfolders of folders too. Hidden files and folders, and `output`
+        itself, are left out. A GIF, which can't be written, becomes ``NAME.gif.png``, an AVI
+        ``NAME.avi.mp4``.
+    overwrite : bool
+        Whether a file that changed since it was colored takes its old colored file's place.
+
+    Returns
+    -------
+    list of Job
+        Each file once. Those that would get the same name, or names that differ only in
+        upper and lower case, get ``-2``, ``-3``, ... appended. That is so for what earlier calls
+        colored, too (`colorlib.photos.outputs` knows it): another file of the same name gets a
+        number, and the same file gets the name it had.
+
+    Raises
+    ------
+    colorlib.images.ImageError
+        If several files are to go into one, a film into a photograph or the other way round, or
+        the folder can't be made.
+    """
+    output, paths = Path(output), [Path(path) for path in paths]
+    endings, lists = (*images.EXTENSIONS, *READABLE_FILMS), outputs.Records()
+    if output.suffix.lower() in endings and not files.is_folder(output):
+        return _guarded([_single(paths, output)], lists)
+    _make(output)
+    jobs, seen, taken = [], set(), set()
+    for path in paths:
+        found = _inside(path, output, recursive) if files.is_folder(path) else [_named(path)]
+        for job in found:
+            if (real := os.path.realpath(job.source)) not in seen:
+                seen.add(real)
+                job = dataclasses.replace(job, target=output / job.target)
+                job = dataclasses.replace(job, target=_free_name(job, taken, lists, overwrite))
+                taken.add(str(job.target).casefold())
+                jobs.append(_placed(job))
+    return _guarded(jobs, lists)
+
+
+def passed_over(paths, output, recursive=False):
+    """Say which files in folders are not taken because of their names.
+
+    Parameters
+    ----------
+    paths, output, recursive
+        As for `plan`.
+
+    Returns
+    -------
+    str
+        From `files.counted`.
+    """
+    inside = [files.below(x, recursive, output) for x in paths if files.is_folder(x)]
+    unique = {os.path.realpath(file): file for found in inside for file in found.files}
+    return files.counted([file for file in unique.values() if not _is_taken(file)])
+
+
+def color_all(colorizer, jobs, overwrite=False, side_by_side=False, at_once=AT_ONCE):
+    """Color photographs, several at once.
+
+    Parameters
+    ----------
+    colorizer : colorlib.colorize.Colorizer
+    jobs : sequence of Job
+    overwrite : bool
+        Whether to color photographs whose targets are there already, whatever they were made from.
+    side_by_side : bool
+        Put the grey photograph to the left of the colored one.
+    at_once : int
+        Large ones are colored one by one all the same.
+
+    Yields
+    ------
+    Outcome
+        One for each job, in their order. If the loop over them is left, jobs in hand are ended
+        and those behind them are not begun.
+    """
+    alone = threading.Lock()
+    pool = ThreadPoolExecutor(at_once)
+    settings = functools.cache(lambda: outputs.fingerprint(colorizer, side_by_side=side_by_side))
+
+    def do(job):
+        return _do(job, colorizer, overwrite, side_by_side, alone, settings)
+
+    try:
+        yield from pool.map(do, jobs)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def color_file(colorizer, source, target, side_by_side=False):
+    """Color one image file.
+
+    Parameters
+    ----------
+    colorizer : colorlib.colorize.Colorizer
+    source, target : path-like
+        Read from and written to; the target's ending decides its format.
+    side_by_side : bool
+        Put the grey photograph to the left of the colored one.
+
+    Returns
+    -------
+    str
+        A line that names what of the photograph was lost, or "".
+
+    Raises
+    ------
+    colorlib.images.ImageError
+        If the source can't be read or the target can't be written.
+    """
+    images.format_of(target)  # a name that can't be written is refused before the work
+    photograph = photo.read(source)
+    depth = photo.depth_in(target, photograph)
+    pixels = colorize.render(colorizer, photograph, depth, side_by_side)
+    profile, kept, pages = photograph.profile, photograph.kept, photograph.pages
+    del photograph  # its pixels are not needed while the file is encoded
+    losses = []
+    if pages > 1:
+        losses.append(f"only the first of {pages} pages or frames is colored")
+    if not photo.write(target, pixels, profile, kept):
+        losses.append("the metadata are too long or damaged and left out")
+    return f"{target}: {'; '.join(losses)}" if losses else ""
+
+
+def attempt(job, overwrite, color, settings):
+    """Do a job, unless it is done or can't be; one odd file does not end the work on a folder.
+
+    Parameters
+    ----------
+    job : Job
+    overwrite : bool
+        Whether to do it if its target is there already.
+    color : callable
+        Does it, and returns a line about what could not be kept, or nothing.
+    settings : callable
+        Returns what `outputs.fingerprint` does.
+
+    Returns
+    -------
+    Outcome
+    """
+    if job.problem:
+        return Outcome(job, FAILED, job.problem)
+    try:
+        anew = job.target.exists() and not overwrite
+        if anew and _is_done(job, settings()):
+            return Outcome(job, KEPT)
+        lines = color(), _noted(job, settings())
+        return Outcome(job, COLORED, "; ".join(filter(None, lines)), anew)
+    except images.ImageError as error:
+        return Outcome(job, FAILED, str(error))
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        return Outcome(job, FAILED, f"{job.source}: can't be colored ({reason}); leave it out")
+
+
+def is_film(path):
+    """Say whether a file is a film, by its name."""
+    return Path(path).suffix.lower() in READABLE_FILMS
+
+
+def _single(paths, output):
+    if len(paths) > 1 or paths[0].is_dir():
+        raise images.ImageError(f"{output}: is one file for several photographs; name a folder")
+    film = is_film(paths[0])
+    endings = FILMS if film else images.EXTENSIONS
+    if output.suffix.lower() not in endings:
+        what = "a film" if film else "a photograph"
+        raise images.ImageError(f"{output}: {what} becomes one of {' '.join(endings)}; name such")
+    return Job(paths[0], output)
+
+
+# What is neither done nor ours to replace is an error.
+def _is_done(job, settings):
+    remedy = "--overwrite replaces it, another output keeps both"
+    if job.known is None or not outputs.is_from(job.known, job.source):
+        why = f"is there, and not known to be made from {job.source}"
+        raise images.ImageError(f"{job.target}: {why}; {remedy}")
+    if job.known.settings == settings:
+        return True
+    if job.target.stat().st_size != job.known.size:
+        why = "was made with other settings and has been changed since"
+        raise images.ImageError(f"{job.target}: {why}; {remedy}")
+    return False
+
+
+def _noted(job, settings):
+    try:
+        outputs.record(job.target, job.source, settings)
+    except OSError as error:
+        why = f"is colored, but {outputs.LIST} beside it can't say from what ({error.strerror})"
+        return f"{job.target}: {why}; the next call will not know it"
+    return ""
+
+
+def _do(job, colorizer, overwrite, side_by_side, alone, settings):
+    def color():
+        large = photo.count_pixels(job.source) >= LARGE
+        with alone if large else contextlib.nullcontext():
+            return color_file(colorizer, job.source, job.target, side_by_side)
+
+    return attempt(job, overwrite, color, settings)
+
+
+def _inside(folder, output, recursive):
+    found = files.below(folder, recursive, skip=output)
+    jobs = [Job(path, path.relative_to(folder)) for path in found.files if _is_taken(path)]
+    jobs += [Job(place, Path("unreadable"), why) for place, why in found.problems]
+    if not jobs:
+        remedy = "name a folder of image files" if recursive else "--recursive looks deeper"
+        why = f"{folder}: has no photographs or films in it; {remedy}"
+        jobs.append(Job(folder, Path("empty"), why))
+    return jobs
+
+
+def _is_taken(path):
+    film = is_film(path) and not (path.suffix.lower() == ".ts" and _is_text(path))
+    return film or path.suffix.lower() in images.READABLE
+
+
+# TypeScript has the ending of MPEG's transport streams; these begin with its byte, which is 0x47.
+def _is_text(path):
+    try:
+        if not path.is_file():  # a pipe would be waited for
+            return False
+        with path.open("rb") as file:
+            return file.read(1) != b"\x47"
+    except OSError:
+        return False
+
+
+def _named(path):
+    return Job(path, Path(path.name))
+
+
+def _guarded(jobs, lists):
+    sources = {os.path.realpath(job.source) for job in jobs}
+    return [_checked(job, sources, lists) for job in jobs]
+
+
+def _checked(job, sources, lists):
+    if job.problem or os.path.realpath(job.target) not in sources:
+        return dataclasses.replace(job, known=lists.entry(job.target))
+    why = f"{job.target}: would overwrite what is to be colored; choose another output"
+    return dataclasses.replace(job, problem=why)
+
+
+def _placed(job):
+    try:
+        _make(job.target.parent)
+    except images.ImageError as error:
+        return dataclasses.replace(job, problem=job.problem or str(error))
+    return job
+
+
+def _free_name(job, taken, lists, overwrite):
+    source, target = job.source, job.target
+    if target.suffix.lower() not in (*images.EXTENSIONS, *FILMS):
+        target = target.with_name(f"{target.name}{'.mp4' if is_film(target) else '.png'}")
+    numbered = (target.with_stem(f"{target.stem}-{number}") for number in itertools.count(2))
+    own = [] if job.problem else lists.made_from(source, target)
+    for name in itertools.chain(own, [target], numbered):
+        entry = None if name in own else lists.entry(name)
+        again = overwrite and entry and entry.source == os.path.realpath(source)
+        others = entry and not again and name.exists()
+        if str(name).casefold() not in taken and not others:
+            return name
+
+
+def _make(folder):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        reason = error.strerror or error
+        raise images.ImageError(f"{folder}: can't be made ({reason}); choose another") from None

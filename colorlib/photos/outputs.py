@@ -1,0 +1,227 @@
+"""What colored files were made from and with: a hidden list beside them, read and written.
+
+Not here: which name a colored file gets and whether it is kept (`colorlib.photos.batch`).
+
+A list is needed, as some formats can't hold such a note, and others would show it to everyone. A
+source is known by its content: a moved album is the same album, and what a scanner writes under
+one name again and again are different photographs.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import stat
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+LIST = ".colorlib.jsonl"
+"""Name of the list; it grows by a line per file, and the last line about a file counts."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Entry:
+    """One line of a list.
+
+    Attributes
+    ----------
+    file : str
+        Name of the colored file, in the list's folder.
+    size : int
+        Of it in bytes, when it was written.
+    content : str
+        SHA-256 of the file it was made from.
+    settings : str
+        From `fingerprint`.
+    source : str
+        Absolute path of the file it was made from, links followed.
+    source_size, source_time : int
+        Its bytes and the time of its last change, in ns: while path, size and time stay the same,
+        so does the content.
+    """
+
+    file: str
+    size: int
+    content: str
+    settings: str
+    source: str
+    source_size: int
+    source_time: int
+
+
+class Records:
+    """The lists of several folders, each read when it is asked for the first time."""
+
+    def __init__(self):
+        self._entries, self._by_size = {}, {}
+
+    def entry(self, target):
+        """Look a colored file up.
+
+        Parameters
+        ----------
+        target : pathlib.Path
+
+        Returns
+        -------
+        Entry or None
+        """
+        return self._of(target.parent).get(target.name.casefold())
+
+    def made_from(self, source, target):
+        """Find the files that an earlier call made of a source.
+
+        Parameters
+        ----------
+        source : pathlib.Path
+        target : pathlib.Path
+            The name it would get if it were the only one; ``-2``, ``-3``, ... may be appended.
+
+        Returns
+        -------
+        list of pathlib.Path
+            Those made when the source lay where it is now come first.
+        """
+        self._of(target.parent)
+        try:
+            size = source.stat().st_size
+        except OSError:
+            return []
+        name = re.compile(f"{re.escape(target.stem)}(-[0-9]+)?{re.escape(target.suffix)}", re.I)
+        known = self._by_size[target.parent].get(size, [])
+        known = [entry for entry in known if name.fullmatch(entry.file) and is_from(entry, source)]
+        known.sort(key=lambda entry: entry.source != os.path.realpath(source))
+        return [target.with_name(entry.file) for entry in known]
+
+    def _of(self, folder):
+        if folder not in self._entries:
+            entries = {entry.file.casefold(): entry for entry in _read(folder)}
+            self._entries[folder] = entries
+            by_size = self._by_size[folder] = {}
+            for entry in entries.values():
+                by_size.setdefault(entry.source_size, []).append(entry)
+        return self._entries[folder]
+
+
+def is_from(entry, source):
+    """Say whether a colored file was made from a source as it is now.
+
+    Parameters
+    ----------
+    entry : Entry
+    source : path-like
+
+    Returns
+    -------
+    bool
+    """
+    try:
+        file = Path(source).stat()
+        if file.st_size != entry.source_size:
+            return False
+        where = os.path.realpath(source), file.st_mtime_ns
+        return where == (entry.source, entry.source_time) or content(source) == entry.content
+    except OSError:
+        return False
+
+
+def content(path):
+    """Hash a file.
+
+    Parameters
+    ----------
+    path : path-like
+
+    Returns
+    -------
+    str
+        The SHA-256 of its bytes; empty if it is no file, but a pipe or a device.
+
+    Raises
+    ------
+    OSError
+        If it can't be read.
+    """
+    path = Path(path)
+    if not stat.S_ISREG(path.stat().st_mode):
+        return ""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint(colorizer, **others):
+    """Identify a network and all settings by what they do to one picture, and by their values.
+
+    Parameters
+    ----------
+    colorizer : colorlib.colorize.Colorizer
+    **others : object
+        What else makes a difference to the result; JSON can hold it.
+
+    Returns
+    -------
+    str
+        16 hexadecimal digits.
+    """
+    probe = np.linspace(0, 255, 64 * 64 * 3).reshape(64, 64, 3).astype(np.uint8)
+    settings = [zlib.crc32(colorizer(probe)), dataclasses.asdict(colorizer.decoding), others]
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def record(target, source, settings):
+    """Add a line about a file that has just been colored.
+
+    Parameters
+    ----------
+    target, source : pathlib.Path
+    settings : str
+        From `fingerprint`.
+
+    Raises
+    ------
+    OSError
+        If the list can't be written.
+    """
+    file = source.stat()
+    entry = Entry(
+        _portable(target.name),
+        target.stat().st_size,
+        content(source),
+        settings,
+        _portable(os.path.realpath(source)),
+        file.st_size,
+        file.st_mtime_ns,
+    )
+    # the line break comes first: half a line that a full disk left does not spoil the next one
+    line = b"\n" + json.dumps(dataclasses.asdict(entry)).encode()
+    with target.with_name(LIST).open("ab", buffering=0) as file:
+        file.write(line)
+
+
+def _read(folder):
+    try:
+        lines = Path(folder, LIST).read_bytes().splitlines()
+    except OSError:
+        return []
+    return [entry for entry in map(_entry, lines) if entry]
+
+
+def _entry(line):
+    try:
+        entry = Entry(**json.loads(line))
+        names = {name: os.fsdecode(_raw(getattr(entry, name))) for name in ("file", "source")}
+        return dataclasses.replace(entry, **names)
+    except (ValueError, TypeError, AttributeError):
+        return None
+
+
+# Where the language is C, Python has the bytes of other letters as lone surrogates.
+def _portable(name):
+    return _raw(name).decode("utf-8", "surrogateescape")
+
+
+def _raw(name):
+    return name.encode("utf-8", "surrogateescape")

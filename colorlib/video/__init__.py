@@ -1,0 +1,1 @@
+"""Films: reading and writing, temporal smoothing, and coloring that can be stopped."""
