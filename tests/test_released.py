@@ -13,8 +13,9 @@ import pytest
 import state_dict_writer as writer
 from misbehaving_server import Server
 
-from colorlib import colorize, config, export, quantizer, runs, table
-from colorlib.data import download, released
+from colorlib import colorize, config, evaluate, export, quantizer, runs, table
+from colorlib.app import studio
+from colorlib.data import download, released, sharing
 from colorlib.data.validation import FetchError
 
 WIDTH = 1 / 16
@@ -289,6 +290,25 @@ def test_a_released_network_as_onnx(file, tmp_path, rng):
     close(session.run(None, taken)[0][0], Reference(state)(lightness[0, ..., 0]))
     said = session.get_modelmeta().custom_metadata_map
     assert ("a, b" if name == "zhang-2017" else "logits") in said["output"]
+
+
+def test_a_network_that_gives_ab_is_measured_and_shown(tmp_path, monkeypatch, rng):
+    path = write_state(tmp_path / "copy.pth", state_of("zhang-2017"), monkeypatch)
+    known(monkeypatch, "zhang-2017", path.read_bytes())
+    monkeypatch.setattr(config, "RUNS", tmp_path / "runs")
+    released.fetch("zhang-2017", path, config.RUNS)
+    images = rng.integers(0, 256, (2, 256, 256, 3), dtype=np.uint8)
+    result = evaluate.evaluate("zhang-2017", images, progress=False)
+    assert "network" not in result["distributions"] and "prior" in result["distributions"]
+    assert 0 < result["colors"]["plain"]["auc"] < 100
+    assert "zhang-2017" in evaluate.table(result)
+    (one,) = [one for one in sharing.summaries() if one.name == "zhang-2017"]
+    assert one.origin == "fetched" and not one.problem
+    page = studio.Studio(models=["zhang-2017"])
+    assert "no distribution" in page.believed.value
+    assert "Zhang-2017 saw" in page.status.value
+    page.sliders["saturation"].value = 0.5
+    assert page.save()[1]
 
 
 # --- fetching ---
