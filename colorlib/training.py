@@ -9,7 +9,6 @@ arguments, and ends with the same weights, bit for bit on the same machine and b
 that was never stopped: batches depend on the epoch alone, and everything else is in the checkpoint.
 """
 
-
 import keras
 import numpy as np
 
