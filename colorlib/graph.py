@@ -1,4 +1,4 @@
-"""A network's layers and its weights -> a graph in ONNX, which many programs can compute.
+"""Write a network's layers and weights as an ONNX graph.
 
 Not here: what reads the weights and computes the graph (`colorlib.inference`). The format is
 described at https://onnx.ai/onnx/intro/concepts.html.
@@ -10,10 +10,10 @@ from onnx import TensorProto, helper, numpy_helper
 from colorlib import table
 
 OUTPUTS = {table.BINS: "logits", 2: "ab"}
-"""What a graph calls its output, by its channels."""
+"""The name of a graph's output, by its number of channels."""
 
 OPSET, IR_VERSION = 17, 8
-"""Versions of the format, those of 2022: what reads ONNX today knows them."""
+"""Versions of the format, of 2022, which current programs can read."""
 
 CONSTANTS = {
     "zero": np.float32(0),
@@ -24,7 +24,7 @@ CONSTANTS = {
     "sides": np.array([2, 3]),
     "second": np.array([2, 2]),
 }
-"""Numbers of a graph that no training changes."""
+"""Constants of a graph."""
 
 NEAREST = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 

@@ -1,4 +1,4 @@
-"""The commands on recorded runs: `runs`, and `export`, which gives a network to other programs.
+"""The commands `runs` and `export`: list recorded runs, share them, write them for other programs.
 
 Not here: what they call (`colorlib.data.sharing`, `colorlib.export`), imported inside the commands
 so that ``colorlib --help`` answers at once.
