@@ -355,7 +355,9 @@ def test_a_wrong_hash_is_refused(served, tmp_path, way):
     served.files[file] = served.files[file][:-1] + b"x"
     if way == "file":
         (tmp_path / "copy.pth").write_bytes(served.files[file])
-        with pytest.raises(FetchError, match=r"copy\.pth: its SHA256 does not begin with [0-9a-f]"):
+        with pytest.raises(
+            FetchError, match=r"copy\.pth: its SHA-256 does not begin with [0-9a-f]"
+        ):
             fetch(served, tmp_path, file=tmp_path / "copy.pth")
         assert (tmp_path / "copy.pth").exists()
     else:
@@ -407,7 +409,7 @@ def test_a_hostile_file_is_refused_by_name(tmp_path, monkeypatch, kind):
 def test_a_pickle_is_no_file_of_the_authors(tmp_path):
     path = tmp_path / "some.pth"
     path.write_bytes(pickle.dumps(Attack()))
-    with pytest.raises(FetchError, match=r"some\.pth: its SHA256 does not begin with 9b330a0b"):
+    with pytest.raises(FetchError, match=r"some\.pth: its SHA-256 does not begin with 9b330a0b"):
         released.fetch("zhang-2016", path, tmp_path / "runs")
 
 

@@ -231,7 +231,7 @@ def _checked(file, released):
         raise FetchError(f"{file}: can't be read ({error.strerror}); name another file") from None
     if not known:
         raise FetchError(
-            f"{file}: its {_hash(released)[:6].upper()} does not begin with {_hash(released)[7:]}: "
+            f"{file}: its SHA-256 does not begin with {_hash(released)[7:]}: "
             f"damaged, or not {released.file}; get it anew"
         )
     return Path(file)

@@ -25,7 +25,7 @@ FILES = (
     runs.PREDICTIONS,
     "metrics.json",
     "sweep.json",
-    "mixing.json",
+    "interpolation.json",
 )
 """What of a run travels; checkpoints stay."""
 
