@@ -20,6 +20,7 @@ app.command()(train.train)
 app.command()(train.search)
 app.command()(train.evaluate)
 app.command()(runs.export)
+app.add_typer(runs.runs, name="runs")
 
 
 def main():

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from colorlib import augmentation, colorspace, config, icc, images, quantizer, runs
-from colorlib.table import INPUT_MULTIPLE, STRIDE
+from colorlib.table import BINS, INPUT_MULTIPLE
 
 GUIDE_RADIUS = 8
 """Half the side of a neighborhood in pixels of the network's input: two of its answers' pixels."""
@@ -162,7 +162,7 @@ class Colorizer:
         Returns
         -------
         ndarray of float32, shape (h, w, 2)
-            (a, b), with h and w a quarter of the working resolution.
+            (a, b), with h and w a quarter of the working resolution, or as the network has it.
         """
         return self.decode(self.predict_logits(lightness))
 
@@ -172,17 +172,22 @@ class Colorizer:
         Parameters
         ----------
         logits : ndarray of float32, shape (h, w, 313)
-            From `predict_logits`.
+            From `predict_logits`. Of a network that gives (a, b) themselves, shape (h, w, 2):
+            they have no temperature and no vividness.
 
         Returns
         -------
         ndarray of float32, shape (h, w, 2)
             (a, b).
         """
+        return self._chosen(logits) * np.float32(self.decoding.saturation)
+
+    def _chosen(self, logits):
+        if not has_bins(logits):
+            return logits
         if self.decoding.vividness:
             logits = quantizer.rebalance(logits, self.weights, self.decoding.vividness)
-        ab = quantizer.annealed_mean(logits, self.decoding.temperature)
-        return ab * np.float32(self.decoding.saturation)
+        return quantizer.annealed_mean(logits, self.decoding.temperature)
 
     def predict_logits(self, lightness):
         """Predict the distribution over the bins; `predict_ab` without the decoding.
@@ -247,13 +252,29 @@ def predict(network, lightness):
     Returns
     -------
     ndarray of float32, shape (n, height / 4, width / 4, 313)
-        Logits.
+        Logits; or (a, b), shape (n, height, width, 2), of a network that gives them.
     """
     height, width = lightness.shape[1:3]
     multiple = getattr(network, "input_multiple", INPUT_MULTIPLE)
     margins = (0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)
-    logits = network.predict_on_batch(np.pad(lightness, margins, mode="symmetric"))
-    return np.asarray(logits)[:, : height // STRIDE, : width // STRIDE]
+    padded = np.pad(lightness, margins, mode="symmetric")
+    logits = np.asarray(network.predict_on_batch(padded))
+    stride = padded.shape[1] // logits.shape[1]
+    return logits[:, : height // stride, : width // stride]
+
+
+def has_bins(answer):
+    """Tell whether a network answered with a distribution over the bins, or with (a, b).
+
+    Parameters
+    ----------
+    answer : ndarray, shape (..., 313) or (..., 2)
+
+    Returns
+    -------
+    bool
+    """
+    return answer.shape[-1] == BINS
 
 
 def working_shape(height, width, working_size):

@@ -90,10 +90,11 @@ class TrainConfig:
     ----------
     image_size, crop : int
         Side in pixels of the stored images and of the random crops the network sees.
-    network : {"table_1", "lite0", "lite2"}
-        Table 1 of the report, or a decoder on a classifier's encoder (`table.layers`).
+    network : {"table_1", "zhang_2016", "zhang_2017", "lite0", "lite2"}
+        Table 1 of the report, a network that the paper's authors released, or a decoder on a
+        classifier's encoder (`table.layers`).
     width : float
-        Factor on every channel count of Table 1 but the 313 bins; of the others, the decoder's.
+        Factor on every channel count but the last; of a decoder on an encoder, on the decoder's.
     epochs, batch_size : int
         Passes over the training images, and images per step.
     optimizer : {"adam", "adamw"}
@@ -226,6 +227,10 @@ class DecodeConfig:
         """Return a copy with some fields changed; None leaves a field as it is."""
         given = {name: value for name, value in changes.items() if value is not None}
         return dataclasses.replace(self, **given)
+
+    def to_dict(self):
+        """Return the fields as a plain dict, ready for JSON."""
+        return dataclasses.asdict(self)
 
 
 REPORT_64 = TrainConfig(decay=1e-3, plateau_patience=10, l2=1e-4)

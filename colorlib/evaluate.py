@@ -64,7 +64,7 @@ def evaluate(run, source, limit=None, temperature=None, vividness=None, seed=0, 
     Returns
     -------
     dict
-        ``distributions``: cross-entropy and accuracy of the network, of predicting the
+        ``distributions``: cross-entropy and accuracy of the network, if it predicts one, of the
         training images' prior everywhere, of a uniform guess, and of the soft-encoded truth.
         ``colors``: AuC, rebalanced AuC, PSNR and colorfulness of the network decoded with
         vividness 0 (``plain``) and with its own (``vivid``, if that differs), of no color
@@ -339,9 +339,11 @@ def table(result):
 
 def _distribution_sums(logits, log_prior, codes):
     uniform = (codes.size * np.log(quantizer.BINS), codes.size / quantizer.BINS)
+    # a network that gives (a, b) predicts no distribution
+    network = {"network": logits} if colorize.has_bins(logits) else {}
     sums = {
         name: (metrics.cross_entropy(one, codes).sum(), metrics.accuracy(one, codes).sum())
-        for name, one in (("network", logits), ("prior", log_prior))
+        for name, one in (network | {"prior": log_prior}).items()
     }
     sums |= {"uniform": uniform, "target": (metrics.target_entropy(codes).sum(), codes.size)}
     return {name: np.array(pair) for name, pair in sums.items()}

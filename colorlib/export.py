@@ -11,6 +11,12 @@ import onnx
 
 from colorlib import files, graph, quantizer, runs, table
 
+OUTPUTS = {
+    table.BINS: "logits of the bins, (batch, height / 4, width / 4, bins)",
+    2: "a, b of CIE Lab, (batch, height, width, 2)",
+}
+"""What a network gives, by its channels."""
+
 
 def export(run, path, size=None):
     """Write a recorded run's network as an ONNX file.
@@ -62,10 +68,12 @@ def metadata(run):
         (for its vividness: `quantizer.rebalance`).
     """
     weights = quantizer.rebalancing_weights(run.prior)
+    hints = "; hints: a, b and 1 where they are given, else three zeros, (batch, height, width, 3)"
+    takes_hints = table.HINTS in table.inputs(table.layers(run.settings.network))
     return {
         "run": run.path.resolve().name,
-        "input": "L of CIE Lab (D65) in 0..100, (batch, height, width, 1)",
-        "output": "logits of the bins, (batch, height / 4, width / 4, bins)",
+        "input": f"L of CIE Lab (D65) in 0..100, (batch, height, width, 1){hints * takes_hints}",
+        "output": OUTPUTS[table.output_channels(table.layers(run.settings.network))],
         "input_multiple": json.dumps(table.input_multiple(run.settings.network)),
         "bins": json.dumps(quantizer.bin_centers().astype(int).tolist()),
         "decoding": json.dumps(dataclasses.asdict(run.decoding)),

@@ -9,30 +9,34 @@ from onnx import TensorProto, helper, numpy_helper
 
 from colorlib import table
 
-INPUT, OUTPUT = table.INPUT, "logits"
-"""The names of a graph's input and output."""
+OUTPUTS = {table.BINS: "logits", 2: "ab"}
+"""The name of a graph's output, by its number of channels."""
 
 OPSET, IR_VERSION = 17, 8
 """Versions of the format, of 2022, which current programs can read."""
 
 CONSTANTS = {
-    "lightness_scale": np.float32(table.LIGHTNESS_SCALE),
-    "lightness_offset": np.float32(table.LIGHTNESS_OFFSET),
     "zero": np.float32(0),
     "six": np.float32(6),
     "twice": np.array([1, 1, 2, 2], np.float32),
+    "first": np.array([0, 0]),
+    "last": np.array([2**31 - 1, 2**31 - 1]),
+    "sides": np.array([2, 3]),
+    "second": np.array([2, 2]),
 }
 """Constants of a graph."""
-
-NORM = ("BatchNormalization", (), {"epsilon": table.BATCH_NORM_EPSILON})
 
 NEAREST = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
 
 OPERATORS = {
-    "batch_norm": NORM,
-    "frozen_batch_norm": NORM,
+    "batch_norm": ("BatchNormalization", (), {}),
+    "frozen_batch_norm": ("BatchNormalization", (), {}),
+    "relu": ("Relu", (), {}),
     "relu6": ("Clip", ("zero", "six"), {}),
+    "leaky_relu": ("LeakyRelu", (), {"alpha": table.LEAKY_SLOPE}),
+    "tanh": ("Tanh", (), {}),
     "add": ("Add", (), {}),
+    "subsample": ("Slice", ("first", "last", "sides", "second"), {}),
     "concatenate": ("Concat", (), {"axis": 1}),
     "nearest": ("Resize", ("", "twice"), {"mode": "nearest", **NEAREST}),
     "bilinear": ("Resize", ("", "twice"), {"mode": "linear"}),
@@ -48,8 +52,9 @@ def build(rows, weights, size=None, embed=True):
     rows : list of table.Layer
         From `table.layers`.
     weights : dict of str to dict of str to ndarray of float32
-        For each layer that has some, by its name: ``kernel`` (channels out, channels in, k, k)
-        and perhaps ``bias``, or ``gamma``, ``beta``, ``mean`` and ``variance``.
+        For each layer that has some, by its name: ``kernel`` (channels out, channels in, k, k;
+        of a transposed convolution in, out, k, k) and perhaps ``bias``, or ``gamma``, ``beta``,
+        ``mean`` and ``variance``.
     size : tuple of int, optional
         Height and width of the input, which then is one image; any number and size if None.
     embed : bool
@@ -58,28 +63,30 @@ def build(rows, weights, size=None, embed=True):
     Returns
     -------
     onnx.ModelProto
-        From L in 0..100, float32 (batch, height, width, 1), to logits, float32 (batch,
-        height / 4, width / 4, 313): what the Keras model takes and gives.
+        From L in 0..100, float32 (batch, height, width, 1), to ``logits``, float32 (batch,
+        height / 4, width / 4, 313), or to ``ab``, float32 (batch, height, width, 2): what the
+        Keras model takes and gives. A network that takes hints has a second input, ``hints``,
+        float32 (batch, height, width, 3): a, b, and 1 where they are given, else three zeros.
     """
+    taken, channels = table.inputs(rows), table.output_channels(rows)
+    given, stride = OUTPUTS[channels], table.strides(rows)[rows[-1].name]
     nodes = [
-        helper.make_node("Transpose", [INPUT], ["channels_first"], perm=[0, 3, 1, 2]),
-        helper.make_node("Mul", ["channels_first", "lightness_scale"], ["scaled"]),
-        helper.make_node("Add", ["scaled", "lightness_offset"], [_output(table.INPUT)]),
+        *(helper.make_node("Transpose", [x], [_output(x)], perm=[0, 3, 1, 2]) for x in taken),
         *(node for row in rows for node in _nodes(row, weights.get(row.name, ()))),
-        helper.make_node("Transpose", [_output(rows[-1].name)], [OUTPUT], perm=[0, 2, 3, 1]),
+        helper.make_node("Transpose", [_output(rows[-1].name)], [given], perm=[0, 2, 3, 1]),
     ]
     used = {name for node in nodes for name in node.input}
-    tensors = [numpy_helper.from_array(CONSTANTS[x], x) for x in CONSTANTS if x in used]
+    constants = CONSTANTS | {name: x for row in rows for name, x in _constants(row).items()}
+    tensors = [numpy_helper.from_array(constants[x], x) for x in constants if x in used]
     tensor = numpy_helper.from_array if embed else _placeholder
     tensors += [tensor(array, name) for name, array in by_name(weights).items()]
-    sides = size or ("height", "width")
-    quarters = [side // table.STRIDE for side in size] if size else ["height/4", "width/4"]
-    batch = 1 if size else "batch"
+    sides, batch = size or ("height", "width"), 1 if size else "batch"
+    divided = [side // stride if size else f"{side}/{stride}" for side in sides]
     graph = helper.make_graph(
         nodes,
         "colorizer",
-        [helper.make_tensor_value_info(INPUT, TensorProto.FLOAT, [batch, *sides, 1])],
-        [helper.make_tensor_value_info(OUTPUT, TensorProto.FLOAT, [batch, *quarters, table.BINS])],
+        [_value(name, [batch, *sides, table.CHANNELS[name]]) for name in taken],
+        [_value(given, [batch, *(divided if stride > 1 else sides), channels])],
         tensors,
     )
     opsets = [helper.make_opsetid("", OPSET)]
@@ -104,26 +111,50 @@ def by_name(weights):
 
 def _nodes(row, parts):
     inputs = [*map(_output, row.inputs), *(f"{row.name}/{part}" for part in parts)]
+    if row.kind == "rescale":
+        scale, offset = _constants(row)
+        product = f"{row.name}/product"
+        return [
+            helper.make_node("Mul", [*inputs, scale], [product]),
+            helper.make_node("Add", [product, offset], [_output(row.name)], row.name),
+        ]
     if row.kind in OPERATORS:
         kind, constants, settings = OPERATORS[row.kind]
+        if kind == "BatchNormalization":
+            settings = {"epsilon": row.epsilon}
         inputs += constants
         return [helper.make_node(kind, inputs, [_output(row.name)], row.name, **settings)]
-    reach = row.dilation * (row.kernel - 1) - (row.stride - 1)
-    before, after = reach // 2, reach - reach // 2  # TensorFlow's "same": the larger half after
     summed = f"{row.name}/sum" if row.relu else _output(row.name)
     convolution = helper.make_node(
-        "Conv",
+        "ConvTranspose" if row.kind == "transposed" else "Conv",
         inputs,
         [summed],
         row.name,
         strides=[row.stride] * 2,
         dilations=[row.dilation] * 2,
-        pads=[before, before, after, after],
+        pads=[side for side in _margins(row) for _ in range(2)],
         group=row.channels if row.kind == "depthwise" else 1,
     )
     if not row.relu:
         return [convolution]
     return [convolution, helper.make_node("Relu", [summed], [_output(row.name)])]
+
+
+# What a convolution adds before the first and after the last pixel; a transposed one takes it off.
+def _margins(row):
+    reach = row.dilation * (row.kernel - 1) - (0 if row.symmetric else row.stride - 1)
+    return reach // 2, reach - reach // 2  # TensorFlow's "same": the larger half after
+
+
+def _constants(row):
+    if row.kind != "rescale":
+        return {}
+    scale = np.asarray(row.scale, np.float32).reshape(-1, 1, 1)
+    return {f"{row.name}/scale": scale, f"{row.name}/offset": np.float32(row.offset)}
+
+
+def _value(name, shape):
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
 
 
 def _output(layer):

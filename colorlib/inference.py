@@ -1,4 +1,4 @@
-"""A recorded network's forward pass, by ONNX Runtime: L in, logits out.
+"""A recorded network's forward pass, by ONNX Runtime: L in, logits out (or a and b).
 
 Not here: training, which is Keras' (`colorlib.model`, `colorlib.training`), and the graph that is
 computed (`colorlib.graph`). A test holds both to the same answers.
@@ -8,6 +8,7 @@ goes without them.
 """
 
 import collections
+import io
 import os
 
 import h5py
@@ -21,6 +22,7 @@ LARGEST = 3 * 3 * 1024 * 1024
 KERAS_NAMES = {
     "convolution": "conv2d",
     "depthwise": "depthwise_conv2d",
+    "transposed": "conv2d_transpose",
     "batch_norm": "batch_normalization",
     "frozen_batch_norm": "batch_normalization",
 }
@@ -49,31 +51,42 @@ class Network:
         self.input_multiple = input_multiple
         empty = graph.build(rows, weights, embed=False)
         self._session = _session(empty.SerializeToString(), graph.by_name(weights))
+        self._takes_hints = table.HINTS in table.inputs(rows)
 
-    def predict_on_batch(self, lightness):
+    def predict_on_batch(self, lightness, hints=None):
         """Predict the distribution over the bins; called as a Keras model is.
 
         Parameters
         ----------
         lightness : ndarray of float32, shape (n, height, width, 1)
             L in 0..100; the sides are multiples of `input_multiple`.
+        hints : ndarray of float32, shape (n, height, width, 3), optional
+            For a network that takes hints: a, b, and 1 where they are given, else three zeros;
+            by default none is given.
 
         Returns
         -------
         ndarray of float32, shape (n, height / 4, width / 4, 313)
-            Logits.
+            Logits; of the released network of 2017, shape (n, height, width, 2), (a, b).
 
         Raises
         ------
         ValueError
-            If the sides are no such multiples.
+            If the sides are no such multiples, or hints are given to a network without.
         """
         lightness = np.ascontiguousarray(lightness, np.float32)
         if any(side % self.input_multiple for side in lightness.shape[1:3]):
             raise ValueError(
                 f"the sides have to be multiples of {self.input_multiple}: {lightness.shape[1:3]}"
             )
-        return self._session.run(None, {table.INPUT: lightness})[0]
+        given = {table.INPUT: lightness}
+        if self._takes_hints:
+            shape = (*lightness.shape[:3], table.CHANNELS[table.HINTS])
+            none = np.zeros(shape, np.float32) if hints is None else hints
+            given[table.HINTS] = np.ascontiguousarray(none, np.float32)
+        elif hints is not None:
+            raise ValueError("this network takes no hints; choose one that does")
+        return self._session.run(None, given)[0]
 
 
 def read_weights(path, rows):
@@ -96,27 +109,78 @@ def read_weights(path, rows):
     OSError, ValueError
         If the file can't be read, holds the weights of another network, or leads to other files.
     """
-    weights, seen, channels = {}, collections.Counter(), {table.INPUT: 1}
     with h5py.File(path) as file:
-        for row in rows:
-            given = [channels[name] for name in row.inputs]
-            given = given[0] if row.kind == "add" else sum(given)
-            channels[row.name] = row.channels or given
-            if row.kind in KERAS_NAMES:
-                kind = KERAS_NAMES[row.kind]  # the first is called conv2d, the others conv2d_1, ...
-                place = f"layers/{kind}_{seen[kind]}/vars" if seen[kind] else f"layers/{kind}/vars"
-                weights[row.name] = _parts(_follow(file, place), place, _shapes(row, given))
-                seen[kind] += 1
-    return weights
+        return {
+            row.name: _parts(_follow(file, place), place, shapes)
+            for row, place, shapes in _places(rows)
+        }
+
+
+def weights_file(rows, weights):
+    """Write weights as Keras does; the inverse of `read_weights`, without Keras.
+
+    Parameters
+    ----------
+    rows : list of table.Layer
+        From `table.layers`.
+    weights : dict of str to dict of str to ndarray
+        As `graph.build` takes them, in any precision.
+
+    Returns
+    -------
+    memoryview
+        The file's bytes. HDF5 itself crashes where a disk is full, so it writes into memory.
+
+    Raises
+    ------
+    ValueError
+        If an array is missing, has another shape, or holds something else than numbers.
+    """
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        for row, place, shapes in _places(rows):
+            for number, (part, shape) in enumerate(shapes.items()):
+                array = weights[row.name].get(part)
+                if array is not None and part == "kernel":
+                    array = array.transpose(_from_keras(shape, inverse=True))
+                if array is None or array.shape != shape or not np.isfinite(array).all():
+                    raise ValueError(f"{row.name}: its {part} is missing, or no {shape} numbers")
+                file[f"{place}/{number}"] = array
+    return memory.getbuffer()
+
+
+# Each layer that has weights: its row, where its arrays are in the file, and their shapes.
+def _places(rows):
+    seen, channels = collections.Counter(), dict(table.CHANNELS)
+    for row in rows:
+        given = [channels[name] for name in row.inputs]
+        given = given[0] if row.kind == "add" else sum(given)
+        channels[row.name] = row.channels or given
+        if row.kind in KERAS_NAMES:
+            kind = KERAS_NAMES[row.kind]  # the first is called conv2d, the others conv2d_1, ...
+            place = f"layers/{kind}_{seen[kind]}/vars" if seen[kind] else f"layers/{kind}/vars"
+            yield row, place, _shapes(row, given)
+            seen[kind] += 1
 
 
 # In the order and the layout of Keras.
 def _shapes(row, given):
-    if row.kind not in ("convolution", "depthwise"):
+    sizes = {
+        "convolution": (given, row.channels),
+        "depthwise": (given, 1),
+        "transposed": (row.channels, given),
+    }
+    if row.kind not in sizes:
         return dict.fromkeys(("gamma", "beta", "mean", "variance"), (given,))
-    last = (given, 1) if row.kind == "depthwise" else (given, row.channels)
-    shapes = {"kernel": (row.kernel, row.kernel, *last), "bias": (row.channels,)}
+    shapes = {"kernel": (row.kernel, row.kernel, *sizes[row.kind]), "bias": (row.channels,)}
     return shapes if row.bias else {"kernel": shapes["kernel"]}
+
+
+# The axes of a kernel: (k, k, in, out) -> (out, in, k, k), and of a transposed convolution
+# (k, k, out, in) -> (in, out, k, k); depthwise, (k, k, in, 1) -> (in, 1, k, k).
+def _from_keras(shape, inverse=False):
+    axes = (2, 3, 0, 1) if shape[-1] == 1 else (3, 2, 0, 1)
+    return tuple(np.argsort(axes)) if inverse else axes
 
 
 def _parts(group, place, shapes):
@@ -124,8 +188,8 @@ def _parts(group, place, shapes):
     for number, (part, shape) in enumerate(shapes.items()):
         path = f"{place}/{number}"
         array = _dataset(_follow(group, str(number), path), path, shape)[()]
-        if part == "kernel":  # (k, k, in, out) -> (out, in, k, k); depthwise: (in, 1, k, k)
-            array = array.transpose((2, 3, 0, 1) if shape[-1] == 1 else (3, 2, 0, 1))
+        if part == "kernel":
+            array = array.transpose(_from_keras(shape))
         parts[part] = np.ascontiguousarray(array, np.float32)
         if not np.isfinite(parts[part]).all():
             raise ValueError(f"{path}: not all of it is numbers")

@@ -11,7 +11,7 @@ import numpy as np
 
 from colorlib import config, quantizer, table
 
-CONVOLUTIONS = ("convolution", "depthwise")
+CONVOLUTIONS = ("convolution", "depthwise", "transposed")
 """The kinds of layers (`table.Layer`) that have kernels."""
 
 
@@ -47,15 +47,16 @@ def build_model(
     dtype : str, optional
         A Keras dtype policy such as ``"mixed_bfloat16"``; Keras' global policy by default.
         The last layer and a classifier's encoder compute in float32 all the same.
-    network : {"table_1", "lite0", "lite2"}
-        Table 1, or a decoder on an EfficientNet-Lite encoder (`table.layers`).
+    network : {"table_1", "zhang_2016", "zhang_2017", "lite0", "lite2"}
+        Table 1, a released network, or a decoder on an EfficientNet-Lite encoder (`table.layers`).
 
     Returns
     -------
     keras.Model
         From float32 (batch, height, width, 1), L in 0..100, to float32 logits
         (batch, height / 4, width / 4, 313). Its attribute ``input_multiple`` says what the sides
-        have to be multiples of.
+        have to be multiples of. The network of 2017 takes the hints as well, and gives (a, b)
+        (`graph.build`).
 
     Raises
     ------
@@ -70,10 +71,10 @@ def build_model(
         raise ValueError(
             f"input_size has to be a positive multiple of {multiple}, not {input_size}"
         )
-    lightness = keras.Input((input_size, input_size, 1), name=table.INPUT)
-    scaled = keras.layers.Rescaling(
-        table.LIGHTNESS_SCALE, table.LIGHTNESS_OFFSET, name="to_unit_range"
-    )(lightness)
+    inputs = {
+        name: keras.Input((input_size, input_size, table.CHANNELS[name]), name=name)
+        for name in table.inputs(rows)
+    }
     settings = {
         number: dict(
             kernel_initializer=_initializer(initializer, seed * len(table.TABLE_1) + number),
@@ -81,8 +82,9 @@ def build_model(
         )
         for number in range(sum(row.kind in CONVOLUTIONS for row in rows))
     }
-    outputs = connect(rows, {table.INPUT: scaled}, settings, batch_norm_momentum, dtype)
-    built = keras.Model(lightness, outputs[rows[-1].name], name="colorizer")
+    outputs = connect(rows, inputs, settings, batch_norm_momentum, dtype)
+    taken = [*inputs.values()] if len(inputs) > 1 else inputs[table.INPUT]
+    built = keras.Model(taken, outputs[rows[-1].name], name="colorizer")
     built.input_multiple = multiple
     return built
 
@@ -117,6 +119,9 @@ def connect(rows, tensors, kernels=None, batch_norm_momentum=0.99, dtype=None):
             number += 1
         else:
             layer = _other(row, batch_norm_momentum, dtype)
+        if row.symmetric:
+            reach = row.dilation * (row.kernel - 1) // 2
+            inputs = [keras.layers.ZeroPadding2D(reach, name=f"{row.name}_pad")(inputs[0])]
         settings = {"training": False} if row.kind == "frozen_batch_norm" else {}
         tensors[row.name] = layer(inputs if len(inputs) > 1 else inputs[0], **settings)
     return tensors
@@ -205,7 +210,7 @@ def start_from(network, source, seed=0):
     if [w.shape for w in network.weights] == [w.shape for w in source.weights]:
         network.set_weights(source.get_weights())
         return
-    if network.layers[2].name != table.TABLE_1[0].name:
+    if names[0][1:] != [row.name for row in table.layers()]:
         raise ValueError("only the network of Table 1 can be widened; choose the same width")
     rng = np.random.default_rng(seed)
     copied = np.arange(1)  # for each channel, of which channel in the source it is a copy
@@ -283,7 +288,7 @@ def _convolution(row, dtype, settings):
     common = dict(
         strides=row.stride,
         dilation_rate=row.dilation,
-        padding="same",
+        padding="valid" if row.symmetric else "same",
         activation="relu" if row.relu else None,
         use_bias=row.bias,
         name=row.name,
@@ -292,27 +297,36 @@ def _convolution(row, dtype, settings):
     if row.kind == "depthwise":
         own = {name.replace("kernel", "depthwise"): value for name, value in settings.items()}
         return keras.layers.DepthwiseConv2D(row.kernel, **common, **own)
-    return keras.layers.Conv2D(row.channels, row.kernel, **common, **settings)
+    kinds = {"convolution": keras.layers.Conv2D, "transposed": keras.layers.Conv2DTranspose}
+    return kinds[row.kind](row.channels, row.kernel, **common, **settings)
 
 
-# The logits need float32. So do depthwise convolutions, for speed: in half precision a CPU takes
-# longer over them than the decoder gains.
+# Logits and (a, b) need float32. So do depthwise convolutions, for speed: in half precision a CPU
+# takes longer over them than the decoder gains.
 def _dtype(row, dtype):
-    exact = row.channels == table.BINS or row.name.startswith(table.ENCODER)
+    exact = row.channels in (table.BINS, 2) or row.kind in ("rescale", "tanh")
+    exact = exact or row.name.startswith(table.ENCODER)
     return "float32" if exact else dtype
 
 
 def _other(row, batch_norm_momentum, dtype):
-    common = dict(name=row.name, dtype=_dtype(row, dtype))
-    if row.kind in ("batch_norm", "frozen_batch_norm"):
-        return keras.layers.BatchNormalization(
-            momentum=batch_norm_momentum, epsilon=table.BATCH_NORM_EPSILON, **common
-        )
-    if row.kind in ("nearest", "bilinear"):
-        return keras.layers.UpSampling2D(2, interpolation=row.kind, **common)
-    if row.kind == "relu6":
-        return keras.layers.ReLU(6.0, **common)
-    return {"add": keras.layers.Add, "concatenate": keras.layers.Concatenate}[row.kind](**common)
+    layers, norm = keras.layers, dict(momentum=batch_norm_momentum, epsilon=row.epsilon)
+    kinds = {
+        "rescale": (layers.Rescaling, dict(scale=row.scale, offset=row.offset)),
+        "batch_norm": (layers.BatchNormalization, norm),
+        "frozen_batch_norm": (layers.BatchNormalization, norm),
+        "nearest": (layers.UpSampling2D, dict(size=2, interpolation="nearest")),
+        "bilinear": (layers.UpSampling2D, dict(size=2, interpolation="bilinear")),
+        "subsample": (layers.MaxPooling2D, dict(pool_size=1, strides=2)),
+        "relu": (layers.ReLU, {}),
+        "relu6": (layers.ReLU, dict(max_value=6.0)),
+        "leaky_relu": (layers.LeakyReLU, dict(negative_slope=table.LEAKY_SLOPE)),
+        "tanh": (layers.Activation, dict(activation="tanh")),
+        "add": (layers.Add, {}),
+        "concatenate": (layers.Concatenate, {}),
+    }
+    kind, settings = kinds[row.kind]
+    return kind(**settings, name=row.name, dtype=_dtype(row, dtype))
 
 
 def _share_out(kernel, senders, rng):

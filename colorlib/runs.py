@@ -41,6 +41,7 @@ WEIGHTS = "weights.weights.h5"
 KINDS = {
     "Conv2D": "conv2d",
     "DepthwiseConv2D": "depthwise_conv2d",
+    "Conv2DTranspose": "conv2d_transpose",
     "BatchNormalization": "batch_normalization",
 }
 """Keras' names, in files of weights, for the layers that have weights."""

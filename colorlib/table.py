@@ -1,12 +1,16 @@
-"""The networks as data: Table 1 of the report, and a decoder on a classifier's features.
+"""The networks as data: Table 1 of the report, the authors' released ones, and a decoder on a
+classifier's features.
 
 Not here: what computes them, which is `colorlib.model` for training and `colorlib.inference`
 for coloring. Nothing heavy is imported, so that coloring can start at once.
 
-Table 1 is the network of Zhang et al. 2016, version 2. The other networks take the encoder of a
-classifier, EfficientNet-Lite (Tan and Le 2019, "EfficientNet", arXiv 1905.11946), and put a small
-decoder on it that joins its features of all resolutions (Lin et al. 2017, "Feature Pyramid
-Networks", arXiv 1612.03144; for colors, Larsson et al. 2016, arXiv 1603.06668).
+Table 1 is the network of Zhang et al. 2016, version 2. What its authors released are version 1 of
+it, and the network of Zhang et al. 2017 ("Real-Time User-Guided Image Colorization with Learned
+Deep Priors", arXiv 1705.02999): https://github.com/richzhang/colorization, folder ``colorizers``.
+The other networks take the encoder of a classifier, EfficientNet-Lite (Tan and Le 2019,
+"EfficientNet", arXiv 1905.11946), and put a small decoder on it that joins its features of all
+resolutions (Lin et al. 2017, "Feature Pyramid Networks", arXiv 1612.03144; for colors, Larsson et
+al. 2016, arXiv 1603.06668).
 """
 
 import math
@@ -19,17 +23,26 @@ INPUT_MULTIPLE = 8
 """Input sides of Table 1 have to be multiples of this: three layers halve the resolution."""
 
 STRIDE = 4
-"""Input pixels a side for each pixel of every network's output."""
+"""Input pixels a side for each pixel of the output, in every network that is trained here."""
 
 LIGHTNESS_SCALE, LIGHTNESS_OFFSET = 1 / 50, -1.0
 """The first layer's scaling of L from 0..100 to -1..1."""
 
+AB_SCALE = 110.0
+"""Of the network of 2017: its (a, b) are in -1..1 inside, and times this outside."""
+
 BATCH_NORM_EPSILON = 1e-3
 """Added to the variance in BatchNorm; Keras' default."""
 
+TORCH_EPSILON = 1e-5
+"""The same; PyTorch's default."""
+
+LEAKY_SLOPE = 0.2
+"""Of a leaky ReLU, below zero."""
+
 
 class ConvRow(NamedTuple):
-    """A row of Table 1.
+    """A row of Table 1, or of one like it.
 
     Attributes
     ----------
@@ -38,12 +51,17 @@ class ConvRow(NamedTuple):
     channels : int
         At width 1.
     stride : float
-        0.5 is an upsampling by 2 before the convolution.
+        0.5 is an upsampling by 2 before the convolution; with a kernel of 4 it is a transposed
+        convolution of stride 2.
     dilation : int
     batch_norm : bool
         Whether BatchNorm follows the layer.
     kernel : int
         Side of the convolution's kernel.
+    shortcut : str
+        Name of an earlier row: a 3x3 convolution of its features is added before the activation.
+    activation : str
+        ``"relu"``, ``"leaky_relu"``, ``"tanh"`` or, for none, ``""``.
     """
 
     name: str
@@ -52,6 +70,8 @@ class ConvRow(NamedTuple):
     dilation: int = 1
     batch_norm: bool = False
     kernel: int = 3
+    shortcut: str = ""
+    activation: str = "relu"
 
 
 TABLE_1 = (
@@ -77,9 +97,35 @@ TABLE_1 = (
     ConvRow("conv8_1", 128, stride=0.5),
     ConvRow("conv8_2", 128),
     ConvRow("conv8_3", 128, batch_norm=True),
-    ConvRow("conv_1x1", BINS, kernel=1),
+    ConvRow("conv_1x1", BINS, kernel=1, activation=""),
 )
 """The layers of the network, first to last; the last gives logits, so it has no ReLU."""
+
+ZHANG_2016 = (
+    *TABLE_1[:16],
+    ConvRow("conv7_1", 512),
+    ConvRow("conv7_2", 512),
+    ConvRow("conv7_3", 512, batch_norm=True),
+    ConvRow("conv8_1", 256, stride=0.5, kernel=4),
+    ConvRow("conv8_2", 256),
+    ConvRow("conv8_3", 256),
+    TABLE_1[-1],
+)
+"""The released network of 2016, version 1 of the paper: wider blocks 7 and 8, block 8 without
+BatchNorm."""
+
+ZHANG_2017 = (
+    *ZHANG_2016[:19],
+    ConvRow("conv8_1", 256, stride=0.5, kernel=4, shortcut="conv3_3"),
+    ConvRow("conv8_2", 256),
+    ConvRow("conv8_3", 256, batch_norm=True),
+    ConvRow("conv9_1", 128, stride=0.5, kernel=4, shortcut="conv2_2"),
+    ConvRow("conv9_2", 128, batch_norm=True),
+    ConvRow("conv10_1", 128, stride=0.5, kernel=4, shortcut="conv1_2"),
+    ConvRow("conv10_2", 128, activation="leaky_relu"),
+    ConvRow("conv_ab", 2, kernel=1, activation="tanh"),
+)
+"""The released network of 2017: it goes up to the full resolution and gives (a, b) themselves."""
 
 LITE_STAGES = (
     (1, 3, 1, 1, 16),
@@ -107,8 +153,53 @@ ENCODER = "encoder_"
 INPUT = "lightness"
 """The name of every network's input: L in 0..100."""
 
-NETWORKS = ("table_1", *LITE_SCALES)
+HINTS = "hints"
+"""The name of the second input of a network that takes hints: a, b, and 1 where they are given."""
+
+CHANNELS = {INPUT: 1, HINTS: 3}
+"""Of the inputs."""
+
+
+class Family(NamedTuple):
+    """What the rows of a table leave open.
+
+    Attributes
+    ----------
+    rows : tuple of ConvRow
+    scale, offset : float
+        What brings L to the network's own range.
+    epsilon : float
+        Of BatchNorm.
+    symmetric : bool
+        Whether convolutions of stride 2 are padded alike on all sides, as PyTorch does it, or as
+        TensorFlow's ``"same"``.
+    hints : bool
+        Whether it takes hints.
+    """
+
+    rows: tuple
+    scale: float = LIGHTNESS_SCALE
+    offset: float = LIGHTNESS_OFFSET
+    epsilon: float = BATCH_NORM_EPSILON
+    symmetric: bool = False
+    hints: bool = False
+
+
+_TORCH = dict(scale=1 / 100, offset=-0.5, epsilon=TORCH_EPSILON, symmetric=True)
+
+FAMILIES = {
+    "table_1": Family(TABLE_1),
+    "zhang_2016": Family(ZHANG_2016, **_TORCH),
+    "zhang_2017": Family(ZHANG_2017, **_TORCH, hints=True),
+}
+"""The networks that a table of convolutions describes."""
+
+NETWORKS = (*FAMILIES, *LITE_SCALES)
 """The networks that a configuration can name."""
+
+
+DOUBLING = ("nearest", "bilinear", "transposed")
+"""Kinds of layers that double the resolution."""
 
 
 class Layer(NamedTuple):
@@ -118,17 +209,25 @@ class Layer(NamedTuple):
     ----------
     name : str
     kind : str
-        ``"convolution"`` or ``"depthwise"`` (with padding as TensorFlow's ``"same"``),
-        ``"batch_norm"``, ``"frozen_batch_norm"`` (its statistics never change), ``"relu6"``,
-        ``"add"``, ``"concatenate"``, ``"nearest"`` or ``"bilinear"`` (both double the resolution).
+        ``"convolution"``, ``"depthwise"`` or ``"transposed"`` (with padding as TensorFlow's
+        ``"same"``), ``"batch_norm"``, ``"frozen_batch_norm"`` (its statistics never change),
+        ``"rescale"`` (times `scale`, plus `offset`), ``"relu"``, ``"relu6"``, ``"leaky_relu"``,
+        ``"tanh"``, ``"add"``, ``"concatenate"``, ``"subsample"`` (takes every second pixel),
+        ``"nearest"`` or ``"bilinear"`` (both double the resolution).
     inputs : tuple of str
-        Names of the layers it reads; `INPUT` is L brought to -1..1.
+        Names of the layers it reads, or of the network's inputs.
     channels, kernel, stride, dilation : int
         Of a convolution.
     bias : bool
         Whether a convolution adds one.
     relu : bool
         Whether a convolution ends with a ReLU.
+    symmetric : bool
+        Whether a convolution is padded alike on all sides.
+    epsilon : float
+        Of BatchNorm.
+    scale, offset : float
+        Of a rescaling; `scale` may be a tuple with a number for each channel.
     """
 
     name: str
@@ -140,6 +239,10 @@ class Layer(NamedTuple):
     dilation: int = 1
     bias: bool = True
     relu: bool = False
+    symmetric: bool = False
+    epsilon: float = BATCH_NORM_EPSILON
+    scale: float | tuple = 1.0
+    offset: float = 0.0
 
 
 def layers(network="table_1", width=1.0):
@@ -147,15 +250,16 @@ def layers(network="table_1", width=1.0):
 
     Parameters
     ----------
-    network : {"table_1", "lite0", "lite2"}
-        Table 1, or a decoder on an EfficientNet-Lite encoder.
+    network : {"table_1", "zhang_2016", "zhang_2017", "lite0", "lite2"}
+        Table 1, a released network, or a decoder on an EfficientNet-Lite encoder.
     width : float
-        Factor on every channel count of Table 1 but the 313 bins, or on the decoder's.
+        Factor on every channel count but the last, or on the decoder's.
 
     Returns
     -------
     list of Layer
-        The last gives 313 logits at a quarter of the input's resolution.
+        The last gives 313 logits at a quarter of the input's resolution; that of ``"zhang_2017"``
+        (a, b) at the full one.
 
     Raises
     ------
@@ -164,7 +268,58 @@ def layers(network="table_1", width=1.0):
     """
     if network not in NETWORKS:
         raise ValueError(f"unknown network {network!r}; use one of {', '.join(NETWORKS)}")
-    return _table_1(width) if network == "table_1" else _lite(network, width)
+    return _convolutions(FAMILIES[network], width) if network in FAMILIES else _lite(network, width)
+
+
+def inputs(rows):
+    """Name what a network reads.
+
+    Parameters
+    ----------
+    rows : list of Layer
+
+    Returns
+    -------
+    list of str
+        `INPUT`, and perhaps `HINTS`.
+    """
+    read = {name for row in rows for name in row.inputs}
+    return [name for name in CHANNELS if name in read]
+
+
+def output_channels(rows):
+    """Tell how many channels a network's output has.
+
+    Parameters
+    ----------
+    rows : list of Layer
+
+    Returns
+    -------
+    int
+        `BINS`, or 2 of a network that gives (a, b).
+    """
+    return next(row.channels for row in reversed(rows) if row.channels)
+
+
+def strides(rows):
+    """Tell the resolution of each layer's output.
+
+    Parameters
+    ----------
+    rows : list of Layer
+
+    Returns
+    -------
+    dict of str to int
+        Input pixels a side for each of its pixels, by the layer's name.
+    """
+    found = dict.fromkeys(CHANNELS, 1)
+    for row in rows:
+        stride = 2 if row.kind == "subsample" else row.stride
+        before = found[row.inputs[0]]
+        found[row.name] = before // 2 if row.kind in DOUBLING else before * stride
+    return found
 
 
 def input_multiple(network="table_1"):
@@ -179,7 +334,7 @@ def input_multiple(network="table_1"):
     -------
     int
     """
-    return INPUT_MULTIPLE if network == "table_1" else 32
+    return max(strides(layers(network)).values())
 
 
 def encoder_layers(variant, source=INPUT):
@@ -215,25 +370,58 @@ def encoder_layers(variant, source=INPUT):
     return rows, [*features, x]
 
 
-def _table_1(width):
-    x, rows = INPUT, []
-    for row in TABLE_1:
-        last = row is TABLE_1[-1]
-        if row.stride == 0.5:
-            rows.append(Layer(f"{row.name}_upsample", "nearest", (x,)))
-            x = rows[-1].name
-        channels = row.channels if last else round(row.channels * width)
-        stride = max(1, int(row.stride))
-        convolution = (channels, row.kernel, stride, row.dilation)
-        rows.append(Layer(row.name, "convolution", (x,), *convolution, relu=not last))
+def _convolutions(family, width):
+    rows, features = _entrance(family), {}
+    shared = {row.shortcut for row in family.rows}
+    for row in family.rows:
+        channels = row.channels if row is family.rows[-1] else round(row.channels * width)
+        # what a shortcut reads is computed at every pixel; the next block reads each second one
+        full = row.name in shared
+        rows += _convolution(row, rows[-1].name, channels, family.symmetric, full)
+        if row.shortcut:
+            source, branch = features[row.shortcut], f"{row.name}_shortcut"
+            rows.append(Layer(branch, "convolution", (source,), channels, 3))
+            rows.append(Layer(f"{row.name}_sum", "add", (row.name, branch)))
+        if row.activation and not rows[-1].relu:
+            rows.append(Layer(f"{row.name}_{row.activation}", row.activation, (rows[-1].name,)))
         if row.batch_norm:
-            rows.append(Layer(f"{row.name}_bn", "batch_norm", (row.name,)))
-        x = rows[-1].name
+            name = f"{row.name}_bn"
+            rows.append(Layer(name, "batch_norm", (rows[-1].name,), epsilon=family.epsilon))
+        features[row.name] = rows[-1].name
+        if full and row.stride == 2:
+            rows.append(Layer(f"{row.name}_half", "subsample", (rows[-1].name,)))
+    if row.activation == "tanh":
+        rows.append(Layer("ab", "rescale", (rows[-1].name,), scale=AB_SCALE))
     return rows
 
 
+def _entrance(family):
+    lightness = "to_unit_range"
+    rows = [Layer(lightness, "rescale", (INPUT,), scale=family.scale, offset=family.offset)]
+    if family.hints:
+        colors, scale = f"{HINTS}_{lightness}", (1 / AB_SCALE, 1 / AB_SCALE, 1.0)
+        rows.append(Layer(colors, "rescale", (HINTS,), scale=scale))
+        rows.append(Layer("seen", "concatenate", (lightness, colors)))
+    return rows
+
+
+def _convolution(row, x, channels, symmetric, full):
+    relu = row.activation == "relu" and not row.shortcut
+    if (row.stride, row.kernel) == (0.5, 4):
+        return [Layer(row.name, "transposed", (x,), channels, 4, 2, relu=relu)]
+    rows = [Layer(f"{row.name}_upsample", "nearest", (x,))] if row.stride == 0.5 else []
+    stride = 1 if full else max(1, int(row.stride))
+    settings = channels, row.kernel, stride, row.dilation
+    x = rows[-1].name if rows else x
+    alike = symmetric and stride > 1
+    return [*rows, Layer(row.name, "convolution", (x,), *settings, relu=relu, symmetric=alike)]
+
+
 def _lite(variant, width):
-    rows, (*finer, coarsest) = encoder_layers(variant)
+    seen = Layer("to_unit_range", "rescale", (INPUT,))
+    seen = seen._replace(scale=LIGHTNESS_SCALE, offset=LIGHTNESS_OFFSET)
+    encoder, (*finer, coarsest) = encoder_layers(variant, seen.name)
+    rows = [seen, *encoder]
     deepest, *others = (round(channels * width) for channels in DECODER_CHANNELS)
     rows.append(Layer("lateral_32", "convolution", (coarsest,), deepest, relu=True))
     x = rows[-1].name

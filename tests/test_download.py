@@ -88,7 +88,7 @@ def folder_of(tmp_path, files):
 
 
 def fetch(server, tmp_path, path, data, **options):
-    options = {"md5": hashlib.md5(data).hexdigest(), "timeout": 10, **options}
+    options = {"known_hash": f"md5:{hashlib.md5(data).hexdigest()}", "timeout": 10, **options}
     server.files["tiny.zip"] = data
     return download.fetch_tiny_imagenet(tmp_path / "data" / "tiny", url=server.url(path), **options)
 
@@ -157,8 +157,8 @@ def test_a_partial_file_that_is_too_long_is_downloaded_again(server, tmp_path):
 
 def test_a_wrong_hash_is_refused_and_the_next_call_downloads_again(server, tmp_path):
     data = zipped(layout())
-    with pytest.raises(FetchError, match=r"another hash than 0+ and was deleted.*--archive"):
-        fetch(server, tmp_path, "/files/tiny.zip", data, md5="0" * 32)
+    with pytest.raises(FetchError, match=r"another hash than md5:0+ and was deleted.*--archive"):
+        fetch(server, tmp_path, "/files/tiny.zip", data, known_hash="md5:" + "0" * 32)
     assert list((tmp_path / "data").iterdir()) == []
     assert_complete(fetch(server, tmp_path, "/files/tiny.zip", data))
 

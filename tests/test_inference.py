@@ -46,10 +46,21 @@ def test_it_predicts_what_keras_predicts(saved, rng, request):
     for batch, rows, columns in ((1, 1, 1), (2, 3, 2), (3, 2, 5)):
         shape = (batch, rows * side, columns * side, 1)
         lightness = rng.uniform(0, 100, shape).astype(np.float32)
-        expected = np.array(keras_model(lightness, training=False))
-        logits = network.predict_on_batch(lightness)
+        given = [lightness]
+        if len(keras_model.inputs) > 1:
+            given.append(rng.uniform(-50, 50, (*shape[:3], 3)).astype(np.float32))
+        expected = np.array(keras_model(given if given[1:] else lightness, training=False))
+        logits = network.predict_on_batch(*given)
         assert logits.dtype == np.float32 and logits.shape == expected.shape
-        np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4)
+        largest = 1 if expected.shape[-1] == table.BINS else table.AB_SCALE
+        np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-4 * largest)
+
+
+def test_hints_are_for_networks_that_take_them(saved):
+    with pytest.raises(ValueError, match="takes no hints"):
+        load(saved[1]).predict_on_batch(
+            np.zeros((1, 8, 8, 1), np.float32), np.zeros((1, 8, 8, 3), np.float32)
+        )
 
 
 def test_threads_may_predict_at_once_and_at_different_sizes(saved, rng):

@@ -13,7 +13,7 @@ import ipywidgets
 from colorlib import colorize, images, runs, samples
 from colorlib.app import distribution, preview, widgets
 
-MODELS = ("transfer", "model-64", "model-256")
+MODELS = ("transfer", "model-64", "model-256", "zhang-2016", "zhang-2017")
 """Recorded runs to choose from; those that do not exist are left out."""
 
 FIRST = "coffee"
@@ -221,13 +221,17 @@ class Studio:
 
     def _describe(self):
         height, width = self.picture.photograph.shape
-        seen = " × ".join(str(4 * side) for side in self.answer.logits.shape[1::-1])
+        size = self.answer.decoding.working_size
+        seen = " × ".join(str(side) for side in colorize.working_shape(height, width, size)[::-1])
         self.status.value = (
             f"{html.escape(self.picture.name)}, {width} × {height} pixels; "
             f"{_title(self.model.value)} saw {seen}{_others(self.picture.photograph.pages)}"
         )
 
     def _show_distribution(self):
+        if not colorize.has_bins(self.answer.logits):
+            self.prediction.value = "This network predicts one color a point, no distribution."
+            return
         found = distribution.at(self.answer, self.picture, *self.divider.point)
         self.prediction.value = distribution.plane(found) + distribution.swatches(found)
 

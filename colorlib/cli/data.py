@@ -1,4 +1,4 @@
-"""The commands `fetch` and `pack`: download photographs, and pack them into one file.
+"""The commands `fetch` and `pack`: download photographs and weights, pack photographs into a file.
 
 Not here: the work (`colorlib.data.download`, `colorlib.data.crawler`, `colorlib.store`). These
 modules are imported inside the commands, so that ``colorlib --help`` starts fast.
@@ -12,7 +12,7 @@ import typer
 
 from colorlib.cli import shared
 
-fetch = typer.Typer(help="Download or copy photographs for training.", no_args_is_help=True)
+fetch = typer.Typer(help="Download photographs or released weights.", no_args_is_help=True)
 
 Destination = Annotated[Path, typer.Argument(help="The folder to write them to.")]
 
@@ -73,6 +73,27 @@ def fetch_folder(
 
     with shared.explained(download.FetchError):
         _show_counts(download.fetch_folder(folder, destination, link), destination)
+
+
+@fetch.command("weights")
+def fetch_weights(
+    name: Annotated[str, typer.Argument(help="zhang-2016 or zhang-2017.")],
+    file: Annotated[
+        Path | None, typer.Option(help="A copy of the authors' file that is already on disk.")
+    ] = None,
+):
+    """Bring a network that the paper's authors released, 129 or 137 MB, and make a run of it.
+
+    zhang-2016 is the network of "Colorful Image Colorization", zhang-2017 that of "Real-Time
+    User-Guided Image Colorization", which here colors without a user's hints. Afterwards --run
+    zhang-2016 works in all commands. A cut download is continued; a second call does nothing.
+
+    Example: colorlib fetch weights zhang-2016
+    """
+    from colorlib.data import download, released
+
+    with shared.explained(download.FetchError):
+        typer.echo(f"{released.fetch(name, file)} is complete")
 
 
 def pack(

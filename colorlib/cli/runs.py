@@ -1,7 +1,7 @@
-"""The command `export`: write a recorded network for other programs.
+"""The commands `runs` and `export`: list recorded runs, share them, write them for other programs.
 
-Not here: what it calls (`colorlib.export`), imported inside the command so that
-``colorlib --help`` answers at once.
+Not here: what they call (`colorlib.data.sharing`, `colorlib.export`), imported inside the commands
+so that ``colorlib --help`` answers at once.
 """
 
 import re
@@ -11,6 +11,8 @@ from typing import Annotated
 import typer
 
 from colorlib.cli import shared
+
+runs = typer.Typer(help="List the recorded runs, and hand them on.", no_args_is_help=False)
 
 Run = Annotated[str, typer.Argument(help="A recorded run: its name in data/runs, or its folder.")]
 Output = Annotated[Path, typer.Argument(help="The file to write, whose name ends in .onnx.")]
@@ -39,6 +41,81 @@ def export(run: Run, output: Output, size: Size = None):
             raise ValueError(f"{output}: the name has to end in .onnx")
         export.export(run, output, _sides(size) if size else None)
     typer.echo(f"{run} -> {output}")
+
+
+@runs.callback(invoke_without_command=True)
+def list_runs(context: typer.Context):
+    """List the recorded runs: what --run takes; the default one has a star."""
+    if context.invoked_subcommand:
+        return
+    from colorlib.data import sharing
+
+    found = sharing.summaries()
+    width = max([len(one.name) for one in found], default=0)
+    for one in found:
+        mark = "*" if one.default else " "
+        what = f"{one.megabytes:6.1f} MB  {one.origin:13}  {one.network}"
+        typer.echo(f"{mark} {one.name:{width}}  {one.problem or what}")
+    for name in (x for x in ("zhang-2016", "zhang-2017") if x not in [one.name for one in found]):
+        typer.echo(f"  {name:{width}}  not here: colorlib fetch weights {name}")
+
+
+@runs.command("show")
+def show(run: Run):
+    """Say how a run was trained, how large it is, and how it is decoded."""
+    from colorlib.data import sharing
+
+    with shared.explained(ValueError):
+        for what, value in sharing.describe(run):
+            typer.echo(f"{what:12}{value}")
+
+
+@runs.command("export")
+def pack(
+    run: Run, output: Annotated[Path, typer.Argument(help="The file to write, ending in .zip.")]
+):
+    """Write a run as a zip file, for others: they take it with colorlib runs import.
+
+    Example: colorlib runs export my-first my-first.zip
+    """
+    from colorlib.data import sharing
+
+    with shared.explained(ValueError, OSError):
+        if output.suffix != ".zip":
+            raise ValueError(f"{output}: the name has to end in .zip")
+        sharing.pack(run, output)
+    typer.echo(f"{run} -> {output}")
+
+
+@runs.command("import")
+def unpack(
+    file: Annotated[Path, typer.Argument(help="A zip file that colorlib runs export wrote.")],
+    name: Annotated[str | None, typer.Option(help="What to call the run here.")] = None,
+):
+    """Take a run from a zip file; nothing in it is executed, and nothing leaves its folder."""
+    from colorlib.data import sharing
+
+    with shared.explained(ValueError):
+        typer.echo(f"{file} -> {sharing.unpack(file, name)}")
+
+
+@runs.command("publish")
+def publish(
+    run: Run,
+    folder: Annotated[Path, typer.Argument(help="The folder to make.")],
+    license: Annotated[
+        str | None, typer.Option(help="By the Hub's names; mit if not given.")
+    ] = None,
+):
+    """Write a folder that is ready for the Hugging Face Hub: model card, ONNX, the run's files.
+
+    Nothing is uploaded. The Hub's own program does that: hf upload YOU/NAME FOLDER
+    """
+    from colorlib.data import sharing
+
+    with shared.explained(ValueError, OSError):
+        sharing.publish(run, folder, license)
+    typer.echo(f"{run} -> {folder}")
 
 
 def _sides(size):

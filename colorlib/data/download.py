@@ -7,6 +7,7 @@ Tiny ImageNet is the training set of the report's Model-64 (chapter 3). Not here
 import errno
 import functools
 import gzip
+import hashlib
 import lzma
 import os
 import shutil
@@ -19,7 +20,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
 import httpx
-import pooch
 from tqdm.auto import tqdm
 
 from colorlib import config, files, images
@@ -137,7 +137,7 @@ def _safe_path(source, name):
 TINY_IMAGENET_URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
 """Of Stanford's course CS231n; 248 100 043 bytes."""
 
-TINY_IMAGENET_MD5 = "90528d7ca1a48142e341f4ef8d21d0de"
+TINY_IMAGENET_HASH = "md5:90528d7ca1a48142e341f4ef8d21d0de"
 
 TINY_IMAGENET = config.DATA / "tiny-imagenet-200"
 
@@ -146,7 +146,7 @@ def fetch_tiny_imagenet(
     destination=TINY_IMAGENET,
     archive=None,
     url=TINY_IMAGENET_URL,
-    md5=TINY_IMAGENET_MD5,
+    known_hash=TINY_IMAGENET_HASH,
     timeout=30.0,
     patience=5,
 ):
@@ -160,8 +160,8 @@ def fetch_tiny_imagenet(
     archive : path-like, optional
         A copy on disk to use instead of a download: zip, tar (also compressed), or a folder in
         the original layout.
-    url, md5 : str
-        Address of the archive, and its hash. An interrupted download is continued.
+    url, known_hash : str
+        Address of the archive, and its hash (`download`). An interrupted download is continued.
     timeout : float
         Seconds without data from the server that count as a failure.
     patience : int
@@ -187,7 +187,11 @@ def fetch_tiny_imagenet(
         destination.parent.mkdir(parents=True, exist_ok=True)
         if archive is None:
             archive = download(
-                url, destination.with_name(f"{destination.name}.zip"), md5, timeout, patience
+                url,
+                destination.with_name(f"{destination.name}.zip"),
+                known_hash,
+                timeout,
+                patience,
             )
         _unpack_tiny_imagenet(Path(archive), destination)
     except OSError as error:
@@ -196,7 +200,7 @@ def fetch_tiny_imagenet(
     return destination
 
 
-def download(url, path, md5, timeout=30.0, patience=5, pause=1.0):
+def download(url, path, known_hash, timeout=30.0, patience=5, pause=1.0, option="--archive"):
     """Download a file; continue an earlier download in ``<path>.partial``.
 
     Parameters
@@ -205,14 +209,16 @@ def download(url, path, md5, timeout=30.0, patience=5, pause=1.0):
         If the server does not support range requests, the file is downloaded from its start.
     path : path-like
         Nothing is done if it exists and has the right hash.
-    md5 : str
-        The file's hash.
+    known_hash : str
+        The file's hash as ``md5:...`` or ``sha256:...``; its first digits are enough.
     timeout : float
         Seconds without data from the server that count as a failure.
     patience : int
         Give up after so many failures in a row during which no data arrived.
     pause : float
         Seconds to wait after the first failure; doubled after each further one.
+    option : str
+        The command's option for a file on disk; error messages name it.
 
     Returns
     -------
@@ -225,22 +231,41 @@ def download(url, path, md5, timeout=30.0, patience=5, pause=1.0):
         If the download fails. A partial file is kept; a complete one with a wrong hash is not.
     """
     path = Path(path)
+    if path.is_file() and has_hash(path, known_hash):
+        return path
     partial = path.with_name(f"{path.name}.partial")
-
-    def continue_partial(address, output, _):
-        _complete(address, partial, timeout, patience, pause)
-        partial.replace(output)
-
-    try:
-        pooch.retrieve(url, f"md5:{md5}", path.name, path.parent, downloader=continue_partial)
-    except FetchError:
-        raise
-    except ValueError:
+    remedy = f"get a copy of the file elsewhere and name it with {option}"
+    _complete(url, partial, timeout, patience, pause, remedy)
+    if not has_hash(partial, known_hash):
+        partial.unlink()
         raise FetchError(
-            f"{url}: the file had another hash than {md5} and was deleted; try again, or get a "
-            "copy of the archive elsewhere and name it with --archive"
-        ) from None
-    return path
+            f"{url}: the file had another hash than {known_hash} and was deleted; try again, or "
+            f"{remedy}"
+        )
+    return partial.replace(path)
+
+
+def has_hash(path, known_hash):
+    """Compare a file with its known hash.
+
+    Parameters
+    ----------
+    path : path-like
+    known_hash : str
+        ``md5:...`` or ``sha256:...``; its first digits are enough.
+
+    Returns
+    -------
+    bool
+
+    Raises
+    ------
+    OSError
+        If the file can't be read.
+    """
+    kind, _, digits = known_hash.partition(":")
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, kind).hexdigest().startswith(digits)
 
 
 def fetch_folder(folder, destination, link=False, placeholders=PLACEHOLDERS):
@@ -326,7 +351,7 @@ def _add(manifest, folder, names, link, placeholders):
                 bar.update()
 
 
-def _complete(url, partial, timeout, patience, pause):
+def _complete(url, partial, timeout, patience, pause, remedy):
     """Download the rest of a partial file; reconnect after a failure."""
     most, failures = _size(partial), 0
     while True:
@@ -339,8 +364,7 @@ def _complete(url, partial, timeout, patience, pause):
             most = max(most, _size(partial))
             if failures >= patience or _is_final(error):
                 raise FetchError(
-                    f"{url}: {error}; call again later ({most} bytes are kept), or get a copy "
-                    "of the archive elsewhere and name it with --archive"
+                    f"{url}: {error}; call again later ({most} bytes are kept), or {remedy}"
                 ) from None
         time.sleep(pause * 2 ** (failures - 1))
 

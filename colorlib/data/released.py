@@ -1,0 +1,287 @@
+"""The weights that the paper's authors released -> a recorded run.
+
+Not here: the layers (`colorlib.table`), the file format (`colorlib.state_dicts`) and the download
+itself (`colorlib.data.download`).
+
+Two networks: of Zhang et al. 2016 version 1, trained with class rebalancing on ImageNet's 1.3
+million photographs, and of Zhang et al. 2017, which takes hints. Both are of the folder
+``colorizers`` in https://github.com/richzhang/colorization, under the BSD 2-clause license.
+"""
+
+import json
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from colorlib import config, inference, quantizer, runs, state_dicts, table
+from colorlib.data import download
+from colorlib.data.validation import FetchError
+
+ADDRESS = "https://colorizers.s3.us-east-2.amazonaws.com"
+"""Where the authors keep the files."""
+
+LICENSE = "BSD 2-Clause, Richard Zhang, Phillip Isola and Alexei A. Efros"
+
+
+class Released(NamedTuple):
+    """A released network.
+
+    Attributes
+    ----------
+    file : str
+        Its name on the server; it ends with the first eight digits of the file's SHA-256.
+    settings : colorlib.config.TrainConfig
+        How it was trained, as far as a `TrainConfig` can say it.
+    decoding : colorlib.config.DecodeConfig
+        That of the authors' code: the shorter side at 256 pixels, and the mean of the colors,
+        which is a temperature of 1. The paper's annealed mean has 0.38.
+    names : dict of str to str
+        What PyTorch calls those layers that don't follow the rule (`torch_name`).
+    """
+
+    file: str
+    settings: config.TrainConfig
+    decoding: config.DecodeConfig
+    names: dict
+
+
+_PAPER = config.TrainConfig(
+    image_size=256,
+    crop=176,
+    network="zhang_2016",
+    batch_size=40,
+    learning_rate=3e-5,
+    weight_decay=1e-3,
+    rebalance=0.5,
+    pretrained=False,
+)
+
+RELEASED = {
+    "zhang-2016": Released(
+        file="colorization_release_v2-9b330a0b.pth",
+        settings=_PAPER,
+        decoding=config.DecodeConfig(working_size=256, temperature=1.0),
+        names={"conv_1x1": "model8.6"},
+    ),
+    "zhang-2017": Released(
+        file="siggraph17-df00044c.pth",
+        settings=_PAPER.replace(network="zhang_2017", rebalance=None, learning_rate=1e-5),
+        decoding=config.DecodeConfig(working_size=256),
+        names={
+            "conv8_1": "model8up.0",
+            "conv8_1_shortcut": "model3short8.0",
+            "conv8_2": "model8.1",
+            "conv8_3": "model8.3",
+            "conv8_3_bn": "model8.5",
+            "conv9_1": "model9up.0",
+            "conv9_1_shortcut": "model2short9.0",
+            "conv9_2": "model9.1",
+            "conv9_2_bn": "model9.3",
+            "conv10_1": "model10up.0",
+            "conv10_1_shortcut": "model1short10.0",
+            "conv10_2": "model10.1",
+            "conv_ab": "model_out.0",
+        },
+    ),
+}
+"""The released networks, by the names of their runs."""
+
+CENTERS = "model_out.weight"
+"""The last layer of the network of 2016: the bins' centers, divided by `table.AB_SCALE`."""
+
+PARTS = {"gamma": "weight", "beta": "bias", "mean": "running_mean", "variance": "running_var"}
+"""What PyTorch calls the parts of BatchNorm."""
+
+
+def fetch(name, file=None, home=config.RUNS, address=ADDRESS, timeout=30.0, patience=5):
+    """Bring a released network, and record it as a run; nothing is done if it is there.
+
+    Parameters
+    ----------
+    name : {"zhang-2016", "zhang-2017"}
+    file : path-like, optional
+        A copy of the authors' file that is already on disk, instead of a download.
+    home : path-like
+        The folder of runs; a run of this name appears there when it is complete.
+    address : str
+        Of the folder to download from. A download that was cut is continued.
+    timeout : float
+        Seconds without a sign of the server that count as a failure.
+    patience : int
+        Failures in a row, none of them bringing anything, before giving up.
+
+    Returns
+    -------
+    pathlib.Path
+        The run's folder.
+
+    Raises
+    ------
+    FetchError
+        If there is no such network, the file can't be had or is not the authors', or the folder
+        holds something else or can't be written.
+    """
+    if name not in RELEASED:
+        raise FetchError(f"no released network {name!r}; there are: {', '.join(RELEASED)}")
+    released, folder = RELEASED[name], Path(home) / name
+    if _is_there(folder, released):
+        return folder
+    if folder.exists():
+        raise FetchError(f"{folder}: holds something else; move it away, then fetch again")
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        source = (
+            _checked(file, released)
+            if file
+            else _downloaded(
+                released, folder.parent, f"{address}/{released.file}", timeout, patience
+            )
+        )
+        _record(source, released, folder)
+        if not file:
+            source.unlink()
+    except OSError as error:
+        reason = error.strerror or error
+        raise FetchError(f"{folder}: can't be written ({reason}); make room there") from None
+    return folder
+
+
+def weights_of(state, name):
+    """Sort the arrays of a state dict by the layers of a network.
+
+    Parameters
+    ----------
+    state : dict of str to ndarray
+        From `state_dicts.read`.
+    name : {"zhang-2016", "zhang-2017"}
+
+    Returns
+    -------
+    rows : list of table.Layer
+    weights : dict of str to dict of str to ndarray
+        As `graph.build` takes them; the bins are in the order of `quantizer.bin_centers`.
+
+    Raises
+    ------
+    FetchError
+        If an array is missing, or the bins are others.
+    """
+    released = RELEASED[name]
+    rows = table.layers(released.settings.network, released.settings.width)
+    weights = {}
+    try:
+        for row in rows:
+            if row.kind in inference.KERAS_NAMES:
+                torch = torch_name(row.name, released.names)
+                norm = row.kind == "batch_norm"
+                parts = PARTS if norm else {"kernel": "weight", "bias": "bias"}
+                weights[row.name] = {x: state[f"{torch}.{parts[x]}"] for x in parts}
+        if released.settings.network == "zhang_2016":
+            order = _order_of_bins(state[CENTERS])
+            last = weights[rows[-1].name]
+            weights[rows[-1].name] = {part: array[order] for part, array in last.items()}
+    except (KeyError, IndexError, ValueError) as error:
+        raise FetchError(f"these are not the weights of {name} ({error})") from None
+    return rows, weights
+
+
+def torch_name(layer, exceptions):
+    """Say what PyTorch calls a layer: the second convolution of block 3 is ``model3.2``.
+
+    A block is a sequence of convolutions and ReLUs in turn, with BatchNorm at its end.
+
+    Parameters
+    ----------
+    layer : str
+        Its name in a table.
+    exceptions : dict of str to str
+
+    Returns
+    -------
+    str
+    """
+    if layer in exceptions:
+        return exceptions[layer]
+    block, number, norm = re.fullmatch(r"conv(\d+)_(\d)(_bn)?", layer).groups()
+    return f"model{block}.{2 * int(number) - (0 if norm else 2)}"
+
+
+def _is_there(folder, released):
+    try:
+        run = runs.load_run(folder)
+        run.weights()
+    except runs.RunError:
+        return False
+    return run.settings.network == released.settings.network
+
+
+def _hash(released):
+    digits = Path(released.file).stem.rpartition("-")[2]
+    return f"sha256:{digits}"
+
+
+def _checked(file, released):
+    try:
+        known = download.has_hash(file, _hash(released))
+    except OSError as error:
+        raise FetchError(f"{file}: can't be read ({error.strerror}); name another file") from None
+    if not known:
+        raise FetchError(
+            f"{file}: its SHA-256 does not begin with {_hash(released)[7:]}: "
+            f"damaged, or not {released.file}; get it anew"
+        )
+    return Path(file)
+
+
+def _downloaded(released, folder, url, timeout, patience):
+    path = folder / released.file
+    return download.download(url, path, _hash(released), timeout, patience, option="--file")
+
+
+# All of it beside its place, which it takes at once.
+def _record(source, released, folder):
+    name = folder.name
+    try:
+        rows, weights = weights_of(state_dicts.read(source), name)
+        data = inference.weights_file(rows, weights)
+    except state_dicts.StateDictError as error:
+        raise FetchError(str(error)) from None
+    except ValueError as error:
+        raise FetchError(f"{source}: not the weights of {name} ({error}); get it anew") from None
+    about = {
+        "source": f"{ADDRESS}/{released.file}",
+        "license": LICENSE,
+        "images": "1.3 million photographs of ImageNet",
+        "prior": f"of the run {config.DEFAULT_RUN}: the authors' file holds none",
+    }
+    texts = {
+        "config.json": {"settings": released.settings.to_dict(), "data": about},
+        "environment.json": {"trained with": "Caffe", "converted": time.strftime("%Y-%m-%d")},
+        "prior.json": runs.load_run(config.DEFAULT_RUN).prior.tolist(),
+        "decoding.json": released.decoding.to_dict(),
+    }
+    staging = folder.with_name(f".{name}.partial")
+    shutil.rmtree(staging, ignore_errors=True)
+    try:
+        staging.mkdir()
+        for file, value in texts.items():
+            (staging / file).write_text(json.dumps(value, indent=1) + "\n")
+        (staging / "history.csv").write_text("epoch\n")
+        (staging / runs.WEIGHTS).write_bytes(data)
+        staging.replace(folder)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+# For each of our bins, which of the file's it is.
+def _order_of_bins(centers):
+    centers = centers.reshape(2, -1).T * table.AB_SCALE
+    distances = np.linalg.norm(quantizer.bin_centers()[:, None] - centers, axis=-1)
+    order = distances.argmin(axis=1)
+    if len(set(order)) != table.BINS or distances.min(axis=1).max() > quantizer.SPACING / 2:
+        raise ValueError("its bins are others")
+    return order
