@@ -369,8 +369,8 @@ def test_a_folder_of_photographs(photographs, tmp_path, link):
 def test_a_folder_is_not_looked_at_twice(photographs, tmp_path, monkeypatch):
     first = download.fetch_folder(photographs, tmp_path / "out")
     looked = []
-    judge = download.judge
-    monkeypatch.setattr(download, "judge", lambda data, _: looked.append(1) or judge(data))
+    validate = download.validate
+    monkeypatch.setattr(download, "validate", lambda data, _: looked.append(1) or validate(data))
     written(photographs / "new.jpg", photograph(30))
     counts = download.fetch_folder(photographs, tmp_path / "out")
     assert counts[Status.GOOD] == first[Status.GOOD] + 1
@@ -389,12 +389,12 @@ def test_a_photograph_that_was_replaced(photographs, tmp_path):
 def test_ctrl_c_in_a_folder_leaves_a_report_that_adds_up(photographs, tmp_path, monkeypatch):
     calls = iter(range(100))
 
-    def judge(data, _):
+    def validate(data, _):
         if next(calls) == 6:
             raise KeyboardInterrupt
         return download.Verdict(download.Outcome(Status.GREY, "x"))
 
-    monkeypatch.setattr(download, "judge", judge)
+    monkeypatch.setattr(download, "validate", validate)
     with contextlib.suppress(KeyboardInterrupt):
         download.fetch_folder(photographs, tmp_path / "out")
     fates = [row["fate"] for row in report(tmp_path / "out")]

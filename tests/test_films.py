@@ -262,7 +262,7 @@ def test_smoothing_takes_the_flicker_out_and_stops_at_a_cut(tmp_path, colorizer)
         shown = lab(decoded(tmp_path / f"{strength}.mp4")[0])[..., 1:]
         # over areas, since what 8 bits and the encoding round flickers in each pixel
         small = [cv2.resize(ab, (24, 18), interpolation=cv2.INTER_AREA) for ab in shown]
-        colors[smoothing] = np.stack(small)
+        colors[strength] = np.stack(small)
     raw, steady = (smoothing.flicker(colors[key][:20]) for key in (0, 0.9))
     assert raw > 0.5 and steady < raw / 2
     apart = np.linalg.norm(colors[0] - colors[0.9], axis=-1).mean(axis=(1, 2))
