@@ -16,11 +16,8 @@ grain, brightness that jumps by 3%, a picture that sways by a pixel). For each s
   In brackets what it would be if cuts were not looked for.
 """
 
-import argparse
-import json
 import math
 import os
-import platform
 import subprocess
 import sys
 import tempfile
@@ -32,6 +29,7 @@ from unittest import mock
 
 import av
 import cv2
+import harness
 import numpy as np
 
 from colorlib import colorize, colorspace, config, samples
@@ -200,10 +198,9 @@ def shown(row):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.parser(__doc__)
     parser.add_argument("--run", default=config.DEFAULT_RUN)
     parser.add_argument("--frames", type=int, default=72)
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     tables = {"speed": [], "flicker": []}
     with tempfile.TemporaryDirectory() as folder:
@@ -220,21 +217,8 @@ def main():
         for row in flickers(colorizer, folder, given.frames):
             tables["flicker"].append(row)
             print(FLICKER.format(**shown(row)), flush=True)
-    if given.json:
-        machine = {
-            "run": given.run,
-            "cpus": os.cpu_count(),
-            "machine": platform.machine(),
-            "load": os.getloadavg()[0],
-        }
-        rounded = {
-            name: [
-                {key: round(x, 3) if isinstance(x, float) else x for key, x in row.items()}
-                for row in table
-            ]
-            for name, table in tables.items()
-        }
-        given.json.write_text(json.dumps({**machine, **rounded}, indent=1) + "\n")
+    about = {"run": given.run, **harness.machine()}
+    harness.write(given.json, {**about, **harness.rounded(tables)})
 
 
 if __name__ == "__main__":
