@@ -392,7 +392,7 @@ def test_ctrl_c_in_a_folder_leaves_a_report_that_adds_up(photographs, tmp_path, 
     def validate(data, _):
         if next(calls) == 6:
             raise KeyboardInterrupt
-        return download.Verdict(download.Outcome(Status.GREY, "x"))
+        return download.Validation(download.Outcome(Status.GREY, "x"))
 
     monkeypatch.setattr(download, "validate", validate)
     with contextlib.suppress(KeyboardInterrupt):
