@@ -4,12 +4,17 @@ Not here: any computation of what is drawn. A function takes arrays and gives a 
 writes it where `config.FIGURES` says.
 """
 
+import sys
+
 import matplotlib.pyplot as plt
 import numpy as np
 
 from colorlib import colorspace, config, files, quantizer
 
 DPI = 110
+
+JPEG = {"quality": 80, "subsampling": 0}
+"""How a figure with photographs is written: a fifth of a PNG file, color at full resolution."""
 
 STYLE = {
     "font.size": 9,
@@ -50,7 +55,7 @@ def new(rows=1, columns=1, size=(6.0, 4.0), **settings):
 
 
 def save(figure, name):
-    """Write a figure into `config.FIGURES`, under a temporary name first.
+    """Write a figure into `config.FIGURES`, and show in a notebook what was written.
 
     Parameters
     ----------
@@ -61,12 +66,19 @@ def save(figure, name):
     Returns
     -------
     str
-        Where it is: from the repository's root, or in full if it is elsewhere.
+        Where it is: from the repository's root, or in full if it is elsewhere. A JPEG file if it
+        holds images, else a PNG file.
     """
-    path = config.FIGURES / f"{name}.png"
+    kind = "jpg" if any(axis.images for axis in figure.axes) else "png"
+    options = {"pil_kwargs": JPEG} if kind == "jpg" else {"metadata": {"Software": None}}
+    path = config.FIGURES / f"{name}.{kind}"
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(path) as temporary:
-        figure.savefig(temporary, dpi=DPI, format="png", metadata={"Software": None})
+        figure.savefig(temporary, dpi=DPI, format=kind, **options)
+    ipython = sys.modules.get("IPython")
+    if ipython and ipython.get_ipython():
+        ipython.display.display(ipython.display.Image(path))
+        plt.close(figure)
     return str(path.relative_to(config.ROOT) if path.is_relative_to(config.ROOT) else path)
 
 

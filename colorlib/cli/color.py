@@ -145,7 +145,8 @@ def _films(colorizer, jobs, overwrite, side_by_side, smoothing):
         return
     from tqdm import tqdm
 
-    from colorlib.video import pipeline, smoothing
+    from colorlib.video import pipeline
+    from colorlib.video.smoothing import SMOOTHING
 
     yield from pipeline.color_all(
         colorizer,
@@ -153,7 +154,7 @@ def _films(colorizer, jobs, overwrite, side_by_side, smoothing):
         overwrite,
         functools.partial(tqdm, unit="frame", disable=None, leave=False),
         side_by_side=side_by_side,
-        smoothing=smoothing.SMOOTHING if smoothing is None else smoothing,
+        smoothing=SMOOTHING if smoothing is None else smoothing,
     )
 
 
