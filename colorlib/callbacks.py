@@ -38,6 +38,45 @@ class SetEpoch(keras.callbacks.Callback):
         self.batches.epoch = epoch
 
 
+PATTERN = "checkpoint-*.npz"
+KEPT = 2
+STATE = "state"
+
+
+def capture(network):
+    """Copy all variables of a network and its optimizer.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Compiled, its optimizer built.
+
+    Returns
+    -------
+    dict of str to ndarray
+    """
+    return {
+        f"v{i:04}": np.asarray(variable).copy() for i, variable in enumerate(_variables(network))
+    }
+
+
+def assign(network, arrays):
+    """Give the variables the values that `capture` copied.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Compiled, its optimizer built; like the one that was captured.
+    arrays : dict of str to ndarray
+    """
+    for variable, name in zip(_variables(network), sorted(arrays), strict=True):
+        variable.assign(arrays[name])
+
+
+def _variables(network):
+    return [*network.variables, *network.optimizer.variables]
+
+
 class EpochLog(keras.callbacks.Callback):
     """Keep a row of numbers for each epoch: losses, accuracies, rate, speed.
 
@@ -153,12 +192,13 @@ class Checkpoint(keras.callbacks.Callback):
 
     def __init__(self, path, log, best, plateau=None, seconds=60.0):
         super().__init__()
-        self.path, self.log, self.best, self.plateau = path, log, best, plateau
+        self.path, self.folder = path, path / runs.CHECKPOINTS
+        self.log, self.best, self.plateau = log, best, plateau
         self.seconds, self.saved_at = seconds, time.perf_counter()
         self.unsaved, self.warned = None, False
 
     def restore(self, network):
-        """Put network, log and plateau rule back to the newest checkpoint.
+        """Put network, log and plateau rule back to the newest checkpoint that is whole.
 
         Parameters
         ----------
@@ -169,12 +209,28 @@ class Checkpoint(keras.callbacks.Callback):
         -------
         int
             Number of epochs that are done.
+
+        Warns
+        -----
+        UserWarning
+            If a damaged checkpoint had to be passed over.
         """
-        state = restore_checkpoint(self.path / runs.CHECKPOINTS, network)
-        if state is not None:
+        network.optimizer.build(network.trainable_variables)
+        for leftover in self.folder.glob(".*.partial"):  # of a process killed while it wrote
+            leftover.unlink()
+        for path in sorted(self.folder.glob(PATTERN), reverse=True):
+            try:
+                with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
+                    arrays = dict(found)
+                state = json.loads(arrays.pop(STATE).tobytes())
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                warnings.warn(f"{path} is damaged ({error}); using the one before it", stacklevel=2)
+                continue
+            assign(network, arrays)
             self.log.rows = state["rows"]
             if self.plateau:
                 self.plateau.restored = state["plateau"]
+            break
         return len(self.log.rows)
 
     def on_epoch_end(self, epoch, logs=None):
@@ -188,19 +244,27 @@ class Checkpoint(keras.callbacks.Callback):
         """Write what is not written yet; if that fails, warn once and keep it for later."""
         if self.unsaved is None:
             return
-        arrays, state = self.unsaved
         self.saved_at = time.perf_counter()
         try:
             # in this order: a kill in between repeats the same epochs and ends the same
             self.best.save()
-            save_checkpoint(self.path / runs.CHECKPOINTS, len(state["rows"]), arrays, state)
-            runs.record(self.path, state["rows"])
+            self._write(*self.unsaved)
             self.unsaved = None
         except OSError as error:
             if not self.warned:
                 message = f"{self.path}: can't be written ({error}); the last checkpoint is kept"
                 warnings.warn(f"{message}, make room there", stacklevel=2)
             self.warned = True
+
+    def _write(self, arrays, state):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        coded = np.frombuffer(json.dumps(state).encode(), np.uint8)
+        path = self.folder / f"checkpoint-{len(state['rows']):06}.npz"
+        with files.replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays, **{STATE: coded})
+        for old in sorted(self.folder.glob(PATTERN))[:-KEPT]:
+            old.unlink()
+        runs.record(self.path, state["rows"])
 
     def __enter__(self):
         """Begin."""
@@ -214,109 +278,6 @@ class Checkpoint(keras.callbacks.Callback):
                 f"{self.path}: the last epochs could not be written; make room there, and the same "
                 "call goes on from the last checkpoint"
             )
-
-
-PATTERN = "checkpoint-*.npz"
-KEPT = 2
-STATE = "state"
-
-
-def capture(network):
-    """Copy all variables of a network and its optimizer.
-
-    Parameters
-    ----------
-    network : keras.Model
-        Compiled, its optimizer built.
-
-    Returns
-    -------
-    dict of str to ndarray
-    """
-    return {
-        f"v{i:04}": np.asarray(variable).copy() for i, variable in enumerate(_variables(network))
-    }
-
-
-def assign(network, arrays):
-    """Give the variables the values that `capture` copied.
-
-    Parameters
-    ----------
-    network : keras.Model
-        Compiled, its optimizer built; like the one that was captured.
-    arrays : dict of str to ndarray
-    """
-    for variable, name in zip(_variables(network), sorted(arrays), strict=True):
-        variable.assign(arrays[name])
-
-
-def save_checkpoint(folder, number, arrays, state):
-    """Write a checkpoint and remove all but the newest two.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Made if missing.
-    number : int
-        Of the epochs that are done.
-    arrays : dict of str to ndarray
-        From `capture`.
-    state : dict
-        Anything else, as JSON allows.
-
-    Raises
-    ------
-    OSError
-        If it can't be written; the earlier ones are untouched then.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    coded = np.frombuffer(json.dumps(state).encode(), np.uint8)
-    path = folder / f"checkpoint-{number:06}.npz"
-    with files.replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays, **{STATE: coded})
-    for old in sorted(folder.glob(PATTERN))[:-KEPT]:
-        old.unlink()
-
-
-def restore_checkpoint(folder, network):
-    """Put a network back to the newest checkpoint that is whole.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        May be missing.
-    network : keras.Model
-        Compiled; built like the one that was saved.
-
-    Returns
-    -------
-    dict or None
-        The state that was saved; None if there is no checkpoint.
-
-    Warns
-    -----
-    UserWarning
-        If a damaged checkpoint had to be passed over.
-    """
-    network.optimizer.build(network.trainable_variables)
-    for leftover in folder.glob(".*.partial"):  # of a process killed while it wrote
-        leftover.unlink()
-    for path in sorted(folder.glob(PATTERN), reverse=True):
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
-                arrays = dict(found)
-            state = json.loads(arrays.pop(STATE).tobytes())
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            warnings.warn(f"{path} is damaged ({error}); using the one before it", stacklevel=2)
-            continue
-        assign(network, arrays)
-        return state
-    return None
-
-
-def _variables(network):
-    return [*network.variables, *network.optimizer.variables]
 
 
 LARGEST = float(np.finfo(np.float16).max)

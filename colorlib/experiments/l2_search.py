@@ -513,31 +513,25 @@ def _train(settings, small, trial):
     validation = training.batches_for(settings, small.validation, False, workers=0)
     prior = quantizer.prior(quantizer.code_histogram(small.train))
     network = training.new_network(settings, len(batches), prior)
-    report = _Report(trial)
+    curve, start = [], time.perf_counter()
+
+    def report(epoch, logs):
+        curve.append(cross_entropy(network, logs["val_loss"]))
+        trial.set_user_attr("seconds", round(time.perf_counter() - start, 1))
+        if not math.isfinite(curve[-1]):
+            raise optuna.TrialPruned
+        trial.report(curve[-1], epoch + 1)
+        if trial.should_prune():
+            raise optuna.TrialPruned
+
     with callbacks.Interrupt() as interrupt:
+        reporting = keras.callbacks.LambdaCallback(on_epoch_end=report)
         network.fit(
             batches,
             validation_data=validation,
             epochs=settings.epochs,
-            callbacks=[interrupt, callbacks.SetEpoch(batches), report],
+            callbacks=[interrupt, callbacks.SetEpoch(batches), reporting],
             shuffle=False,  # the batches order themselves
             verbose=0,
         )
-    return report.curve[-1]
-
-
-class _Report(keras.callbacks.Callback):
-    """Tell the study how a trial goes, and end it if it is hopeless."""
-
-    def __init__(self, trial):
-        super().__init__()
-        self.trial, self.curve, self.start = trial, [], time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.curve.append(cross_entropy(self.model, logs["val_loss"]))
-        self.trial.set_user_attr("seconds", round(time.perf_counter() - self.start, 1))
-        if not math.isfinite(self.curve[-1]):
-            raise optuna.TrialPruned
-        self.trial.report(self.curve[-1], epoch + 1)
-        if self.trial.should_prune():
-            raise optuna.TrialPruned
+    return curve[-1]
