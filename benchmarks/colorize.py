@@ -22,7 +22,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
@@ -85,14 +84,7 @@ def timed(command, repeats, places):
 
 def once(command, place):
     """Run a command with the code of a checkout; return seconds, CPU seconds and peak in MB."""
-    environment = {**os.environ, "PYTHONPATH": str(place)}
-    begin = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=place, env=environment)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, command
-    seconds = time.perf_counter() - begin
-    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1024
+    return harness.run(command, cwd=place, env={**os.environ, "PYTHONPATH": str(place)})
 
 
 def measure(folder, run, repeats, against=None):

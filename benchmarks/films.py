@@ -17,11 +17,8 @@ grain, brightness that jumps by 3%, a picture that sways by a pixel). For each s
 """
 
 import math
-import os
-import subprocess
 import sys
 import tempfile
-import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -172,15 +169,7 @@ def speeds(folder, run, count):
         with ProcessPoolExecutor(1, get_context("spawn")) as elsewhere:
             elsewhere.submit(write_scenes, source, count, "grain", shape).result()
         command = [sys.executable, "-m", "colorlib", "colorize", source, "--overwrite"]
-        begin = time.perf_counter()
-        process = subprocess.Popen(
-            [*command, "--run", run, "-o", folder / "out.mp4"], stdout=subprocess.DEVNULL
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        assert process.returncode == 0, command
-        seconds = time.perf_counter() - begin
-        peak = usage.ru_maxrss // 1024
+        seconds, _, peak = harness.run([*command, "--run", run, "-o", folder / "out.mp4"])
         yield {
             "size": size,
             "frames": count,

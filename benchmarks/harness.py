@@ -1,28 +1,18 @@
-"""What the scripts beside this one share: arguments, the machine in numbers, JSON files."""
+"""What the scripts beside this one share: arguments, the machine in numbers, processes, files."""
 
 import argparse
 import json
 import os
 import platform
+import subprocess
+import time
 from pathlib import Path
 
 from colorlib import files
 
 
 def parser(doc, to_json=True):
-    """Begin a script's command line.
-
-    Parameters
-    ----------
-    doc : str
-        The script's docstring; its first line is the description.
-    to_json : bool
-        Whether there is ``--json FILE``.
-
-    Returns
-    -------
-    argparse.ArgumentParser
-    """
+    """Begin a script's command line, described by the first line of its docstring."""
     begun = argparse.ArgumentParser(description=doc.splitlines()[0])
     if to_json:
         begun.add_argument("--json", type=Path, help="write the numbers into this file as well")
@@ -30,29 +20,23 @@ def parser(doc, to_json=True):
 
 
 def machine():
-    """Describe the machine, and how busy it is.
-
-    Returns
-    -------
-    dict
-    """
+    """Describe the machine, and how busy it is."""
     return {"cpus": os.cpu_count(), "machine": platform.machine(), "load": os.getloadavg()[0]}
 
 
+def run(command, **options):
+    """Run a command that ends well; return seconds, CPU seconds and its peak of memory in MB."""
+    begin = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, **options)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, command
+    seconds = time.perf_counter() - begin
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1024
+
+
 def rounded(value, form=".3f"):
-    """Round all floats of a nested structure.
-
-    Parameters
-    ----------
-    value : object
-        As JSON allows.
-    form : str
-        How to write a float: ``".3f"`` for three decimals, ``".5g"`` for five digits.
-
-    Returns
-    -------
-    object
-    """
+    """Round all floats of a nested structure: to three decimals, or as the format says."""
     if isinstance(value, dict):
         return {key: rounded(item, form) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -61,19 +45,10 @@ def rounded(value, form=".3f"):
 
 
 def write(path, value):
-    """Write a file under a temporary name and rename it; nothing without a path.
-
-    Parameters
-    ----------
-    path : pathlib.Path or None
-        Its folder is made if missing.
-    value : object
-        A text, or what JSON allows.
-    """
+    """Write a text, or a value as JSON, under a temporary name and rename it; None is no path."""
     if path is None:
         return
+    text = value if isinstance(value, str) else json.dumps(value, indent=1) + "\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(path) as temporary:
-        temporary.write_text(
-            value if isinstance(value, str) else json.dumps(value, indent=1) + "\n"
-        )
+        temporary.write_text(text)
