@@ -318,26 +318,16 @@ class Interrupt(keras.callbacks.Callback):
         if kind is None:
             self._check()
 
-    def on_train_begin(self, logs=None):
-        """Stop if Ctrl-C was pressed."""
-        self._check()
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Stop if Ctrl-C was pressed."""
-        self._check()
-
-    def on_test_batch_end(self, batch, logs=None):
-        """Stop if Ctrl-C was pressed."""
-        self._check()
-
     def _press(self, number, frame):
         if self.pressed:
             self.usual(number, frame)
         self.pressed = True
 
-    def _check(self):
+    def _check(self, *_, **__):
         if self.pressed:
             raise KeyboardInterrupt
+
+    on_train_begin = on_train_batch_end = on_test_batch_end = _check
 
 
 class StopWhenDiverged(keras.callbacks.Callback):

@@ -72,8 +72,7 @@ def unpack(source, folder, max_files=MAX_FILES, max_bytes=MAX_BYTES):
             elif tarfile.is_tarfile(source):
                 _unpack_tar(source, folder, check, bar)
             else:
-                kinds = "neither zip nor tar nor a folder"
-                raise FetchError(f"{source}: is {kinds}, or cut off; get it anew")
+                raise FetchError(f"{source}: is neither zip nor tar, or cut off; get it anew")
     except DAMAGE as error:
         raise FetchError(f"{source}: is damaged or cut off ({error}); get it anew") from None
 
@@ -86,8 +85,7 @@ def _checker(source, max_files, max_bytes):
         nonlocal total
         path = PurePosixPath(name)
         if not (is_file or is_folder):
-            unsafe = f"{name!r} is a link or a device, which is not safe"
-            raise FetchError(f"{source}: {unsafe}; don't use it")
+            raise FetchError(f"{source}: {name!r} is a link or a device; don't use this archive")
         if path.is_absolute() or ".." in path.parts or set(name) & set("\\:\0"):
             raise FetchError(f"{source}: {name!r} leads out of the folder; don't use this archive")
         if is_folder:
@@ -108,8 +106,10 @@ def _copy_folder(source, folder, check, bar):
         plain = not path.is_symlink()
         name = path.relative_to(source).as_posix()
         check(name, path.lstat().st_size, plain and path.is_file(), plain and path.is_dir())
-        bar.update()
-    shutil.copytree(source, folder, dirs_exist_ok=True)
+        if path.is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, folder / name)
+            bar.update()
 
 
 def _unpack_zip(source, folder, check, bar):

@@ -216,19 +216,12 @@ def table(place):
             if "began" not in trial.user_attrs:
                 continue
             curve = [value for _, value in sorted(trial.intermediate_values.items())]
-            rows.append(
-                {
-                    "stage": stage,
-                    "trial": trial.number,
-                    "state": trial.state.name.lower(),
-                    "l2": trial.params["l2"],
-                    "loss": trial.value if trial.value is not None else float("nan"),
-                    "epochs": len(curve),
-                    "seconds": trial.user_attrs.get("seconds", 0.0),
-                    "process": names.setdefault(trial.user_attrs["process"], len(names) + 1),
-                    "curve": curve,
-                }
-            )
+            state = trial.state.name.lower()
+            loss = trial.value if trial.value is not None else float("nan")
+            seconds = trial.user_attrs.get("seconds", 0.0)
+            process = names.setdefault(trial.user_attrs["process"], len(names) + 1)
+            row = stage, trial.number, state, trial.params["l2"], loss, len(curve), seconds
+            rows.append(dict(zip(COLUMNS, (*row, process, curve), strict=True)))
     return rows
 
 
@@ -427,10 +420,9 @@ def _stages(storage):
 def _existing(place):
     if "://" not in str(place) and not Path(place).is_file():
         raise StudyError(f"{place}: no such study; make it with `colorlib search`")
-    stages = _stages(_open(place))
-    if not stages:
-        raise StudyError("no stage of a search in this database; is it the right one?")
-    return stages
+    if stages := _stages(_open(place)):
+        return stages
+    raise StudyError("no stage of a search in this database; is it the right one?")
 
 
 def _open_stage(settings, small, place, stage, heartbeat_timeout):
