@@ -18,20 +18,17 @@ the machine (how much there was is in the JSON as ``load``, its load average at 
 photographs are a sample photograph, enlarged, with grain.
 """
 
-import argparse
-import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
-import time
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 import cv2
+import harness
 import numpy as np
 from PIL import Image
 
@@ -87,14 +84,7 @@ def timed(command, repeats, places):
 
 def once(command, place):
     """Run a command with the code of a checkout; return seconds, CPU seconds and peak in MB."""
-    environment = {**os.environ, "PYTHONPATH": str(place)}
-    begin = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, cwd=place, env=environment)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0, command
-    seconds = time.perf_counter() - begin
-    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1024
+    return harness.run(command, cwd=place, env={**os.environ, "PYTHONPATH": str(place)})
 
 
 def measure(folder, run, repeats, against=None):
@@ -151,11 +141,10 @@ def without_start(folder, run, at_once, threads, repeats):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.parser(__doc__)
     parser.add_argument("--run", default=config.DEFAULT_RUN)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--against", type=Path, help="another checkout of this repository")
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     print(ROW.format(**COLUMNS))
     measured = []
@@ -168,21 +157,8 @@ def main():
                 ROW.format(**{**dict.fromkeys(COLUMNS, ""), "what": row["what"], **cells}),
                 flush=True,
             )
-    if given.json:
-        machine = {
-            "run": given.run,
-            "cpus": os.cpu_count(),
-            "machine": platform.machine(),
-            "load": os.getloadavg()[0],
-        }
-        rounded = [
-            {
-                key: round(value, 3) if isinstance(value, float) else value
-                for key, value in row.items()
-            }
-            for row in measured
-        ]
-        given.json.write_text(json.dumps({**machine, "rows": rounded}, indent=1) + "\n")
+    about = {"run": given.run, **harness.machine()}
+    harness.write(given.json, {**about, "rows": harness.rounded(measured)})
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ the classes are known. Each set of images is measured in its own way (`VIEWS`), 
 weights for all models, and every interval is a bootstrap's (`colorlib.experiments.bootstrap`).
 """
 
-import argparse
 import csv
 import dataclasses
 import json
@@ -18,6 +17,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import harness
 import numpy as np
 from skimage.segmentation import felzenszwalb
 from tqdm.auto import tqdm
@@ -27,7 +27,6 @@ from colorlib import (
     colorspace,
     config,
     evaluate,
-    files,
     generator,
     images,
     metrics,
@@ -311,15 +310,6 @@ def as_text(value):
     return re.sub(r"\[[-+.,\d\se]+\]", lambda found: " ".join(found[0].split()), indented) + "\n"
 
 
-def rounded(value):
-    """Round all numbers of a nested structure to five digits."""
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [rounded(item) for item in value]
-    return float(f"{value:.5g}") if isinstance(value, float) else value
-
-
 def recorded_runs(names):
     """Load the named runs, or those of `RUNS` that are there."""
     names = names or [name for name in RUNS if name in runs.known()]
@@ -350,7 +340,7 @@ def compare(recorded, stores, groups, limit=None):
 
 def main():
     """Parse the arguments, measure, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.parser(__doc__, to_json=False)
     parser.add_argument("--photos", required=True, type=Path, help="a store of photographs")
     parser.add_argument("--tiny", required=True, type=Path, help="Tiny ImageNet's validation store")
     parser.add_argument("--runs", nargs="+", help=f"recorded runs (default: {' '.join(RUNS)})")
@@ -367,8 +357,7 @@ def main():
     result = compare(recorded, stores, groups, arguments.limit)
     for name, view in VIEWS.items():
         result["sets"][name]["images"] = getattr(arguments, view.store).name
-    with files.replacing(arguments.output) as temporary:
-        temporary.write_text(as_text(rounded(result)))
+    harness.write(arguments.output, as_text(harness.rounded(result, ".5g")))
     print(f"{arguments.output}: {', '.join(result['models'])}")
 
 

@@ -6,12 +6,12 @@ The images are chosen by the seed alone, so that nobody picks the good ones. The
 figures/local/, which git ignores: the images of most data sets may not be published.
 """
 
-import argparse
 import os
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import harness
 import numpy as np
 from tqdm.auto import tqdm
 
@@ -30,7 +30,7 @@ def color_all(colorizer, photographs):
 
 def main():
     """Parse the arguments, color, draw."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.parser(__doc__, to_json=False)
     parser.add_argument("run", help="a recorded run: its name, or its folder")
     parser.add_argument("--images", required=True, help="a folder of image files, or a store")
     parser.add_argument(

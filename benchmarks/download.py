@@ -10,7 +10,6 @@ dependency; install it in an environment of its own and name that interpreter:
 Both get the same list, 64 connections, no limit per host and a timeout of ten seconds.
 """
 
-import argparse
 import contextlib
 import http.server
 import io
@@ -23,6 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
+import harness
 from PIL import Image
 
 from colorlib import samples
@@ -152,7 +152,7 @@ def rows(python):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.parser(__doc__, to_json=False)
     parser.add_argument("--img2dataset", default=sys.executable, metavar="PYTHON")
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--size", type=int, default=256)

@@ -16,15 +16,9 @@ grain, brightness that jumps by 3%, a picture that sways by a pixel). For each s
   The value in brackets is that without the detection of cuts.
 """
 
-import argparse
-import json
 import math
-import os
-import platform
-import subprocess
 import sys
 import tempfile
-import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -32,6 +26,7 @@ from unittest import mock
 
 import av
 import cv2
+import harness
 import numpy as np
 
 from colorlib import colorize, colorspace, config, samples
@@ -174,15 +169,7 @@ def speeds(folder, run, count):
         with ProcessPoolExecutor(1, get_context("spawn")) as elsewhere:
             elsewhere.submit(write_scenes, source, count, "grain", shape).result()
         command = [sys.executable, "-m", "colorlib", "colorize", source, "--overwrite"]
-        begin = time.perf_counter()
-        process = subprocess.Popen(
-            [*command, "--run", run, "-o", folder / "out.mp4"], stdout=subprocess.DEVNULL
-        )
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        assert process.returncode == 0, command
-        seconds = time.perf_counter() - begin
-        peak = usage.ru_maxrss // 1024
+        seconds, _, peak = harness.run([*command, "--run", run, "-o", folder / "out.mp4"])
         yield {
             "size": size,
             "frames": count,
@@ -200,10 +187,9 @@ def shown(row):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.parser(__doc__)
     parser.add_argument("--run", default=config.DEFAULT_RUN)
     parser.add_argument("--frames", type=int, default=72)
-    parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     tables = {"speed": [], "flicker": []}
     with tempfile.TemporaryDirectory() as folder:
@@ -220,21 +206,8 @@ def main():
         for row in flickers(colorizer, folder, given.frames):
             tables["flicker"].append(row)
             print(FLICKER.format(**shown(row)), flush=True)
-    if given.json:
-        machine = {
-            "run": given.run,
-            "cpus": os.cpu_count(),
-            "machine": platform.machine(),
-            "load": os.getloadavg()[0],
-        }
-        rounded = {
-            name: [
-                {key: round(x, 3) if isinstance(x, float) else x for key, x in row.items()}
-                for row in table
-            ]
-            for name, table in tables.items()
-        }
-        given.json.write_text(json.dumps({**machine, **rounded}, indent=1) + "\n")
+    about = {"run": given.run, **harness.machine()}
+    harness.write(given.json, {**about, **harness.rounded(tables)})
 
 
 if __name__ == "__main__":

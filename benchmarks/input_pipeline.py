@@ -21,8 +21,6 @@ Rows 4 and 5 take turns, an epoch each, so that other work on the machine slows 
 ratio is the median over the turns.
 """
 
-import argparse
-import json
 import os
 import platform
 import tempfile
@@ -36,10 +34,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import cv2
 import h5py
+import harness
 import numpy as np
 from sklearn.neighbors import BallTree
 
-from colorlib import colorspace, config, files, generator, images, quantizer, samples, store
+from colorlib import colorspace, config, generator, images, quantizer, samples, store
 
 COLUMNS = ("way", "bytes_per_image", "images_per_second", "cpu_seconds_per_1000")
 SETTINGS = ((config.REPORT_64, 4096), (config.REPORT_256, 512))  # and how many images
@@ -232,11 +231,10 @@ def machine():
 
 def main():
     """Parse the arguments, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.parser(__doc__)
     parser.add_argument("--seconds", type=float, default=4, help="for each row (default: 4)")
     default = config.DATA / "train.h5"
     parser.add_argument("--store", type=Path, default=default, help="of images of 64 pixels")
-    parser.add_argument("--json", type=Path, help="write the numbers into this file as well")
     arguments = parser.parse_args()
     results = {"machine": machine(), "comparisons": []}
     for settings, count in SETTINGS:
@@ -247,9 +245,7 @@ def main():
         named = [dict(zip(COLUMNS, row, strict=True)) for row in rows]
         found = {"size": size, "crop": crop, "batch": batch, "data": data}
         results["comparisons"].append({**found, "rows": named, "times_the_conversion": ratio})
-    if arguments.json:
-        with files.replacing(arguments.json) as temporary:
-            temporary.write_text(json.dumps(results, indent=1) + "\n")
+    harness.write(arguments.json, results)
 
 
 if __name__ == "__main__":

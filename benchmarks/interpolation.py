@@ -8,16 +8,14 @@ those of the fine-tuning, and on images like those of the training before. ``int
 interpolated is computed from them and the start.
 """
 
-import argparse
-import json
 import os
-from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import harness
 from tqdm.auto import tqdm
 
-from colorlib import colorize, evaluate, files, model, quantizer, runs, store
+from colorlib import colorize, evaluate, model, quantizer, runs, store
 
 SHARES = (0.0, 0.25, 0.4, 0.5, 0.6, 0.75, 1.0)
 
@@ -77,22 +75,19 @@ def print_table(rows):
 
 def main():
     """Parse the arguments, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.parser(__doc__)
     parser.add_argument("run", help="a recorded run: its name, or its folder")
     parser.add_argument("--images", required=True, help="validation images of the run")
     parser.add_argument("--before", required=True, help="those of the run that it started from")
     parser.add_argument("--share", type=float, nargs="+", default=SHARES, help="of the run's end")
     parser.add_argument("--limit", type=int, default=200, help="images of a kind (default: 200)")
-    parser.add_argument("--json", type=Path, help="write the numbers into this file as well")
     arguments = parser.parse_args()
     run = runs.load_run(arguments.run)
     opened, before = store.Store(arguments.images), store.Store(arguments.before)
     rows = sweep(run, opened, before, arguments.share, arguments.limit)
     print_table(rows)
-    if arguments.json:
-        result = {"run": run.path.name, "interpolation": run.settings.interpolation, "rows": rows}
-        with files.replacing(arguments.json) as temporary:
-            temporary.write_text(json.dumps(result, indent=1) + "\n")
+    result = {"run": run.path.name, "interpolation": run.settings.interpolation, "rows": rows}
+    harness.write(arguments.json, result)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ anything, so the plateau rule watches the training loss, with the report's patie
 iterations without a better one the rate is multiplied by 0.2.
 """
 
-import argparse
 import functools
 import json
 import os
@@ -21,6 +20,7 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import harness
 import keras
 from skimage.metrics import peak_signal_noise_ratio
 from tqdm.auto import tqdm
@@ -30,7 +30,6 @@ from colorlib import (
     colorize,
     colorspace,
     config,
-    files,
     generator,
     model,
     runs,
@@ -144,16 +143,14 @@ def write(path, record):
     """Write the record whole or not at all, a run a line."""
     lines = [f"  {json.dumps(name)}: {json.dumps(run)}" for name, run in record["runs"].items()]
     head = json.dumps({k: v for k, v in record.items() if k != "runs"})
-    with files.replacing(path) as temporary:
-        temporary.write_text(f'{head[:-1]}, "runs": {{\n' + ",\n".join(lines) + "\n}}\n")
+    harness.write(path, f'{head[:-1]}, "runs": {{\n' + ",\n".join(lines) + "\n}}\n")
 
 
 def main():
     """Make the runs that are missing."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.parser(__doc__, to_json=False)
     parser.add_argument("--output", type=Path, default=OUTPUT, help=f"default: {OUTPUT}")
     path = parser.parse_args().output
-    path.parent.mkdir(parents=True, exist_ok=True)
     record = {"photograph": PHOTOGRAPH, "environment": runs.environment(), "runs": {}}
     if path.exists():
         record = json.loads(path.read_text())

@@ -11,15 +11,15 @@ transfer it is TRANSFER_DECODER (notebook 09). Rows that are done already are ke
 be stopped at any time.
 """
 
-import argparse
 import json
 import tempfile
 from pathlib import Path
 
+import harness
 import keras
 import numpy as np
 
-from colorlib import colorize, colorspace, config, evaluate, files, metrics, runs, store, training
+from colorlib import colorize, colorspace, config, evaluate, metrics, runs, store, training
 
 BASE = config.MODEL_64_QUARTER.replace(width=1 / 8, crop=32, epochs=1)
 
@@ -88,14 +88,12 @@ def main():
             continue
         settings = base.replace(**changes[name])
         found["rows"].append({"name": name, **measure(settings, train, validation)})
-        results.parent.mkdir(parents=True, exist_ok=True)
-        with files.replacing(results) as temporary:
-            temporary.write_text(json.dumps(found, indent=1) + "\n")
+        harness.write(results, found)
         print(json.dumps(found["rows"][-1]), flush=True)
 
 
 def parse():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.parser(__doc__, to_json=False)
     parser.add_argument("recipe", choices=RECIPES, help="whose settings are changed")
     parser.add_argument("--train", nargs="+", required=True, help="packed sets to train on")
     parser.add_argument("--val", nargs="+", required=True, help="packed sets to measure on")

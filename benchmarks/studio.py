@@ -10,14 +10,11 @@ A row for each photograph (an enlarged sample photograph, as JPEG) and model, mi
 - download: the photograph in full resolution, as a file.
 """
 
-import argparse
-import json
-import os
 import statistics
 import time
-from pathlib import Path
 
 import cv2
+import harness
 
 from colorlib import samples
 from colorlib.app import studio
@@ -53,9 +50,8 @@ def measure(megapixels, model, repeats):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.parser(__doc__)
     parser.add_argument("--repeats", type=int, default=15)
-    parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     print("".join(f"{name:>12}" for name in COLUMNS))
     rows = []
@@ -63,9 +59,7 @@ def main():
         for megapixels in SHAPES:
             rows.append(measure(megapixels, model, options.repeats))
             print("".join(f"{value:>12}" for value in rows[-1].values()), flush=True)
-    if options.json:
-        about = {"cpus": os.cpu_count(), "load": os.getloadavg()[0], "unit": "milliseconds"}
-        options.json.write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+    harness.write(options.json, {**harness.machine(), "unit": "milliseconds", "rows": rows})
 
 
 if __name__ == "__main__":

@@ -7,16 +7,16 @@ Runs that are in the record already are not made again, so it can be stopped at 
 may run at once with different names. Notebook 08 reads the record.
 """
 
-import argparse
 import json
 import os
 import time
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import harness
 import keras
 
-from colorlib import config, evaluate, files, runs, store
+from colorlib import config, evaluate, runs, store
 from colorlib.experiments import ablation
 
 RECORD = config.RUNS / "suspects" / "suspects.json"
@@ -39,7 +39,7 @@ def main():
 
 def parse():
     """Read the command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.parser(__doc__, to_json=False)
     parser.add_argument("--train", required=True, help="a packed set to train on")
     parser.add_argument("--val", required=True, help="a packed set to measure on")
     parser.add_argument("--images", type=int, default=768, help="in an epoch")
@@ -84,9 +84,7 @@ def write(data, run):
     done = [*record.pop("runs"), run]
     done.sort(key=lambda row: (names.index(row["suspect"]), row["seed"]))
     lines = ",\n".join(json.dumps(row) for row in done)
-    RECORD.parent.mkdir(parents=True, exist_ok=True)
-    with files.replacing(RECORD) as temporary:
-        temporary.write_text(f'{json.dumps(record)[:-1]}, "runs": [\n{lines}\n]}}\n')
+    harness.write(RECORD, f'{json.dumps(record)[:-1]}, "runs": [\n{lines}\n]}}\n')
 
 
 if __name__ == "__main__":

@@ -13,19 +13,18 @@ setting is that good, the one with the highest AuC. ``--write`` writes the chose
 run's folder.
 """
 
-import argparse
 import dataclasses
 import itertools
-import json
 import os
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import harness
 import numpy as np
 from tqdm.auto import tqdm
 
-from colorlib import colorize, colorspace, evaluate, files, generator, metrics, quantizer, runs
+from colorlib import colorize, colorspace, evaluate, generator, metrics, quantizer, runs
 
 KEYS = ("working_size", "jpeg_quality", "temperature", "vividness")
 SEEN = 2
@@ -125,7 +124,7 @@ def print_table(found, chosen):
 
 def parse():
     """Parse the arguments."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.parser(__doc__)
     parser.add_argument("run", help="a recorded run: its name, or its folder")
     parser.add_argument(
         "--images", required=True, nargs="+", help="folders of image files, or stores"
@@ -140,7 +139,6 @@ def parse():
     parser.add_argument("--vividness", type=float, nargs="+", default=[0.0, 0.2, 0.35, 0.5, 0.7])
     parser.add_argument("--auc", type=float, default=1.2, help="least gain over grey, in %%")
     parser.add_argument("--psnr", type=float, default=-0.2, help="least gain over grey, in dB")
-    parser.add_argument("--json", type=Path, help="write the numbers into this file as well")
     parser.add_argument("--write", action="store_true", help="write the run's decoding.json")
     return parser.parse_args()
 
@@ -159,16 +157,9 @@ def main():
     if not good:
         print("no setting keeps to the limits; chosen is the one with the highest AuC")
     decoding = run.decoding.replace(**dict(zip(KEYS, ways[chosen], strict=True)))
-    if arguments.json:
-        write(arguments.json, {"run": run.path.name, "chosen": chosen, "sets": found})
+    harness.write(arguments.json, {"run": run.path.name, "chosen": chosen, "sets": found})
     if arguments.write:
-        write(run.path / "decoding.json", dataclasses.asdict(decoding))
-
-
-def write(path, value):
-    """Write JSON under a temporary name, then rename it."""
-    with files.replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n")
+        harness.write(run.path / "decoding.json", dataclasses.asdict(decoding))
 
 
 if __name__ == "__main__":

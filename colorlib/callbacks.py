@@ -5,8 +5,10 @@ photographs that `Predictions` colors are the report's figures 6 and 8.
 
 A checkpoint is a numbered ``.npz`` file: the network's and the optimizer's variables as arrays,
 and the rest as JSON. Nothing in it can be executed. The two newest are kept, so that a damaged
-one costs no more than the epochs since the one before. Keras' BackupAndRestore was weighed: it
-keeps neither the plateau rule's counters nor the tail of the history.
+one costs no more than the epochs since the one before.
+
+Keras' own callbacks are used where a training that was stopped can go on with them, bit for bit;
+where not, the class below says which was weighed.
 """
 
 import json
@@ -34,99 +36,6 @@ class SetEpoch(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         """Set the epoch."""
         self.batches.epoch = epoch
-
-
-class Record(keras.callbacks.Callback):
-    """Write the run and a checkpoint after epochs; has to be the last callback.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-        The run's folder.
-    image_count : int
-        In an epoch.
-    plateau : keras.callbacks.ReduceLROnPlateau or None
-        Whose counters belong to a checkpoint, since Keras resets them.
-    seconds : float
-        Between two writings.
-    finish : callable
-        Does to the network, before its best weights are saved, what belongs into the run alone.
-    """
-
-    COUNTERS = ("best", "wait", "cooldown_counter")
-
-    def __init__(self, path, image_count, plateau=None, seconds=60.0, finish=lambda network: None):
-        super().__init__()
-        self.path, self.image_count = path, image_count
-        self.plateau, self.seconds, self.counters = plateau, seconds, {}
-        self.finish = finish
-        self.rows, self.unsaved, self.unsaved_best = [], None, None
-        self.saved_at, self.warned = time.perf_counter(), False
-
-    def go_on_from(self, state):
-        """Take over what a checkpoint holds, and return how many epochs are done."""
-        if state is not None:
-            self.rows, self.counters = state["rows"], state["plateau"]
-        return len(self.rows)
-
-    def on_train_begin(self, logs=None):
-        """Give the plateau rule its counters back: its own `on_train_begin` came before."""
-        for name, value in self.counters.items():
-            setattr(self.plateau, name, value)
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """Start the clock."""
-        self.start = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Add a row; save if the last time was a while ago."""
-        seconds = time.perf_counter() - self.start
-        logs = {name: float(value) for name, value in (logs or {}).items()}
-        logs["learning_rate"] = optimizers.current_rate(self.model.optimizer)
-        speed = {"images_per_second": self.image_count / seconds}
-        self.rows.append({"epoch": epoch + 1, **logs, **speed})
-        if self.plateau:
-            self.counters = {name: getattr(self.plateau, name) for name in self.COUNTERS}
-        self.unsaved = capture(self.model)
-        if runs.best_epoch(self.rows) == epoch + 1:
-            self.unsaved_best = self.unsaved
-        if time.perf_counter() - self.saved_at >= self.seconds:
-            self.flush()
-
-    def go_back(self):
-        """Undo the epoch that was interrupted."""
-        if self.unsaved is not None:
-            assign(self.model, self.unsaved)
-
-    def flush(self):
-        """Save what is not saved yet."""
-        if self.unsaved is None:
-            return
-        state = {"rows": self.rows, "plateau": self.counters}
-        self.saved_at = time.perf_counter()
-        try:
-            self._save_best()
-            save_checkpoint(self.path / runs.CHECKPOINTS, len(self.rows), self.unsaved, state)
-            runs.record(self.path, self.rows)
-        except OSError as error:
-            if not self.warned:
-                message = f"{self.path}: can't be written ({error}); the last checkpoint is kept"
-                warnings.warn(f"{message}, make room there", stacklevel=2)
-            self.warned = True
-            return
-        self.unsaved = None
-
-    def _save_best(self):
-        # before the checkpoint: a kill in between repeats the same epochs and ends the same
-        if self.unsaved_best is None:
-            return
-        assign(self.model, self.unsaved_best)
-        try:
-            self.finish(self.model)
-            runs.save_weights(self.model, self.path / runs.WEIGHTS)
-        finally:
-            assign(self.model, self.unsaved)
-        self.unsaved_best = None
 
 
 PATTERN = "checkpoint-*.npz"
@@ -164,72 +73,211 @@ def assign(network, arrays):
         variable.assign(arrays[name])
 
 
-def save_checkpoint(folder, number, arrays, state):
-    """Write a checkpoint and remove all but the newest two.
+def _variables(network):
+    return [*network.variables, *network.optimizer.variables]
+
+
+class EpochLog(keras.callbacks.Callback):
+    """Keep a row of numbers for each epoch: losses, accuracies, rate, speed.
+
+    Keras' CSVLogger was weighed: it writes each epoch at once, so after a kill its file would be
+    ahead of the checkpoint. Here `Checkpoint` writes the rows, as ``history.csv``.
 
     Parameters
     ----------
-    folder : pathlib.Path
-        Made if missing.
-    number : int
-        Of the epochs that are done.
-    arrays : dict of str to ndarray
-        From `capture`.
-    state : dict
-        Anything else, as JSON allows.
+    image_count : int
+        In an epoch.
+    """
+
+    def __init__(self, image_count):
+        super().__init__()
+        self.image_count, self.rows = image_count, []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Start the clock."""
+        self.start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Add a row."""
+        speed = self.image_count / (time.perf_counter() - self.start)
+        row = {name: float(value) for name, value in (logs or {}).items()}
+        row["learning_rate"] = optimizers.current_rate(self.model.optimizer)
+        self.rows.append({"epoch": epoch + 1, **row, "images_per_second": speed})
+
+
+class Plateau(keras.callbacks.ReduceLROnPlateau):
+    """Keras' rule, but a resumed training goes on with the counters of the stopped one.
+
+    Keras' own sets them back whenever `fit` begins.
+    """
+
+    COUNTERS = ("best", "wait", "cooldown_counter")
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.restored = {}
+
+    @property
+    def counters(self):
+        """What belongs into a checkpoint."""
+        return {name: getattr(self, name) for name in self.COUNTERS}
+
+    def on_train_begin(self, logs=None):
+        """Begin with the restored counters."""
+        super().on_train_begin(logs)
+        vars(self).update(self.restored)
+
+
+class BestWeights(keras.callbacks.Callback):
+    """Keep the weights of the epoch with the lowest validation loss.
+
+    Keras' ModelCheckpoint was weighed: it writes full precision, through HDF5, which crashes where
+    a disk is full, and a resumed training does not know which epoch was the best before.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The file, ending in ``.weights.h5`` (`runs.save_weights`).
+    log : EpochLog
+        Comes before this in the list of callbacks.
+    finish : callable
+        Does to the network, before the weights are saved, what belongs into the file alone.
+    """
+
+    def __init__(self, path, log, finish=lambda network: None):
+        super().__init__()
+        self.path, self.log, self.finish, self.unsaved = path, log, finish, None
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Keep the weights if the epoch is the best so far."""
+        if runs.best_epoch(self.log.rows) == epoch + 1:
+            self.unsaved = capture(self.model)
+
+    def save(self):
+        """Write what is not written yet; the network itself stays as it is."""
+        if self.unsaved is None:
+            return
+        current = capture(self.model)
+        assign(self.model, self.unsaved)
+        try:
+            self.finish(self.model)
+            runs.save_weights(self.model, self.path)
+        finally:
+            assign(self.model, current)
+        self.unsaved = None
+
+
+class Checkpoint(keras.callbacks.Callback):
+    """Save what a stopped training needs to go on: every so often, and when the block ends.
+
+    It is the last callback, and `fit` is called in a ``with`` block of it. An epoch that is
+    interrupted is lost, those before are saved. Keras' BackupAndRestore was weighed: it keeps
+    neither the plateau rule's counters nor the history in step with the weights.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        The run's folder.
+    log : EpochLog
+    best : BestWeights
+    plateau : Plateau or None
+    seconds : float
+        Between two writings.
 
     Raises
     ------
-    OSError
-        If it can't be written; the earlier ones are untouched then.
+    colorlib.runs.RunError
+        At the end of the block, if the last epochs could not be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    coded = np.frombuffer(json.dumps(state).encode(), np.uint8)
-    path = folder / f"checkpoint-{number:06}.npz"
-    with files.replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, **arrays, **{STATE: coded})
-    for old in sorted(folder.glob(PATTERN))[:-KEPT]:
-        old.unlink()
 
+    def __init__(self, path, log, best, plateau=None, seconds=60.0):
+        super().__init__()
+        self.path, self.folder = path, path / runs.CHECKPOINTS
+        self.log, self.best, self.plateau = log, best, plateau
+        self.seconds, self.saved_at = seconds, time.perf_counter()
+        self.unsaved, self.warned = None, False
 
-def restore_checkpoint(folder, network):
-    """Put a network back to the newest checkpoint that is whole.
+    def restore(self, network):
+        """Put network, log and plateau rule back to the newest checkpoint that is whole.
 
-    Parameters
-    ----------
-    folder : pathlib.Path
-        May be missing.
-    network : keras.Model
-        Compiled; built like the one that was saved.
+        Parameters
+        ----------
+        network : keras.Model
+            Compiled; built like the one that was saved.
 
-    Returns
-    -------
-    dict or None
-        The state that was saved; None if there is no checkpoint.
+        Returns
+        -------
+        int
+            Number of epochs that are done.
 
-    Warns
-    -----
-    UserWarning
-        If a damaged checkpoint had to be passed over.
-    """
-    network.optimizer.build(network.trainable_variables)
-    for leftover in folder.glob(".*.partial"):  # of a process killed while it wrote
-        leftover.unlink()
-    for path in sorted(folder.glob(PATTERN), reverse=True):
+        Warns
+        -----
+        UserWarning
+            If a damaged checkpoint had to be passed over.
+        """
+        network.optimizer.build(network.trainable_variables)
+        for leftover in self.folder.glob(".*.partial"):  # of a process killed while it wrote
+            leftover.unlink()
+        for path in sorted(self.folder.glob(PATTERN), reverse=True):
+            try:
+                with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
+                    arrays = dict(found)
+                state = json.loads(arrays.pop(STATE).tobytes())
+            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+                warnings.warn(f"{path} is damaged ({error}); using the one before it", stacklevel=2)
+                continue
+            assign(network, arrays)
+            self.log.rows = state["rows"]
+            if self.plateau:
+                self.plateau.restored = state["plateau"]
+            break
+        return len(self.log.rows)
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Copy everything; write it if the last time was a while ago."""
+        counters = self.plateau.counters if self.plateau else {}
+        self.unsaved = capture(self.model), {"rows": [*self.log.rows], "plateau": counters}
+        if time.perf_counter() - self.saved_at >= self.seconds:
+            self.save()
+
+    def save(self):
+        """Write what is not written yet; if that fails, warn once and keep it for later."""
+        if self.unsaved is None:
+            return
+        self.saved_at = time.perf_counter()
         try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
-                arrays = dict(found)
-            state = json.loads(arrays.pop(STATE).tobytes())
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-            warnings.warn(f"{path} is damaged ({error}); using the one before it", stacklevel=2)
-            continue
-        assign(network, arrays)
-        return state
-    return None
+            # in this order: a kill in between repeats the same epochs and ends the same
+            self.best.save()
+            self._write(*self.unsaved)
+            self.unsaved = None
+        except OSError as error:
+            if not self.warned:
+                message = f"{self.path}: can't be written ({error}); the last checkpoint is kept"
+                warnings.warn(f"{message}, make room there", stacklevel=2)
+            self.warned = True
 
+    def _write(self, arrays, state):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        coded = np.frombuffer(json.dumps(state).encode(), np.uint8)
+        path = self.folder / f"checkpoint-{len(state['rows']):06}.npz"
+        with files.replacing(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays, **{STATE: coded})
+        for old in sorted(self.folder.glob(PATTERN))[:-KEPT]:
+            old.unlink()
+        runs.record(self.path, state["rows"])
 
-def _variables(network):
-    return [*network.variables, *network.optimizer.variables]
+    def __enter__(self):
+        """Begin."""
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        """Save what is done, however the training ends."""
+        self.save()
+        if kind is None and self.unsaved is not None:
+            raise runs.RunError(
+                f"{self.path}: the last epochs could not be written; make room there, and the same "
+                "call goes on from the last checkpoint"
+            )
 
 
 LARGEST = float(np.finfo(np.float16).max)
@@ -270,30 +318,22 @@ class Interrupt(keras.callbacks.Callback):
         if kind is None:
             self._check()
 
-    def on_train_begin(self, logs=None):
-        """Stop if Ctrl-C was pressed."""
-        self._check()
-
-    def on_train_batch_end(self, batch, logs=None):
-        """Stop if Ctrl-C was pressed."""
-        self._check()
-
-    def on_test_batch_end(self, batch, logs=None):
-        """Stop if Ctrl-C was pressed."""
-        self._check()
-
     def _press(self, number, frame):
         if self.pressed:
             self.usual(number, frame)
         self.pressed = True
 
-    def _check(self):
+    def _check(self, *_, **__):
         if self.pressed:
             raise KeyboardInterrupt
+
+    on_train_begin = on_train_batch_end = on_test_batch_end = _check
 
 
 class StopWhenDiverged(keras.callbacks.Callback):
     """Stop as soon as a loss is no finite number, or a kernel is too large for half precision.
+
+    Keras' TerminateOnNaN was weighed: it looks at no weights, and ends `fit` as if all were well.
 
     Parameters
     ----------
@@ -342,7 +382,11 @@ VIVIDNESS = 0.6
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """One bar over all steps, with the losses of the epoch before and the time left."""
+    """One bar over all steps, with the losses of the epoch before and the time left.
+
+    tqdm's TqdmCallback was weighed: it has a bar of epochs and a bar of batches, and neither says
+    in the first epoch when the whole training will end.
+    """
 
     def __init__(self, epochs, done=0):
         super().__init__()
@@ -368,7 +412,10 @@ class ProgressBar(keras.callbacks.Callback):
 
 
 class EpochLines(keras.callbacks.Callback):
-    """Print a line for each epoch, above the progress bar."""
+    """Print a line for each epoch, above the progress bar.
+
+    Keras' own lines (``verbose=2``) lack the decayed rate, the speed and the time left.
+    """
 
     def __init__(self, image_count):
         super().__init__()

@@ -14,14 +14,15 @@ import numpy as np
 
 from colorlib import generator, losses, model, optimizers, pretrained, quantizer, runs, store
 from colorlib.callbacks import (
-    DivergedError,
+    BestWeights,
+    Checkpoint,
+    EpochLog,
     Interrupt,
+    Plateau,
     Predictions,
     ProgressBar,
-    Record,
     SetEpoch,
     StopWhenDiverged,
-    restore_checkpoint,
 )
 
 
@@ -75,33 +76,35 @@ def train(
     """
     with Interrupt() as interrupt:
         make_deterministic(settings.seed)
-        batches = _batches(settings, images_train, True, workers)
-        validation = _batches(settings, images_val, False, workers)
+        batches = batches_for(settings, images_train, True, workers)
+        validation = batches_for(settings, images_val, False, workers)
         prior = quantizer.prior(_histogram(images_train))
         network = new_network(settings, len(batches), prior)
-        plateau, finish = _plateau(settings), _finish(settings, network)
+        finish = _finish(settings, network)
         with runs.locked(run_path) as path:
             runs.begin(path, settings, _described(images_train, images_val), prior)
-            record = Record(path, len(images_train), plateau, save_every, finish)
-            done = record.go_on_from(restore_checkpoint(path / runs.CHECKPOINTS, network))
+            log = EpochLog(len(images_train))
+            best = BestWeights(path / runs.WEIGHTS, log, finish)
+            plateau = _plateau(settings)
+            checkpoint = Checkpoint(path, log, best, plateau, save_every)
+            done = checkpoint.restore(network)
+            rules = [interrupt, StopWhenDiverged(path), SetEpoch(batches)]
+            rules += [keras.callbacks.SwapEMAWeights()] if settings.ema else []
+            rules += [plateau] if plateau else []
             shown = [ProgressBar(settings.epochs, done)] if progress else []
             if watched is not None:
                 weights = quantizer.rebalancing_weights(prior)
                 shown.append(Predictions(path / runs.PREDICTIONS, watched, weights))
-            rules = [interrupt, StopWhenDiverged(path), SetEpoch(batches)]
-            rules += [keras.callbacks.SwapEMAWeights()] if settings.ema else []
-            rules += [plateau] if plateau else []
-            _fit(
-                network,
-                record,
-                batches,
-                validation_data=validation,
-                epochs=settings.epochs,
-                initial_epoch=done,
-                callbacks=[*rules, *shown, *callbacks, record],
-                shuffle=False,  # Keras would shuffle with a global random state
-                verbose=0,
-            )
+            with checkpoint:
+                network.fit(
+                    batches,
+                    validation_data=validation,
+                    epochs=settings.epochs,
+                    initial_epoch=done,
+                    callbacks=[*rules, *shown, *callbacks, log, best, checkpoint],
+                    shuffle=False,  # Keras would shuffle with a global random state
+                    verbose=0,
+                )
             return runs.load_run(path)
 
 
@@ -150,6 +153,35 @@ def new_network(settings, steps_per_epoch, prior):
     return network
 
 
+def batches_for(settings, images, train, workers):
+    """Make the batches of a configuration.
+
+    Parameters
+    ----------
+    settings : colorlib.config.TrainConfig
+    images : Store or ndarray of uint8, shape (n, size, size, 3)
+    train : bool
+        Whether to shuffle, and to crop at random, or to cut the centres in order.
+    workers : int
+        Threads that prepare them.
+
+    Returns
+    -------
+    colorlib.generator.ColorBatches
+    """
+    return generator.ColorBatches(
+        images,
+        settings.batch_size,
+        settings.crop,
+        train,
+        settings.flip,
+        settings.seed,
+        workers=workers,
+        crop_scale=settings.crop_scale,
+        degrade=settings.degrade,
+    )
+
+
 def compile_model(network, settings, steps_per_epoch, prior=None):
     """Give a network the optimizer, loss and metric of a configuration.
 
@@ -170,36 +202,6 @@ def compile_model(network, settings, steps_per_epoch, prior=None):
         optimizer=optimizers.build_optimizer(settings, steps_per_epoch * settings.epochs),
         loss=losses.SoftCrossEntropy(weights),
         metrics=[losses.Accuracy()],
-    )
-
-
-# Fits, and saves what is done, however it ends.
-def _fit(network, record, batches, **settings):
-    try:
-        network.fit(batches, **settings)
-    except (KeyboardInterrupt, DivergedError):
-        record.go_back()
-        record.flush()
-        raise
-    record.flush()
-    if record.unsaved is not None:
-        raise runs.RunError(
-            f"{record.path}: the last epochs could not be written; make room there, and the same "
-            "call goes on from the last checkpoint"
-        )
-
-
-def _batches(settings, images, train, workers):
-    return generator.ColorBatches(
-        images,
-        settings.batch_size,
-        settings.crop,
-        train,
-        settings.flip,
-        settings.seed,
-        workers=workers,
-        crop_scale=settings.crop_scale,
-        degrade=settings.degrade,
     )
 
 
@@ -232,7 +234,7 @@ def _finish(settings, network):
 def _plateau(settings):
     if not settings.plateau_patience:
         return None
-    return keras.callbacks.ReduceLROnPlateau(
+    return Plateau(
         factor=settings.plateau_factor, patience=settings.plateau_patience, min_delta=0.0
     )
 

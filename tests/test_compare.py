@@ -112,7 +112,8 @@ def test_a_comparison_repeats_what_evaluate_says(tmp_path, monkeypatch):
     assert "groups" not in found["sets"]["photographs, whole"]
     (row,) = [row for row in found["sweep"]["Tiny ImageNet"]["rows"] if row["vividness"]]
     assert row["auc"] == pytest.approx(measured["colors"]["vivid"]["auc"])
-    assert json.loads(script.as_text(script.rounded(found)))["weights_from"] == run.path.name
+    text = script.as_text(script.harness.rounded(found, ".5g"))
+    assert json.loads(text)["weights_from"] == run.path.name
 
 
 def test_references_are_looked_up():

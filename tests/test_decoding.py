@@ -7,7 +7,7 @@ import odd_files
 import pytest
 import tifffile
 from PIL import Image
-from test_profiles import ADOBE, SRGB_CURVE, profile
+from test_icc import ADOBE, SRGB_CURVE, profile
 
 from colorlib import colorspace, icc, images, samples, store
 from colorlib.app import game, preview

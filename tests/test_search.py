@@ -41,7 +41,7 @@ def quick(monkeypatch):
 
 
 def study_of(place, stage="coarse"):
-    return optuna.load_study(study_name=stage, storage=l2_search.open_studies(place))
+    return optuna.load_study(study_name=stage, storage=l2_search._open(place))
 
 
 def count(place, *states):
@@ -54,7 +54,7 @@ def count(place, *states):
 
 def fill(place, small, constants, values, epochs=3):
     """Write coarse trials that are done, without training anything."""
-    study = optuna.create_study(storage=l2_search.open_studies(place), study_name="coarse")
+    study = optuna.create_study(storage=l2_search._open(place), study_name="coarse")
     plan = {"settings": TINY.to_dict(), "data": small.described, "range": l2_search.COARSE_RANGE}
     study.set_user_attr(l2_search.PLAN, plan)
     spread = {"l2": optuna.distributions.FloatDistribution(*l2_search.COARSE_RANGE, log=True)}
@@ -227,7 +227,7 @@ l2_search._train = hang
 settings = config.TrainConfig(**eval(sys.argv[3]))
 patches = numpy.load(sys.argv[4])
 small = l2_search.small_set(patches, 8, 16)
-l2_search.search(settings, small, sys.argv[1], "coarse", 4, False, silence=2)
+l2_search.search(settings, small, sys.argv[1], "coarse", 4, False, heartbeat_timeout=2)
 """
 
 
@@ -242,7 +242,7 @@ def test_the_trial_of_a_process_that_was_killed_is_taken_over(tmp_path, patches,
     assert victim.returncode == -signal.SIGKILL
     (lost,) = l2_search.table(place)
     assert lost["state"] == "running"
-    l2_search.search(TINY, small, place, "coarse", 4, False, silence=2)
+    l2_search.search(TINY, small, place, "coarse", 4, False, heartbeat_timeout=2)
 
     rows = l2_search.table(place)
     done = [row for row in rows if row["state"] == "complete"]

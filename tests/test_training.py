@@ -165,7 +165,7 @@ def test_what_is_minimized_is_what_the_settings_say(tmp_path, patches, tiny, cha
     run = training.train(settings, patches[:16], patches[16:24], tmp_path, progress=False)
     network = run.model()
     loss = 0.0
-    for lightness, codes in (training._batches(settings, patches[16:24], False, 0)[0],):
+    for lightness, codes in (training.batches_for(settings, patches[16:24], False, 0)[0],):
         logits = np.asarray(network.predict_on_batch(lightness), np.float64)
         logits -= np.log(np.exp(logits).sum(axis=-1, keepdims=True))
         each = -(quantizer.encode_dense(codes) * logits).sum(axis=-1)
@@ -199,7 +199,7 @@ def test_averaged_weights_are_validated_and_recorded(tmp_path, patches, tiny):
     assert number < 3, "a later epoch is no test of it"
     network = run.model()
     training.compile_model(network, settings, 1)
-    lightness, codes = training._batches(settings, patches[32:], False, 0)[0]
+    lightness, codes = training.batches_for(settings, patches[32:], False, 0)[0]
     loss = network.evaluate(lightness, codes, verbose=0, return_dict=True)["loss"]
     assert loss == pytest.approx(run.history["val_loss"][number - 1], rel=5e-3)
 

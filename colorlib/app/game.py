@@ -8,7 +8,6 @@ import csv
 import dataclasses
 import io
 import os
-import statistics
 from pathlib import Path
 
 import cv2
@@ -71,7 +70,7 @@ class Score:
 
 
 def wilson(successes, trials, confidence=0.95):
-    """Give the confidence interval of a share (Wilson 1927), which holds for few trials too.
+    """Give SciPy's confidence interval of a share (Wilson 1927), which holds for few trials too.
 
     Parameters
     ----------
@@ -87,17 +86,14 @@ def wilson(successes, trials, confidence=0.95):
     Raises
     ------
     ValueError
-        If there are more successes than trials, or fewer than none.
+        If there are more successes than trials.
     """
-    if not 0 <= successes <= trials:
-        raise ValueError(f"can't have {successes} successes in {trials} trials")
+    from scipy import stats  # here, since it takes a second to load
+
     if not trials:
         return 0.0, 1.0
-    z = statistics.NormalDist().inv_cdf((1 + confidence) / 2)
-    share, slack = successes / trials, z * z / trials
-    middle = share + slack / 2
-    reach = (slack * (share * (1 - share) + slack / 4)) ** 0.5
-    return max(0.0, (middle - reach) / (1 + slack)), min(1.0, (middle + reach) / (1 + slack))
+    interval = stats.binomtest(successes, trials).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def append_answer(answer, path=ANSWERS):

@@ -100,8 +100,14 @@ def search(
     ] = 256,
     epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of each trial.")] = None,
     width: Annotated[float | None, typer.Option(help="Factor on the channel counts.")] = None,
-    silence: Annotated[
-        int, typer.Option(min=2, help="Seconds after which a silent process counts as dead.")
+    heartbeat_timeout: Annotated[
+        int,
+        typer.Option(
+            "--heartbeat-timeout",
+            "--silence",
+            min=2,
+            help="Seconds until a process counts as dead.",
+        ),
     ] = 60,
     record: Annotated[
         str | None, typer.Option(help=f"Write the trials as text: {shared.RUN_RULE}")
@@ -126,7 +132,9 @@ def search(
         small = l2_search.small_set(store.Store(*data), images, settings.image_size)
         budget = trials or (20 if stage == "coarse" else 12)
         try:
-            l2_search.search(settings, small, study, stage, budget, True, _show_trial, silence)
+            l2_search.search(
+                settings, small, study, stage, budget, True, _show_trial, heartbeat_timeout
+            )
         except KeyboardInterrupt:
             shared.stop(f"stopped; the trial in hand is back in {study}, the same call goes on")
         best = l2_search.best(study, stage)

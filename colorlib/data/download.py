@@ -2,10 +2,13 @@
 
 Tiny ImageNet is the training set of the report's Model-64 (chapter 3). Not here: lists of URLs
 (`colorlib.data.crawler`) and packing into one file (`colorlib.store`).
+
+`shutil.unpack_archive` was weighed: it has no limits, and unpacks the entries of a zip file that
+lead out of the folder under other names. So `zipfile` and `tarfile`, with its filter for data, are
+called for each entry.
 """
 
 import errno
-import functools
 import gzip
 import hashlib
 import lzma
@@ -58,80 +61,80 @@ def unpack(source, folder, max_files=MAX_FILES, max_bytes=MAX_BYTES):
         device, an encrypted file or a path that leads out of the folder.
     """
     source, folder = Path(source), Path(folder)
-    total, made = 0, set()
+    check = _checker(source, max_files, max_bytes)
     try:
         with tqdm(desc=f"unpacking {source.name}", unit=" files") as bar:
-            for count, (name, size, opened) in enumerate(_members(source, bar), 1):
-                total += size
-                if total > max_bytes or count > max_files:
-                    limit = f"{max_files} files or {max_bytes} bytes"
-                    raise FetchError(f"{source}: unpacks to over {limit}; get the right archive")
-                target = folder / _safe_path(source, name)
-                if target.parent not in made:
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    made.add(target.parent)
-                with opened() as packed, target.open("xb") as file:
-                    shutil.copyfileobj(packed, file)
-                bar.update()
-    except FileExistsError as error:
-        raise FetchError(f"{source}: names {error.filename} twice; get it again") from None
+            if source.is_dir():
+                _copy_folder(source, folder, check, bar)
+            elif not source.is_file():
+                raise FetchError(f"{source}: no such file or folder; name an archive or a folder")
+            elif zipfile.is_zipfile(source):
+                _unpack_zip(source, folder, check, bar)
+            elif tarfile.is_tarfile(source):
+                _unpack_tar(source, folder, check, bar)
+            else:
+                raise FetchError(f"{source}: is neither zip nor tar, or cut off; get it again")
     except DAMAGE as error:
         raise FetchError(f"{source}: is damaged or cut off ({error}); get it again") from None
 
 
-def _members(source, bar):
-    """Return an iterator over all files of a source: name, size in bytes, function to open it."""
-    if source.is_dir():
-        return _folder_members(source)
-    if not source.is_file():
-        raise FetchError(f"{source}: no such file or folder; name an archive or a folder")
-    if zipfile.is_zipfile(source):
-        return _zip_members(source, bar)
-    if tarfile.is_tarfile(source):
-        return _tar_members(source)
-    raise FetchError(f"{source}: is neither zip nor tar nor a folder, or cut off; get it again")
+def _checker(source, max_files, max_bytes):
+    """Return what refuses an entry by its name, size and kind, or if all are too much."""
+    seen, total = set(), 0
+
+    def check(name, size, is_file, is_folder=False):
+        nonlocal total
+        path = PurePosixPath(name)
+        if not (is_file or is_folder):
+            raise FetchError(f"{source}: {name!r} is a link or a device; don't use this archive")
+        if path.is_absolute() or ".." in path.parts or set(name) & set("\\:\0"):
+            raise FetchError(f"{source}: {name!r} leads out of the folder; don't use this archive")
+        if is_folder:
+            return
+        if path in seen:
+            raise FetchError(f"{source}: names {name} twice; get it again")
+        seen.add(path)
+        total += size
+        if total > max_bytes or len(seen) > max_files:
+            limit = f"{max_files} files or {max_bytes} bytes"
+            raise FetchError(f"{source}: unpacks to over {limit}; get the right archive")
+
+    return check
 
 
-def _folder_members(source):
+def _copy_folder(source, folder, check, bar):
     for path in source.rglob("*"):
+        plain = not path.is_symlink()
         name = path.relative_to(source).as_posix()
-        if path.is_symlink() or not (path.is_file() or path.is_dir()):
-            raise _not_a_file(source, name)
+        check(name, path.lstat().st_size, plain and path.is_file(), plain and path.is_dir())
         if path.is_file():
-            yield name, path.stat().st_size, functools.partial(path.open, "rb")
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, folder / name)
+            bar.update()
 
 
-def _zip_members(source, bar):
+def _unpack_zip(source, folder, check, bar):
     with zipfile.ZipFile(source) as archive:
-        bar.reset(len(archive.infolist()))
         for info in archive.infolist():
             kind = stat.S_IFMT(info.external_attr >> 16)
-            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise _not_a_file(source, info.filename)
+            is_folder = info.is_dir() and kind in (0, stat.S_IFDIR)
+            check(info.filename, info.file_size, kind in (0, stat.S_IFREG), is_folder)
             if info.flag_bits & ENCRYPTED:
                 raise FetchError(f"{source}: is encrypted; get it without a password")
-            if not info.is_dir():
-                yield info.filename, info.file_size, functools.partial(archive.open, info)
+        bar.reset(len(archive.infolist()))
+        for info in archive.infolist():
+            archive.extract(info, folder)
+            bar.update()
 
 
-def _tar_members(source):
+def _unpack_tar(source, folder, check, bar):
+    def checked(member, place):  # before each is unpacked: a compressed tar has no index to read
+        check(member.name, member.size, member.isreg(), member.isdir())
+        bar.update()
+        return tarfile.data_filter(member, place)
+
     with tarfile.open(source) as archive:
-        for member in archive:
-            if not (member.isreg() or member.isdir()):
-                raise _not_a_file(source, member.name)
-            if member.isreg():
-                yield member.name, member.size, functools.partial(archive.extractfile, member)
-
-
-def _not_a_file(source, name):
-    return FetchError(f"{source}: {name!r} is a link or a device, which is not safe; don't use it")
-
-
-def _safe_path(source, name):
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or set(name) & set("\\:\0") or not path.parts:
-        raise FetchError(f"{source}: {name!r} leads out of the folder; don't use this archive")
-    return path
+        archive.extractall(folder, filter=checked)
 
 
 TINY_IMAGENET_URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"

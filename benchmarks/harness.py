@@ -1,0 +1,54 @@
+"""What the scripts beside this one share: arguments, the machine in numbers, processes, files."""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import time
+from pathlib import Path
+
+from colorlib import files
+
+
+def parser(doc, to_json=True):
+    """Begin a script's command line, described by the first line of its docstring."""
+    begun = argparse.ArgumentParser(description=doc.splitlines()[0])
+    if to_json:
+        begun.add_argument("--json", type=Path, help="write the numbers into this file as well")
+    return begun
+
+
+def machine():
+    """Describe the machine, and how busy it is."""
+    return {"cpus": os.cpu_count(), "machine": platform.machine(), "load": os.getloadavg()[0]}
+
+
+def run(command, **options):
+    """Run a command that ends well; return seconds, CPU seconds and its peak of memory in MB."""
+    begin = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, **options)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, command
+    seconds = time.perf_counter() - begin
+    return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1024
+
+
+def rounded(value, form=".3f"):
+    """Round all floats of a nested structure: to three decimals, or as the format says."""
+    if isinstance(value, dict):
+        return {key: rounded(item, form) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [rounded(item, form) for item in value]
+    return float(format(value, form)) if isinstance(value, float) else value
+
+
+def write(path, value):
+    """Write a text, or a value as JSON, under a temporary name and rename it; None is no path."""
+    if path is None:
+        return
+    text = value if isinstance(value, str) else json.dumps(value, indent=1) + "\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with files.replacing(path) as temporary:
+        temporary.write_text(text)
