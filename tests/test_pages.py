@@ -8,7 +8,7 @@ import odd_files
 import pytest
 import tifffile
 from PIL import ExifTags, Image
-from test_profiles import ADOBE
+from test_icc import ADOBE
 
 from colorlib import icc, images, samples
 from colorlib.photos import batch, pages, photo

@@ -232,7 +232,7 @@ def _checked(file, released):
     if not known:
         raise FetchError(
             f"{file}: its SHA-256 does not begin with {_hash(released)[7:]}: "
-            f"damaged, or not {released.file}; get it anew"
+            f"damaged, or not {released.file}; get it again"
         )
     return Path(file)
 
@@ -251,7 +251,7 @@ def _record(source, released, folder):
     except state_dicts.StateDictError as error:
         raise FetchError(str(error)) from None
     except ValueError as error:
-        raise FetchError(f"{source}: not the weights of {name} ({error}); get it anew") from None
+        raise FetchError(f"{source}: not the weights of {name} ({error}); get it again") from None
     about = {
         "source": f"{ADDRESS}/{released.file}",
         "license": LICENSE,
