@@ -55,8 +55,8 @@ inference.AT_ONCE = int(sys.argv[5])
 colorizer = colorize.colorizer_for(sys.argv[1])
 jobs = batch.plan([sys.argv[2]], sys.argv[3])
 begin, cpu = time.perf_counter(), time.process_time()
-fates = [x.fate for x in batch.color_all(colorizer, jobs, True, at_once=int(sys.argv[4]))]
-assert set(fates) == {"colored"}
+statuses = [x.status for x in batch.color_all(colorizer, jobs, True, at_once=int(sys.argv[4]))]
+assert set(statuses) == {"colored"}
 print(time.perf_counter() - begin, time.process_time() - cpu)
 """
 

@@ -1,4 +1,4 @@
-"""Arrays -> the report's figures, as matplotlib figures.
+"""Draw the report's figures from arrays, with matplotlib.
 
 Not here: any computation of what is drawn. A function takes arrays and gives a figure; `save`
 writes it where `config.FIGURES` says.
@@ -25,7 +25,7 @@ STYLE = {
     "grid.color": "0.9",
     "axes.axisbelow": True,
 }
-"""What `new` gives every figure."""
+"""The style of every figure."""
 
 LIGHTNESS = 50.0
 """L at which colors of the ab plane are shown."""
@@ -112,7 +112,7 @@ def image_grid(rows, column_titles=(), row_titles=(), height=1.6):
 
 
 def contact_sheet(sets, titles, across=4, height=0.8):
-    """Show many images of one size, of each the same few versions next to each other.
+    """Show many images of one size, each with the same versions side by side.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def show_image(axis, image, title=""):
 
 
 def grey(lightness):
-    """Turn lightness into the grey image that has it.
+    """Convert lightness to a grey image.
 
     Parameters
     ----------
@@ -283,7 +283,7 @@ def _label_ab(axis, title):
 
 
 def bin_colors(lightness=LIGHTNESS):
-    """Return the bins' colors, as far as a screen can show them.
+    """Return the bins' colors, clipped to sRGB's gamut.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""The rules of the house, read off the files: imports, sizes, dependencies, notebooks."""
+"""The project's structure: imports, sizes, dependencies, notebooks."""
 
 import ast
 import graphlib

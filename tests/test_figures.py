@@ -157,7 +157,7 @@ def test_the_bins_colors_are_the_bins():
     np.testing.assert_allclose(lab[:, 1:], centers[inner], atol=0.3)
 
 
-def test_curves_count_from_one_or_lie_where_they_are_told(axis):
+def test_curves_start_at_one_or_at_given_places(axis):
     figures.curves(axis, {"one": [3, 1, 2], "two": [5, 4]}, "epoch", "loss", "title")
     assert [line.get_xdata().tolist() for line in axis.lines] == [[1, 2, 3], [1, 2]]
     assert [list(line.get_ydata()) for line in axis.lines] == [[3, 1, 2], [5, 4]]

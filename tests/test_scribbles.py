@@ -232,7 +232,7 @@ def test_a_file_keeps_its_lightness_depth_and_size(tmp_path, grey_and_painted):
     Image.fromarray(deep).save(tmp_path / "deep.png")
     (layer,) = written(tmp_path, marked=marked)
     job = batch.Job(tmp_path / "deep.png", tmp_path / "out.png")
-    assert batch.color_scribbled(job, layer).fate == batch.COLORED
+    assert batch.color_scribbled(job, layer).status == batch.COLORED
     before, after = (photo.read(path) for path in (job.source, job.target))
     assert after.pixels.dtype == np.uint16 and after.shape == before.shape
     np.testing.assert_allclose(after.lightness(), before.lightness(), atol=0.05)
