@@ -9,8 +9,8 @@
    Each in a process of its own, for its peak of memory; "start" is what Python itself takes.
 2. PSNR of sample photographs whose 40 strokes have the true colors, solved at several sizes.
 
-Seconds are those of one run; CPU seconds suffer less from other work on the machine. How much other
-work there was is in the JSON as ``load``.
+Seconds are those of one run; CPU seconds suffer less from other work on the machine. How much there
+was is in the JSON as ``load``.
 """
 
 import argparse

@@ -6,7 +6,7 @@ Not here: what the network predicts (`colorlib.colorize`). Levin, Lischinski and
 Each pixel without a stroke is to have the weighted mean of its neighbors' colors. The sum of the
 squared differences from that, over these pixels, is smallest (it is zero) where a sparse linear
 system holds, which is solved here. The authors' program does the same; the sum in their paper is
-over the pixels with a stroke as well. On the sample photographs that is 1 to 7 dB worse, since
+over the pixels with a stroke as well. On the sample photographs that is 2 to 7 dB worse, since
 the colors then run on beyond those of the strokes.
 """
 
@@ -27,7 +27,7 @@ WEIGHTINGS = ("gaussian", "correlation")
 
 VARIANCE_SHARE = 0.6
 """Of the local variance, in the exponent: the authors' program. Their equation 2 has 2, which
-costs 0.4 to 0.9 dB with 20 and 100 points on the sample photographs."""
+costs 0.3 to 0.7 dB with 20 and 100 points on the sample photographs."""
 
 LEAST_WEIGHT = 0.01
 """What the most similar neighbor gets at least (the authors' program); in equation 3, what each
@@ -37,10 +37,10 @@ VARIANCE_FLOOR = 0.02
 """Least variance of L, where all neighbors are equal: the authors' 2e-6, for L in 0..100."""
 
 PIXELS = 2**18
-"""Pixels up to which the system is solved at the photograph's own size, in 0.6 GB of memory; 1
-megapixel takes 2 GB, 4 take 8.5 (`benchmarks/scribbles.py`). Solved at 0.1 megapixels, colors are
-on average within 0.2 dB of those solved at the full size. Multigrid (pyamg) takes a third of the
-memory at 1 megapixel, but was faster at no size but that one."""
+"""Pixels up to which the system is solved at the photograph's own size: in 3 CPU seconds, 0.6 GB;
+1 megapixel takes 2 GB, 4 take 8.5 (`benchmarks/scribbles.py`). Solved at 0.1 megapixels, colors are
+within 0.4 dB of those solved at the own size. Multigrid (pyamg) takes less memory, but no less time
+up to here."""
 
 LEAST_DIFFERENCE = 10.0
 """By how much a stroke's pixel differs from the photograph's, in units of Lab, L counting half."""

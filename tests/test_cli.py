@@ -166,7 +166,7 @@ def test_strokes_color_one_photograph(tmp_path):
     assert np.ptp(images.read(tmp_path / "out.png"), axis=-1).max() > 50
     assert "1 kept" in colorlib(*call, tmp_path / "out.png").stdout
     images.write(tmp_path / "painted.jpg", grey, quality=95)
-    assert "anew" in colorlib(*call, tmp_path / "out.png").stdout
+    assert "1 colored" in colorlib(*call, tmp_path / "out.png").stdout
     for more, words in (["--run", "model-64"], "--run"), ([tmp_path / "grey.png"], "2 files"):
         result = colorlib(*call, tmp_path / "folder", *more)
         assert result.returncode == 2 and words in result.stderr
