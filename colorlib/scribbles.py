@@ -244,7 +244,9 @@ def read(path, photograph):
     original, opacity = images.read_with_alpha(photograph)
     if rgb.shape != original.shape:
         sizes = [f"{x.shape[1]} x {x.shape[0]}" for x in (rgb, original)]
-        why = f"is {sizes[0]} pixels, but {photograph} is {sizes[1]}; save it in that size"
+        turned = rgb.shape[1::-1] == original.shape[:2]
+        remedy = "turn it by 90 degrees" if turned else "save it in that size"
+        why = f"is {sizes[0]} pixels, but {photograph} is {sizes[1]}; {remedy}"
         raise images.ImageError(f"{path}: {why}")
     own = alpha is not None and (alpha < 255).any()
     layer = own and (opacity is None or not np.array_equal(alpha, opacity))

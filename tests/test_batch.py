@@ -49,6 +49,12 @@ def test_outputs_never_collide(tmp_path):
     ]
 
 
+def test_a_file_that_cannot_be_written_is_not_taken_for_a_folder(tmp_path):
+    with pytest.raises(images.ImageError, match=r"x\.gif: a photograph becomes one of .*\.png"):
+        batch.plan(["x.gif"], tmp_path / "x.gif")
+    assert not (tmp_path / "x.gif").exists()
+
+
 def test_folders_keep_their_structure(album, tmp_path):
     out = tmp_path / "out"
     assert places(batch.plan([album], out), out) == ["x.png"]

@@ -189,11 +189,19 @@ def test_what_is_wrong_is_said(tmp_path, grey_and_painted):
     rgb = samples.square("flower", 256)
     empty = np.dstack([marked, np.zeros((256, 256), np.uint8)])
     full = np.dstack([marked, np.full((256, 256), 200, np.uint8)])
-    wrong = {"small": marked[:100], "same": original, "empty": empty, "full": full, "other": rgb}
-    said = ["256 x 100 pixels.*is 256 x 256", "no strokes", "no strokes", "100%", "differs"]
+    original, marked, rgb, empty, full = (x[:, :200] for x in (original, marked, rgb, empty, full))
+    wrong = {
+        "small": (marked[:100], "200 x 100 pixels.*is 200 x 256; "),
+        "turned": (marked.swapaxes(0, 1), "256 x 200.*; turn it"),
+        "same": (original, "no strokes; "),
+        "empty": (empty, "no strokes; "),
+        "full": (full, "100%.*; "),
+        "other": (rgb, "differs.*; "),
+    }
     (photograph,) = written(tmp_path, photograph=original)
-    for path, words in zip(written(tmp_path, **wrong), said, strict=True):
-        with pytest.raises(images.ImageError, match=f"{path.name}: .*{words}.*; "):
+    for name, (pixels, words) in wrong.items():
+        (path,) = written(tmp_path, **{name: pixels})
+        with pytest.raises(images.ImageError, match=f"{path.name}: .*{words}"):
             scribbles.read(path, photograph)
 
 
@@ -237,3 +245,18 @@ def test_a_file_keeps_its_lightness_depth_and_size(tmp_path, grey_and_painted):
     assert after.pixels.dtype == np.uint16 and after.shape == before.shape
     np.testing.assert_allclose(after.lightness(), before.lightness(), atol=0.05)
     assert metrics.colorfulness(images.read(job.target)) > 10
+
+
+def test_strokes_are_not_spread_over_several_pages_nor_overwritten(tmp_path, grey_and_painted):
+    original, marked, _ = grey_and_painted
+    pages = [Image.fromarray(x) for x in (original, original[::-1])]
+    pages[0].save(tmp_path / "pages.tif", save_all=True, append_images=pages[1:])
+    (layer,) = written(tmp_path, marked=marked)
+    before = layer.read_bytes()
+    for target, why in (
+        (tmp_path / "out.tif", "pages.tif: has 2 pages"),
+        (layer, "overwrite the st"),
+    ):
+        outcome = batch.color_scribbled(batch.Job(tmp_path / "pages.tif", target), layer, True)
+        assert outcome.status == batch.FAILED and why in outcome.why
+    assert layer.read_bytes() == before and not (tmp_path / "out.tif").exists()

@@ -57,8 +57,6 @@ Smoothing = Annotated[
 Scribbles = Annotated[
     Path | None,
     typer.Option(
-        exists=True,
-        dir_okay=False,
         metavar="MARKED",
         help="Color one photograph by strokes, without a network: a copy of it that you painted "
         "on, or a transparent PNG of its size with your strokes.",
@@ -98,10 +96,10 @@ def colorize(
     colored frame by frame and keep their sound and the time of each frame. A film that was
     stopped, even by a crash, is resumed.
 
-    Example: colorlib colorize grandmother.jpg album/ -o colored/
-
     With --scribbles your strokes say the colors: paint a few on a copy of the photograph in any
     program, in the same size. Each color spreads to where the lightness changes.
+
+    Example: colorlib colorize grandmother.jpg album/ -o colored/
 
     Example: colorlib colorize wedding.mp4 -o wedding-in-color.mp4
 
@@ -126,6 +124,8 @@ def colorize(
     with shared.explained(images.ImageError, runs.RunError, ValueError):
         if scribbles:
             _require_one_photograph(paths)
+            with images.opened(scribbles):  # a missing file is named before anything is made
+                pass
         jobs = batch.plan(paths, output, recursive, overwrite)
         others = batch.skipped_files(paths, output, recursive)
         if not scribbles:

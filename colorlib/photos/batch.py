@@ -104,7 +104,7 @@ def plan(paths, output, recursive=False, overwrite=False):
         created.
     """
     output, paths = Path(output), [Path(path) for path in paths]
-    endings, lists = (*images.EXTENSIONS, *READABLE_FILMS), outputs.Records()
+    endings, lists = (*images.READABLE, *READABLE_FILMS), outputs.Records()
     if output.suffix.lower() in endings and not files.is_folder(output):
         return _guarded([_single(paths, output)], lists)
     _make(output)
@@ -217,11 +217,17 @@ def color_scribbled(job, marked, overwrite=False, side_by_side=False):
     from colorlib import scribbles  # SciPy takes as long to start as a photograph to color
 
     def color(photograph, depth, side_by_side):
+        if photograph.pages > 1:
+            count = f"has {photograph.pages} pages or frames, and strokes belong to one"
+            raise images.ImageError(f"{job.source}: {count}; save that one as a file of its own")
         strokes = scribbles.read(marked, job.source)
         return colorize.paint(
             photograph, scribbles.colors(photograph, strokes), depth, side_by_side
         )
 
+    if os.path.realpath(job.target) == os.path.realpath(marked):
+        why = f"{job.target}: would overwrite the strokes; choose another output"
+        job = dataclasses.replace(job, problem=job.problem or why)
     return attempt(
         job,
         overwrite,
