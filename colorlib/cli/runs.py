@@ -36,7 +36,7 @@ def export(run: Run, output: Output, size: Size = None):
     """
     from colorlib import export, runs
 
-    with shared.explained(runs.RunError, ValueError, OSError):
+    with shared.explained_writing(output, runs.RunError, ValueError):
         if output.suffix != ".onnx":
             raise ValueError(f"{output}: the name has to end in .onnx")
         export.export(run, output, _sides(size) if size else None)
@@ -80,7 +80,7 @@ def pack(
     """
     from colorlib.data import sharing
 
-    with shared.explained(ValueError, OSError):
+    with shared.explained_writing(output, ValueError):
         if output.suffix != ".zip":
             raise ValueError(f"{output}: the name has to end in .zip")
         sharing.pack(run, output)
@@ -113,7 +113,7 @@ def publish(
     """
     from colorlib.data import sharing
 
-    with shared.explained(ValueError, OSError):
+    with shared.explained_writing(folder, ValueError):
         sharing.publish(run, folder, license)
     typer.echo(f"{run} -> {folder}")
 

@@ -1,6 +1,6 @@
 """Common parts of the commands: options, errors, and the start of Keras.
 
-Not here: the commands (`colorlib.cli.color`, `commands_data`, `commands_training`).
+Not here: the commands (`colorlib.cli.color`, `data`, `runs`, `train`).
 """
 
 import contextlib
@@ -38,6 +38,16 @@ def explained(*errors):
         yield
     except errors as error:
         stop(error)
+
+
+@contextlib.contextmanager
+def explained_writing(path, *errors):
+    """Do the same, also where the system refuses to write a file or a folder of this name."""
+    with explained(*errors):
+        try:
+            yield
+        except OSError as error:
+            stop(f"{path}: can't be written ({error.strerror or error}); choose another place")
 
 
 def stop(error):

@@ -63,7 +63,7 @@ def unpack(source, folder, max_files=MAX_FILES, max_bytes=MAX_BYTES):
     source, folder = Path(source), Path(folder)
     check = _checker(source, max_files, max_bytes)
     try:
-        with tqdm(desc=f"unpacking {source.name}", unit=" files") as bar:
+        with tqdm(desc=f"unpacking {source.name}", unit=" files", disable=None, leave=False) as bar:
             if source.is_dir():
                 _copy_folder(source, folder, check, bar)
             elif not source.is_file():

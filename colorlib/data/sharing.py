@@ -35,6 +35,9 @@ LARGEST = 5 * 10**8
 NAME = r"\w[\w.-]{0,63}"
 """What a run that is imported may be called."""
 
+LICENSE = r"[a-z0-9][a-z0-9.-]{0,63}"
+"""How the Hub writes the name of a license."""
+
 CARD = """---
 license: {license}
 library_name: onnx
@@ -270,13 +273,15 @@ def publish(name, folder, license=None):
     colorlib.runs.RunError
         If there is no such run, or it is damaged.
     ValueError
-        If the folder is there already.
+        If the folder is there already, or no license can have this name.
     OSError
         If it can't be written.
     """
     run, folder = runs.load_run(name), Path(folder)
     if folder.exists():
         raise ValueError(f"{folder}: is there already; choose another folder")
+    if license and not re.fullmatch(LICENSE, license):
+        raise ValueError(f"no license {license!r} on the Hub; take one such as mit or cc-by-4.0")
     title = run.path.resolve().name
     staging = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(staging, ignore_errors=True)
