@@ -10,6 +10,7 @@ app = typer.Typer(
     help="Color grey photographs with the CNN of Zhang et al. 2016.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode="markdown",  # else a docstring's line breaks stay
     pretty_exceptions_enable=False,
 )
 

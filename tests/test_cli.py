@@ -57,6 +57,14 @@ def test_help_teaches():
         assert word in result.stdout
 
 
+def test_help_fills_its_lines():
+    text = colorlib("colorize", "--help", COLUMNS="80").stdout
+    lines = [line.strip() for line in text.split("Arguments")[0].splitlines()]
+    paragraph = lines[lines.index("", 4) + 1 :]
+    paragraph = paragraph[: paragraph.index("")]
+    assert len(paragraph) > 3 and min(len(line) for line in paragraph[:-1]) > 60, paragraph
+
+
 def test_help_answers_at_once():
     code = (
         "import sys, colorlib.__main__; print(sorted({'numpy', 'cv2', 'PIL'} & set(sys.modules)))"
@@ -167,7 +175,9 @@ def test_strokes_color_one_photograph(tmp_path):
     assert "1 kept" in colorlib(*call, tmp_path / "out.png").stdout
     images.write(tmp_path / "painted.jpg", grey, quality=95)
     assert "1 colored" in colorlib(*call, tmp_path / "out.png").stdout
-    for more, words in (["--run", "model-64"], "--run"), ([tmp_path / "grey.png"], "2 files"):
+    wrong = {"--run": ["--run", "model-64"], "2 files": [tmp_path / "grey.png"]}
+    wrong["none.png: no such file; "] = ["--scribbles", tmp_path / "none.png"]
+    for words, more in wrong.items():
         result = colorlib(*call, tmp_path / "folder", *more)
         assert result.returncode == 2 and words in result.stderr
         assert len(result.stderr.splitlines()) == 1
