@@ -124,14 +124,17 @@ class Colorizer:
     Raises
     ------
     ValueError
-        If the working size is smaller than 8 or larger than 1024, or weights are needed and
-        missing.
+        If the working size is smaller than 8 or larger than 1024, the temperature or the saturation
+        negative or not finite, or weights are needed and missing.
     """
 
     def __init__(self, network, decoding, weights=None):
         if not INPUT_MULTIPLE <= decoding.working_size <= LARGEST_WORKING_SIZE:
             limits = f"at least {INPUT_MULTIPLE} and at most {LARGEST_WORKING_SIZE} pixels"
             raise ValueError(f"the working size has to be {limits}: {decoding.working_size}")
+        for name in ("temperature", "saturation"):
+            if not 0 <= (value := getattr(decoding, name)) < np.inf:
+                raise ValueError(f"the {name} has to be finite and not negative: {value}")
         if decoding.vividness and weights is None:
             raise ValueError("a vividness other than 0 needs the rebalancing weights")
         self.network, self.decoding, self.weights = network, decoding, weights

@@ -235,11 +235,11 @@ def load_run(path):
         return Run(
             path=folder,
             settings=config.TrainConfig(**recorded["settings"]),
-            data=recorded["data"],
+            data=dict(recorded["data"]),
             history=_read_history(folder / "history.csv"),
-            environment=_read_json(folder / "environment.json"),
+            environment=dict(_read_json(folder / "environment.json")),
             prior=np.array(_read_json(folder / "prior.json"), np.float64).reshape(table.BINS),
-            decoding=config.DecodeConfig(**_read_json(decoding) if decoding.exists() else {}),
+            decoding=_decoding(_read_json(decoding) if decoding.exists() else {}),
         )
     except (OSError, ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
         raise RunError(f"{folder}: not a complete recorded run ({error}); train it again") from None
@@ -468,6 +468,15 @@ def _explained_writing(path):
     except OSError as error:
         reason = error.strerror or error
         raise RunError(f"{path}: can't be written ({reason}); choose another place") from None
+
+
+def _decoding(values):
+    plain = config.DecodeConfig().to_dict()
+    for name in plain.keys() & values:
+        kinds = (int, float) if type(plain[name]) is float else (type(plain[name]),)
+        if type(values[name]) not in kinds:
+            raise ValueError(f"decoding.json: {name} is {values[name]!r}, no {kinds[0].__name__}")
+    return config.DecodeConfig(**values)
 
 
 def _read_history(path):

@@ -245,13 +245,19 @@ def spoiled_run(tmp_path):
         ("history.csv", b"loss\n\0"),
         ("decoding.json", b'{"working_size": 1000000000}'),
         ("decoding.json", b'{"execute": "this"}'),
+        ("decoding.json", b'{"working_size": "big"}'),
+        ("decoding.json", b'{"working_size": null}'),
+        ("decoding.json", b'{"temperature": -1}'),
+        ("decoding.json", b'{"saturation": NaN}'),
+        ("environment.json", b"[1]"),
     ],
 )
 def test_a_damaged_or_hostile_run_is_refused(spoiled_run, name, content):
     (spoiled_run / name).write_bytes(content)
     with pytest.raises((runs.RunError, ValueError)) as caught:
         colorize.colorizer_for(spoiled_run)
-    assert str(spoiled_run) in str(caught.value) or "working size" in str(caught.value)
+    told = ("working size", "temperature", "saturation")
+    assert any(words in str(caught.value) for words in (str(spoiled_run), *told))
     assert "\n" not in str(caught.value)
 
 
