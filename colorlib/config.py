@@ -307,14 +307,22 @@ TRANSFER_128 = TRANSFER_DECODER.replace(
 )
 """The same network, with all layers trained further."""
 
-TRANSFER = TRANSFER_128.replace(
+TRANSFER_160 = TRANSFER_128.replace(
     image_size=192,
     crop=160,
     epochs=1,
     crop_scale=0.3,
     start_from="local-transfer-128",
 )
-"""The last part of its training, on more and larger photographs."""
+"""The same in larger crops of more and larger photographs."""
+
+TRANSFER = TRANSFER_160.replace(
+    epochs=2,
+    learning_rate=4e-4,
+    ema=0.999,
+    start_from="local-transfer-160",
+)
+"""The last part of its training: the weights are an exponential moving average."""
 
 OVERFIT = TrainConfig(
     crop=64,
@@ -347,6 +355,7 @@ PRESETS = {
     "MODEL_256": MODEL_256,
     "TRANSFER_DECODER": TRANSFER_DECODER,
     "TRANSFER_128": TRANSFER_128,
+    "TRANSFER_160": TRANSFER_160,
     "TRANSFER": TRANSFER,
     "OVERFIT": OVERFIT,
     "SEARCH": SEARCH,
