@@ -107,7 +107,7 @@ ENCODER = "encoder_"
 INPUT = "lightness"
 """The name of every network's input: L in 0..100."""
 
-NETWORKS = ("table_1", *LITE_SCALES)
+NETWORKS = ("table_1", "published", *LITE_SCALES)
 """The networks that a configuration can name."""
 
 
@@ -147,8 +147,9 @@ def layers(network="table_1", width=1.0):
 
     Parameters
     ----------
-    network : {"table_1", "lite0", "lite2"}
-        Table 1, or a decoder on an EfficientNet-Lite encoder.
+    network : {"table_1", "published", "lite0", "lite2"}
+        Table 1; the same without BatchNorm in block 8, as in the report's published code; or a
+        decoder on an EfficientNet-Lite encoder.
     width : float
         Factor on every channel count of Table 1 but the 313 bins, or on the decoder's.
 
@@ -164,7 +165,9 @@ def layers(network="table_1", width=1.0):
     """
     if network not in NETWORKS:
         raise ValueError(f"unknown network {network!r}; use one of {', '.join(NETWORKS)}")
-    return _table_1(width) if network == "table_1" else _lite(network, width)
+    if network in LITE_SCALES:
+        return _lite(network, width)
+    return _table_1(width, last_batch_norm=network == "table_1")
 
 
 def input_multiple(network="table_1"):
@@ -179,7 +182,7 @@ def input_multiple(network="table_1"):
     -------
     int
     """
-    return INPUT_MULTIPLE if network == "table_1" else 32
+    return 32 if network in LITE_SCALES else INPUT_MULTIPLE
 
 
 def encoder_layers(variant, source=INPUT):
@@ -215,7 +218,7 @@ def encoder_layers(variant, source=INPUT):
     return rows, [*features, x]
 
 
-def _table_1(width):
+def _table_1(width, last_batch_norm):
     x, rows = INPUT, []
     for row in TABLE_1:
         last = row is TABLE_1[-1]
@@ -226,7 +229,7 @@ def _table_1(width):
         stride = max(1, int(row.stride))
         convolution = (channels, row.kernel, stride, row.dilation)
         rows.append(Layer(row.name, "convolution", (x,), *convolution, relu=not last))
-        if row.batch_norm:
+        if row.batch_norm and (last_batch_norm or row.name != "conv8_3"):
             rows.append(Layer(f"{row.name}_bn", "batch_norm", (row.name,)))
         x = rows[-1].name
     return rows
