@@ -4,6 +4,7 @@ PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8866
 BIN := .venv/bin
+BOOK := build/book-environment
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb) $(wildcard notebooks/solutions/*.ipynb))
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 export PYTHONHASHSEED ?= 0
@@ -13,7 +14,7 @@ ALIKE := ONEDNN_MAX_CPU_ISA=AVX2 OPENBLAS_CORETYPE=Haswell XLA_FLAGS=--xla_cpu_m
   TF_NUM_INTRAOP_THREADS=2
 
 .DEFAULT_GOAL := help
-.PHONY: help figures test test-jax lab app notebooks lint format lock clean
+.PHONY: help figures test test-jax lab app book notebooks lint format lock clean
 
 help:  ## show this list
 	@echo "Colorizing grey images through a CNN. Targets:"
@@ -51,6 +52,17 @@ app: .venv/installed  ## serve notebook 10 as a web page, here only; HOST and PO
 	JUPYTER_PATH=app $(BIN)/voila notebooks/10_color_your_own.ipynb --template=course \
 	  --Voila.ip=$(HOST) --port=$(PORT) --no-browser \
 	  --TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_cell_tags=notebook-only
+
+# An environment of its own: Sphinx and its theme serve no notebook and no test.
+$(BOOK)/installed: book/requirements.txt
+	$(PYTHON) -m venv $(BOOK)
+	$(BOOK)/bin/python -m pip install --quiet --disable-pip-version-check -r book/requirements.txt
+	@touch $@
+
+book: $(BOOK)/installed  ## the course as a book for the browser: build/book/index.html
+	rm -rf build/book
+	$(BOOK)/bin/sphinx-build --quiet --fresh-env --fail-on-warning --keep-going -c book -d build/doctrees . build/book
+	$(BOOK)/bin/python tests/check_book.py build/book
 
 notebooks: .venv/installed  ## execute the notebooks in place, as they are committed
 	$(ALIKE) $(BIN)/jupyter nbconvert --to notebook --execute --inplace --log-level WARN $(NOTEBOOKS)

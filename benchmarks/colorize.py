@@ -49,13 +49,14 @@ COLUMNS = {"what": "", "seconds": "s", "cpu": "CPU s", "rate": "images/s", "peak
 
 WITHOUT_START = """
 import sys, time
-from colorlib import colorize, folders, inference
+from colorlib import colorize, inference
+from colorlib.photos import batch
 inference.AT_ONCE = int(sys.argv[5])
 colorizer = colorize.colorizer_for(sys.argv[1])
-jobs = folders.plan([sys.argv[2]], sys.argv[3])
+jobs = batch.plan([sys.argv[2]], sys.argv[3])
 begin, cpu = time.perf_counter(), time.process_time()
-fates = [x.fate for x in folders.color_all(colorizer, jobs, True, at_once=int(sys.argv[4]))]
-assert set(fates) == {"colored"}
+statuses = [x.status for x in batch.color_all(colorizer, jobs, True, at_once=int(sys.argv[4]))]
+assert set(statuses) == {"colored"}
 print(time.perf_counter() - begin, time.process_time() - cpu)
 """
 

@@ -1,13 +1,13 @@
 """Images per second from one local server: `colorlib.data.crawler` against img2dataset.
 
-Not here: anything about servers that fail (`tests/test_crawl.py`), and the network outside.
-img2dataset is no dependency; give it an environment of its own and name its interpreter:
+Not here: failing servers (`tests/test_crawl.py`) and other networks. img2dataset is no
+dependency; install it in an environment of its own and name that interpreter:
 
     python3.11 -m venv /tmp/img2dataset
     /tmp/img2dataset/bin/pip install img2dataset
     python benchmarks/download.py --img2dataset /tmp/img2dataset/bin/python
 
-Both get the same list, 64 connections, no limit per host and a time-out of ten seconds.
+Both get the same list, 64 connections, no limit per host and a timeout of ten seconds.
 """
 
 import argparse
@@ -74,7 +74,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         """Print nothing."""
 
     def do_GET(self):
-        """Answer after the server's pause."""
+        """Respond after the server's pause."""
         time.sleep(self.server.pause)
         body = self.server.photographs[int(self.path.strip("/").partition(".")[0])]
         self.send_response(200)
@@ -91,7 +91,7 @@ class Server(http.server.ThreadingHTTPServer):
     request_queue_size = 512
 
     def handle_error(self, *_):
-        """Keep quiet about clients that hang up."""
+        """Print nothing when a client hangs up."""
 
 
 def serve(photographs, pause, port):
@@ -140,13 +140,13 @@ def measure(python, code, listed, options):
 
 
 def rows(python):
-    yield "colorlib: decoded, color and doubles checked", sys.executable, OURS, OUR_OPTIONS
+    yield "colorlib: decoded, color and duplicates checked", sys.executable, OURS, OUR_OPTIONS
     has_it = subprocess.run([python, "-c", "import img2dataset"], capture_output=True, check=False)
     if has_it.returncode:
         print(f"{python} has no img2dataset; see the head of this file for how to install it")
         return
-    unseen = THEIR_OPTIONS | dict(disable_all_reencoding=True)
-    yield "img2dataset: kept unseen", python, THEIRS, unseen
+    undecoded = THEIR_OPTIONS | dict(disable_all_reencoding=True)
+    yield "img2dataset: not decoded", python, THEIRS, undecoded
     decoded = THEIR_OPTIONS | dict(skip_reencode=True, min_image_size=64)
     yield "img2dataset: decoded, size checked", python, THEIRS, decoded
 
@@ -161,7 +161,7 @@ def main():
     mean = sum(map(len, photographs)) / len(photographs) / 1000
     print(f"{arguments.count} JPEG of {arguments.size}x{arguments.size}, {mean:.0f} kB on average")
     print(f"{CONNECTIONS} connections, {CORES} cores, server on the same machine\n")
-    print(f"{'':46}{'server':>8}{'images':>8}{'images/s':>10}{'CPU s/1000':>12}")
+    print(f"{'':48}{'server':>8}{'images':>8}{'images/s':>10}{'CPU s/1000':>12}")
     for pause in (0.0, 0.05, 0.2):
         with serving(photographs, pause) as port, tempfile.TemporaryDirectory() as folder:
             listed = Path(folder) / "list.txt"
@@ -170,7 +170,7 @@ def main():
             for name, python, code, options in rows(arguments.img2dataset):
                 kept, took = measure(python, code, listed, options)
                 print(
-                    f"{name:46}{pause * 1000:>5.0f} ms{kept:>8}"
+                    f"{name:48}{pause * 1000:>5.0f} ms{kept:>8}"
                     f"{kept / took['seconds']:>10.0f}{took['cpu'] / kept * 1000:>12.1f}",
                     flush=True,
                 )

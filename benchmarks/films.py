@@ -1,4 +1,4 @@
-"""How much films flicker, how fast they are colored, and in how much memory.
+"""Measure the flicker of colored films, and the speed and memory of the coloring.
 
     python benchmarks/films.py [--run RUN] [--frames 72] [--json RESULTS.json]
 
@@ -11,9 +11,9 @@ grain, brightness that jumps by 3%, a picture that sways by a pixel). For each s
   frames that follow one another, as predicted, on the network's grid;
 - in the file: the same in the film that was written, means over squares of 16 pixels;
 - moving: where the flower passes, mean distance from the colors predicted for the same film
-  without grain, brightness and sway: flicker makes it larger, and so does a color that lags;
+  without grain, brightness and sway; flicker and lag both increase it;
 - cut: mean distance from the colors without smoothing in the first frame of the second scene.
-  In brackets what it would be if cuts were not looked for.
+  The value in brackets is that without the detection of cuts.
 """
 
 import argparse
@@ -107,7 +107,7 @@ def predicted(colorizer, frames):
     return pairs
 
 
-def steadied(pairs, strength):
+def smoothed(pairs, strength):
     """Return the colors of the frames, smoothed."""
     state, colors = None, []
     for ab, lightness in pairs:
@@ -116,7 +116,7 @@ def steadied(pairs, strength):
     return colors
 
 
-def apart(one, other, where=slice(None)):
+def distance(one, other, where=slice(None)):
     """Return the mean distance between two frames' colors."""
     return float(np.linalg.norm((one - other)[where], axis=-1).mean())
 
@@ -151,18 +151,18 @@ def flickers(colorizer, folder, count):
         height = len(pairs[0][0])
         passed = rows(height, -8)
         for strength in SMOOTHINGS:
-            colors, cut_colors = steadied(pairs, strength), steadied(cut, strength)
+            colors, cut_colors = smoothed(pairs, strength), smoothed(cut, strength)
             with mock.patch.object(smoothing, "CUT", np.inf):
-                unseen = steadied(cut, strength)[12]
-            moving = [apart(a, b, passed) for a, b in zip(colors, clean, strict=True)]
+                undetected = smoothed(cut, strength)[12]
+            moving = [distance(a, b, passed) for a, b in zip(colors, clean, strict=True)]
             yield {
                 "kind": kind,
                 "smoothing": strength,
                 "still": smoothing.flicker(colors, ~rows(height, 24)),
                 "file": flicker_in_file(colorizer, folder, source, strength),
                 "moving": float(np.mean(moving)),
-                "cut": apart(cut_colors[12], cut[12][0]),
-                "cut_unseen": apart(unseen, cut[12][0]),
+                "cut": distance(cut_colors[12], cut[12][0]),
+                "cut_undetected": distance(undetected, cut[12][0]),
             }
 
 
@@ -195,7 +195,7 @@ def speeds(folder, run, count):
 def shown(row):
     cells = {key: f"{x:.2f}" if isinstance(x, float) else x for key, x in row.items()}
     if "cut" in cells:
-        cells["cut"] = f"{cells['cut']} ({cells['cut_unseen']})"
+        cells["cut"] = f"{cells['cut']} ({cells['cut_undetected']})"
     return cells
 
 
@@ -213,7 +213,7 @@ def main():
         for row in speeds(folder, given.run, given.frames):
             tables["speed"].append(row)
             print(SPEED.format(**shown(row)), flush=True)
-        names = {"kind": "film", "file": "in the file", "cut": "cut (unseen)"}
+        names = {"kind": "film", "file": "in the file", "cut": "cut (undetected)"}
         keys = ("smoothing", "still", "moving")
         print("\n" + FLICKER.format(**names, **dict(zip(keys, keys, strict=True))))
         colorizer = colorize.colorizer_for(given.run)

@@ -51,7 +51,7 @@ PROCESSED = 256
 
 
 def encode_like_the_report(rgb):
-    """Encode one crop: float Lab, a ball tree fitted anew, dense targets."""
+    """Encode one crop: float Lab, a ball tree fitted again, dense targets."""
     lab = colorspace.rgb_to_lab(rgb)
     side = len(rgb) // generator.STRIDE
     ab = cv2.resize(lab[..., 1:], (side, side), interpolation=cv2.INTER_AREA).reshape(-1, 2)

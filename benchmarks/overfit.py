@@ -59,7 +59,7 @@ def planned():
 
 
 class Overfitter:
-    """A network of one width, compiled once, that starts anew for each run."""
+    """A network of one width, compiled once, that is reset for each run."""
 
     def __init__(self, photograph, settings):
         training.make_deterministic(settings.seed)

@@ -82,7 +82,7 @@ def main():
     if results.exists():
         found = json.loads(results.read_text())
         if found["data"] != data:
-            raise SystemExit(f"{results}: was made of {found['data']}; delete it to start anew")
+            raise SystemExit(f"{results}: was made of {found['data']}; delete it to start again")
     for name in arguments.only or changes:
         if any(row["name"] == name for row in found["rows"]):
             continue

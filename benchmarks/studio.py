@@ -4,7 +4,7 @@
 
 A row for each photograph (an enlarged sample photograph, as JPEG) and model, milliseconds:
 
-- upload: the file is decoded, the network looks, the picture and the belief are drawn;
+- upload: the file is decoded, the forward pass runs, the picture and the distribution are drawn;
 - slider: one step of it, from the new value to the JPEG and the drawing that go to the browser
   (median and slowest of the repeats);
 - download: the photograph in full resolution, as a file.

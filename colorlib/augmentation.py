@@ -1,4 +1,4 @@
-"""Lightness as it is -> lightness as an old, blurred, noisy or compressed photograph has it.
+"""Degrade lightness at random, to that of an old, blurred, noisy or compressed photograph.
 
 Not here: crops and mirroring, which change colors and lightness alike (`colorlib.generator`).
 
@@ -16,26 +16,26 @@ GAMMA = (0.6, 1.6)
 """Exponents of the tone curve."""
 
 FADED = (15.0, 15.0)
-"""How far black rises and white falls at most, in L: old prints have neither."""
+"""Maximum rise of black and fall of white, in L: old prints have neither."""
 
 BLUR = (0.4, 1.5)
 """Standard deviations of the Gaussian, in pixels."""
 
 SHRINK = (1.0, 2.5)
-"""Factors by which the resolution is lost, before the image is enlarged again."""
+"""Factors by which an image is shrunk before it is enlarged again."""
 
 GRAIN = (0.5, 5.0)
 """Standard deviations of the noise, in L."""
 
 GRAIN_SIZE = (0.0, 1.0)
-"""Standard deviations in pixels of the Gaussian that makes grains out of single pixels' noise."""
+"""Standard deviations in pixels of the Gaussian that turns noise into grain."""
 
 QUALITY = (30, 95)
 """Of the JPEG."""
 
 
 def degrade(lightness, share, rng):
-    """Degrade some images of a batch, each in its own way.
+    """Degrade some images of a batch, each with random parameters.
 
     Parameters
     ----------
@@ -127,4 +127,4 @@ def compress(lightness, quality):
 
 
 KINDS = (change_tone, fade, blur, lose_resolution, add_grain, compress_randomly)
-"""In the order in which they happen to a photograph."""
+"""In the order of their real causes."""

@@ -1,10 +1,10 @@
-"""Image in -> color image out, any size.
+"""Color a photograph of any size.
 
 Not here: files (`colorlib.photos`) and training. Section 2.3 of Zhang et al. 2016.
 
-The network sees a small copy of the photograph and says which (a, b) belongs where; the
-photograph keeps its own lightness at its own resolution. The paper enlarges (a, b) smoothly, so
-colors run over the edges of things. Here a guided filter enlarges them (He, Sun and Tang 2013,
+The network predicts (a, b) for a small copy of the photograph; the photograph keeps its own
+lightness at its own resolution. The paper enlarges (a, b) smoothly, so colors cross the edges of
+objects. Here a guided filter enlarges them (He, Sun and Tang 2013,
 "Guided Image Filtering"; in its fast form, He and Sun 2015, arXiv 1505.00996): near each pixel
 (a, b) is a linear function of L, fitted on the small copy; where L has an edge, the color gets one.
 """
@@ -21,7 +21,7 @@ GUIDE_RADIUS = 8
 """Half the side of a neighborhood in pixels of the network's input: two of its answers' pixels."""
 
 GUIDE_EPSILON = 50.0
-"""Variance of L below which a neighborhood counts as flat, and gets one color: 7 of 100 squared."""
+"""Epsilon of the guided filter: a neighborhood with a smaller variance of L gets one color."""
 
 
 def fit_guided_filter(lightness, ab):
@@ -48,7 +48,7 @@ def fit_guided_filter(lightness, ab):
 
 
 def apply_guided_filter(lightness, fitted):
-    """Give each pixel the (a, b) that belong to its L.
+    """Evaluate the linear function of L at each pixel.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def _mean(image):
 
 
 LARGEST_WORKING_SIZE = 1024
-"""Four times what any network here is trained on; beyond it memory runs out before sense does."""
+"""Four times the largest training size; larger inputs need too much memory."""
 
 MAX_ASPECT = 8
 """The longer side of what the network sees is at most this many times the shorter one."""
@@ -94,7 +94,7 @@ FINENESS = 4
 
 
 class Lightness:
-    """L that is at hand already, as `render` and `Colorizer.view` take it.
+    """Precomputed L, as a photograph for `render` and `Colorizer.view`.
 
     Parameters
     ----------
@@ -167,7 +167,7 @@ class Colorizer:
         return self.decode(self.predict_logits(lightness))
 
     def decode(self, logits):
-        """Turn the network's answer into colors.
+        """Decode the network's output to colors.
 
         Parameters
         ----------
@@ -200,7 +200,7 @@ class Colorizer:
         return self.answer(self.view(Lightness(lightness)))
 
     def view(self, photograph):
-        """Shrink a photograph's L to what the network sees of it.
+        """Shrink a photograph's L to the network's input.
 
         Parameters
         ----------
@@ -215,7 +215,7 @@ class Colorizer:
         return _resized(photograph, *working_shape(*photograph.shape, self.decoding.working_size))
 
     def answer(self, view):
-        """Ask the network.
+        """Run the network's forward pass.
 
         Parameters
         ----------
@@ -233,7 +233,7 @@ class Colorizer:
 
 
 def predict(network, lightness):
-    """Predict for images whose sides need not suit the network: what they lack is mirrored.
+    """Predict for images with any sides; they are padded by mirroring.
 
     Parameters
     ----------
@@ -255,7 +255,7 @@ def predict(network, lightness):
 
 
 def working_shape(height, width, working_size):
-    """Choose the shape in which the network sees a photograph.
+    """Choose the shape of the network's input for a photograph.
 
     Parameters
     ----------
@@ -276,7 +276,7 @@ def working_shape(height, width, working_size):
 
 
 def apply_colors(lightness, ab, depth=np.uint8, follow_edges=False):
-    """Put predicted colors on a photograph's own lightness.
+    """Combine predicted colors with a photograph's own lightness.
 
     Parameters
     ----------
@@ -302,7 +302,7 @@ def apply_colors(lightness, ab, depth=np.uint8, follow_edges=False):
 
 
 def enlarge(lightness, ab, follow_edges=False):
-    """Bring predicted colors to a photograph's resolution, as `apply_colors` does.
+    """Enlarge predicted colors to a photograph's resolution, as `apply_colors` does.
 
     Parameters
     ----------

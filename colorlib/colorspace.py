@@ -1,4 +1,4 @@
-"""sRGB <-> CIE Lab, with ranges and dtypes said at every door.
+"""Convert between sRGB and CIE Lab; each function states its ranges and dtypes.
 
 Not here: the quantization of ab (`colorlib.quantizer`). The conversion is OpenCV's (D65, 2
 degrees); what is ours is the gamut, which OpenCV clips silently, changing L.
@@ -22,10 +22,10 @@ import numpy as np
 
 L_MAX = 100.0
 AB_OFFSET = 128
-"""What 8-bit Lab adds to a and b."""
+"""Offset of a and b in 8-bit Lab."""
 
 TOLERANCE = 5e-4
-"""How far linear RGB may lie outside of 0..1: at this, rounding throws no 8-bit color out."""
+"""Tolerance of linear RGB outside 0..1, so that rounding excludes no 8-bit color."""
 
 CURVE_LEVELS = 2**16
 """Levels of linear RGB at which sRGB's curve is tabulated: a twentieth of 8 bits' finest step."""
@@ -118,7 +118,7 @@ def lab_to_rgb16(lab):
 
 
 def lab_to_rgb8(lab):
-    """Convert float Lab to 8-bit sRGB; colors that sRGB can't show are pulled towards grey.
+    """Convert float Lab to 8-bit sRGB; the chroma of colors outside the gamut is reduced.
 
     The same as `clip_to_gamut`, `lab_to_rgb` and `to_uint8`, but for a level in a few pixels, and
     it starts sooner: OpenCV first makes tables, for longer than a small photograph takes.
@@ -191,7 +191,7 @@ def to_uint8(rgb):
 
 
 def in_gamut(lab, tolerance=TOLERANCE):
-    """Say which colors sRGB can show.
+    """Return which colors are inside sRGB's gamut.
 
     Parameters
     ----------
@@ -208,7 +208,7 @@ def in_gamut(lab, tolerance=TOLERANCE):
 
 
 def clip_to_gamut(lab, steps=STEPS, tolerance=TOLERANCE):
-    """Pull colors that sRGB can't show towards grey until it can; L and the hue angle stay.
+    """Reduce the chroma of colors outside sRGB's gamut; L and the hue angle stay.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What a training is: frozen dataclasses and named presets, and where things lie on disk.
+"""The configuration of a training: frozen dataclasses, named presets and paths.
 
 Not here: anything that acts on a configuration (`colorlib.training`) or reads data.
 The report's values are those of its chapters 4 and 5.
@@ -16,28 +16,28 @@ ROOT = PACKAGE.parent
 """The repository, if this is a clone of it."""
 
 INSTALLED = (PACKAGE / "recorded").is_dir()
-"""Whether this is a copy that pip installed, with the default run in it, and no clone."""
+"""Whether this is an installed package, which holds the default run, and not a clone."""
 
 RECORDED = PACKAGE / "recorded" if INSTALLED else ROOT / "data" / "runs"
-"""The runs that come with the package; nothing is written there unless it is `RUNS`, too."""
+"""The runs that come with the package; read-only unless it is the same folder as `RUNS`."""
 
 HOME = (
     ROOT
     if not INSTALLED and os.access(ROOT, os.W_OK)
     else platformdirs.user_data_path("colorlib", appauthor=False)
 )
-"""Where a person's own things go: into the clone, or, if that can't be, the user's data folder."""
+"""The folder for a user's own files: in the clone, or the user's data folder if that fails."""
 
 DATA = HOME / "data"
 
 RUNS = DATA / "runs"
-"""A person's own runs; in a clone that can be written, the recorded ones lie there as well."""
+"""The folder of a user's own runs; in a writable clone it holds the recorded runs as well."""
 
 FIGURES = Path(os.environ.get("COLORLIB_FIGURES") or HOME / "build" / "figures").absolute()
-"""Where notebooks save figures; only ``make figures`` chooses the committed folder ``figures/``."""
+"""The folder for the notebooks' figures; only ``make figures`` writes to ``figures/``."""
 
 DEFAULT_RUN = "transfer"
-"""The recorded run whose weights color a photograph when no other is named."""
+"""The recorded run that colors photographs by default."""
 
 SCALES = ("smoke", "full")
 
@@ -66,7 +66,7 @@ def scale():
 
 
 def check_width(width):
-    """Refuse a factor on the channel counts that no network can have.
+    """Check a factor on the channel counts.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def check_width(width):
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-    """Everything that decides how a training goes, except the photographs.
+    """All settings of a training, except the photographs.
 
     Attributes
     ----------
@@ -119,9 +119,9 @@ class TrainConfig:
     start_from : str
         A recorded run, by its name or folder (`runs.find`), to begin with the weights of,
         widened if this network is wider (`model.start_from`); empty begins with random ones.
-    mixing : float
-        Share, above 0 and at most 1, of the trained weights in the recorded ones; the rest is the
-        weights that ``start_from`` gave (`model.mix`). 1 is off.
+    interpolation : float
+        Weight, above 0 and at most 1, of the trained weights in the recorded ones; the rest is that
+        of the weights of ``start_from`` (`model.interpolate`, WiSE-FT). 1 is off.
     ema : float
         Momentum of an exponential average of the weights over the steps; the average is what is
         validated and recorded. 0 is off.
@@ -171,7 +171,7 @@ class TrainConfig:
     start_from_prior: bool = False
     pretrained: bool = True
     start_from: str = ""
-    mixing: float = 1.0
+    interpolation: float = 1.0
     ema: float = 0.0
     batch_norm_momentum: float = 0.99
     rebalance: float | None = None
@@ -196,21 +196,21 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class DecodeConfig:
-    """How a network's answer becomes colors; chosen after the training, and cheap to change.
+    """How a network's output is decoded to colors; it can be changed after the training.
 
     Attributes
     ----------
     working_size : int
-        Side in pixels to which a photograph's shorter side is brought for the network.
+        Side in pixels to which a photograph's shorter side is resized for the network.
     temperature : float
         Of the annealed mean (Zhang et al. 2016, section 2.3): 1 is the mean, 0 the mode.
     vividness : float
-        How far rare colors are favored: 0 as the network was trained, 1 as if all colors had
-        been rebalanced (`quantizer.rebalance`).
+        Rebalancing strength, how much rare colors are favored: 0 as the network was trained, 1
+        as if it had been trained with class rebalancing (`quantizer.rebalance`).
     saturation : float
         Factor on the colors' distance from grey: 0 leaves a grey photograph.
     follow_edges : bool
-        Whether colors change where the photograph's lightness does (`guided`), or smoothly.
+        Whether colors change where the photograph's lightness does (guided filter), or smoothly.
     jpeg_quality : int
         Quality, 1..100, of a JPEG that the network's copy of the lightness goes through first; a
         network that learned from small JPEGs takes clean edges for colors. 0 is off.
@@ -271,14 +271,14 @@ MODEL_256 = MODEL_64.replace(
     epochs=10,
     batch_size=16,
     start_from="model-64",
-    mixing=0.5,
+    interpolation=0.5,
     batch_norm_momentum=0.9,
     crop_scale=0.2,
 )
-"""Model-64 made used to photographs: few of them, so crops of random size, and then half way back.
+"""Model-64 fine-tuned on a few photographs: crops of random size, then weight interpolation.
 
-The share that is kept was chosen with ``benchmarks/mixing.py``. Few photographs are few steps, 36
-an epoch; BatchNorm's averages have to follow within them."""
+``interpolation`` was chosen with ``benchmarks/interpolation.py``. An epoch has 36 steps only, so
+BatchNorm's momentum is low."""
 
 TRANSFER_DECODER = TrainConfig(
     image_size=128,
@@ -299,7 +299,7 @@ TRANSFER_DECODER = TrainConfig(
     encoder_rate=0.0,
     precision="mixed_bfloat16",
 )
-"""A decoder on the features of a classifier, which stay as they are."""
+"""A decoder on the frozen features of a classifier."""
 
 TRANSFER_128 = TRANSFER_DECODER.replace(
     learning_rate=5e-4,
@@ -307,7 +307,7 @@ TRANSFER_128 = TRANSFER_DECODER.replace(
     start_from="local-transfer-decoder",
     encoder_rate=0.2,
 )
-"""The same network, all of it trained further."""
+"""The same network, with all layers trained further."""
 
 TRANSFER = TRANSFER_128.replace(
     image_size=192,
@@ -316,7 +316,7 @@ TRANSFER = TRANSFER_128.replace(
     crop_scale=0.3,
     start_from="local-transfer-128",
 )
-"""The last of its training, on more and larger photographs."""
+"""The last part of its training, on more and larger photographs."""
 
 OVERFIT = TrainConfig(
     crop=64,
@@ -325,7 +325,7 @@ OVERFIT = TrainConfig(
     learning_rate=1e-3,
     batch_norm_momentum=0.9,
 )
-"""One photograph, 300 iterations: does the network have the means to learn at all?"""
+"""One photograph, 300 iterations: a check that the network can learn at all."""
 
 SEARCH = TrainConfig(
     image_size=32,

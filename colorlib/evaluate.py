@@ -1,9 +1,9 @@
-"""A recorded run and images -> how good its colors are, next to chance.
+"""Evaluate a recorded run on images, compared with chance.
 
 Not here: the metrics (`colorlib.metrics`). Section 3.1 of Zhang et al. 2016.
 
 The protocol is that of the validation during training: the network sees the centre crop of each
-image. Its (a, b) come at a quarter of the resolution and are enlarged: every pixel counts.
+image. Its (a, b) have a quarter of the resolution and are enlarged; all pixels are evaluated.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 from colorlib import colorize, colorspace, generator, images, metrics, quantizer, runs, store
 
 PIXELS = 100 * 56 * 56
-"""About how many are predicted at once."""
+"""Approximate batch size of the prediction."""
 
 UNITS = {
     "cross_entropy": "nats per pixel, not rebalanced",
@@ -39,11 +39,11 @@ LABELS = {
     "random": "a random image's colors",
     "truth": "the true colors",
 }
-"""What each row is called for people."""
+"""The rows' names in the printed table."""
 
 
 def evaluate(run, source, limit=None, temperature=None, vividness=None, seed=0, progress=True):
-    """Measure a recorded run on images, next to chance.
+    """Evaluate a recorded run on images, compared with chance.
 
     Parameters
     ----------
@@ -57,7 +57,7 @@ def evaluate(run, source, limit=None, temperature=None, vividness=None, seed=0, 
     temperature, vividness : float, optional
         How to decode; the run's own by default.
     seed : int
-        Decides whose colors an image gets for the row ``random``.
+        Pairing seed: chooses the image whose colors are used in the row ``random``.
     progress : bool
         Whether to show a progress bar.
 
@@ -104,7 +104,7 @@ def evaluate(run, source, limit=None, temperature=None, vividness=None, seed=0, 
 
 @contextlib.contextmanager
 def open_images(source, size, limit=None):
-    """Open a folder of image files, or a store, or take what is open already.
+    """Open a folder of image files or a store; pass on an open one.
 
     Parameters
     ----------
@@ -165,7 +165,7 @@ def chosen(count, limit=None):
 
 
 def crops_and_strangers(opened, indices, size, crop, seed=0):
-    """Cut the centre out of images, batch by batch, each next to a random other one's.
+    """Yield centre crops batch by batch, each paired with the crop of a random other image.
 
     Parameters
     ----------
@@ -176,12 +176,12 @@ def crops_and_strangers(opened, indices, size, crop, seed=0):
     size, crop : int
         Side in pixels of the images and of the crops.
     seed : int
-        Decides who meets whom.
+        Pairing seed.
 
     Yields
     ------
     crops, strangers : ndarray of uint8, shape (batch, crop, crop, 3)
-        sRGB. Over all batches both hold every image once, and no image meets itself.
+        sRGB. Over all batches both hold every image once, and no image is paired with itself.
     """
     order = np.random.default_rng(seed).permutation(indices)
     middle = slice((size - crop) // 2, (size - crop) // 2 + crop)
@@ -195,7 +195,7 @@ def crops_and_strangers(opened, indices, size, crop, seed=0):
 
 
 def measure(colorizer, prior, batches, done=lambda count: None):
-    """Measure a network and chance on crops, in bounded memory.
+    """Evaluate a network and chance on crops, in bounded memory.
 
     Parameters
     ----------
@@ -206,7 +206,7 @@ def measure(colorizer, prior, batches, done=lambda count: None):
     batches : iterable of (ndarray, ndarray)
         From `crops_and_strangers`.
     done : callable
-        Told the number of images after each batch.
+        Called with the number of images after each batch.
 
     Returns
     -------
@@ -247,7 +247,7 @@ def measure(colorizer, prior, batches, done=lambda count: None):
 
 
 def decoders_of(colorizer):
-    """Return the colorizer with vividness 0, and as it is if that is something else.
+    """Return the colorizer with vividness 0 and, if its own vividness differs, unchanged.
 
     Parameters
     ----------
@@ -264,7 +264,7 @@ def decoders_of(colorizer):
 
 
 def decode(colorizer, logits, lightness):
-    """Turn a network's answers into colors at the images' resolution.
+    """Decode a network's outputs to colors at the images' resolution.
 
     Parameters
     ----------
@@ -284,7 +284,7 @@ def decode(colorizer, logits, lightness):
 
 
 def paint(lightness, ab):
-    """Put colors on lightness of the same resolution; L stays, colors are pulled into sRGB.
+    """Combine colors and lightness; L is kept, colors outside sRGB's gamut are clipped.
 
     Parameters
     ----------
@@ -303,7 +303,7 @@ def paint(lightness, ab):
 
 
 def table(result):
-    """Write what `evaluate` returned as a table for people.
+    """Format the result of `evaluate` as a table.
 
     Parameters
     ----------

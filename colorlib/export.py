@@ -1,4 +1,4 @@
-"""A recorded run -> a file in ONNX, which opens in other programs and languages.
+"""Export a recorded run as an ONNX file, for other programs and languages.
 
 Not here: the graph in it (`colorlib.graph`). How its answers become colors is in the file's
 metadata, and a section of the README uses it in ten lines.
@@ -48,7 +48,7 @@ def export(run, path, size=None):
 
 
 def metadata(run):
-    """Say what belongs to a network for those who have nothing but its file.
+    """Collect the metadata that a user of the ONNX file needs.
 
     Parameters
     ----------

@@ -1,8 +1,10 @@
-"""Arrays -> the report's figures, as matplotlib figures.
+"""Draw the report's figures from arrays, with matplotlib.
 
 Not here: any computation of what is drawn. A function takes arrays and gives a figure; `save`
 writes it where `config.FIGURES` says.
 """
+
+import sys
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -10,6 +12,9 @@ import numpy as np
 from colorlib import colorspace, config, files, quantizer
 
 DPI = 110
+
+JPEG = {"quality": 80, "subsampling": 0}
+"""How a figure with photographs is written: a fifth of a PNG file, color at full resolution."""
 
 STYLE = {
     "font.size": 9,
@@ -20,7 +25,7 @@ STYLE = {
     "grid.color": "0.9",
     "axes.axisbelow": True,
 }
-"""What `new` gives every figure."""
+"""The style of every figure."""
 
 LIGHTNESS = 50.0
 """L at which colors of the ab plane are shown."""
@@ -50,7 +55,7 @@ def new(rows=1, columns=1, size=(6.0, 4.0), **settings):
 
 
 def save(figure, name):
-    """Write a figure into `config.FIGURES`, under a temporary name first.
+    """Write a figure into `config.FIGURES`, and show in a notebook what was written.
 
     Parameters
     ----------
@@ -61,12 +66,19 @@ def save(figure, name):
     Returns
     -------
     str
-        Where it is: from the repository's root, or in full if it is elsewhere.
+        Where it is: from the repository's root, or in full if it is elsewhere. A JPEG file if it
+        holds images, else a PNG file.
     """
-    path = config.FIGURES / f"{name}.png"
+    kind = "jpg" if any(axis.images for axis in figure.axes) else "png"
+    options = {"pil_kwargs": JPEG} if kind == "jpg" else {"metadata": {"Software": None}}
+    path = config.FIGURES / f"{name}.{kind}"
     path.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(path) as temporary:
-        figure.savefig(temporary, dpi=DPI, format="png", metadata={"Software": None})
+        figure.savefig(temporary, dpi=DPI, format=kind, **options)
+    ipython = sys.modules.get("IPython")
+    if ipython and ipython.get_ipython():
+        ipython.display.display(ipython.display.Image(path))
+        plt.close(figure)
     return str(path.relative_to(config.ROOT) if path.is_relative_to(config.ROOT) else path)
 
 
@@ -100,7 +112,7 @@ def image_grid(rows, column_titles=(), row_titles=(), height=1.6):
 
 
 def contact_sheet(sets, titles, across=4, height=0.8):
-    """Show many images of one size, of each the same few versions next to each other.
+    """Show many images of one size, each with the same versions side by side.
 
     Parameters
     ----------
@@ -157,7 +169,7 @@ def show_image(axis, image, title=""):
 
 
 def grey(lightness):
-    """Turn lightness into the grey image that has it.
+    """Convert lightness to a grey image.
 
     Parameters
     ----------
@@ -271,7 +283,7 @@ def _label_ab(axis, title):
 
 
 def bin_colors(lightness=LIGHTNESS):
-    """Return the bins' colors, as far as a screen can show them.
+    """Return the bins' colors, clipped to sRGB's gamut.
 
     Parameters
     ----------

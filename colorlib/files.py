@@ -1,4 +1,4 @@
-"""Files and their names: atomic writing, what lies below a folder, how a name is written down.
+"""Files and their names: atomic writing, listing folders, and names as printable text.
 
 Not here: what the files hold (`colorlib.images`, `colorlib.store`).
 """
@@ -15,7 +15,7 @@ REMEDY = "check the folder's permissions"
 
 @dataclasses.dataclass(frozen=True)
 class Found:
-    """What lies below a folder.
+    """The files below a folder.
 
     Attributes
     ----------
@@ -63,7 +63,7 @@ def below(folder, recursive=True, skip=None):
 
 
 def is_folder(path):
-    """Say whether a path leads to a folder; it does not if nobody may look.
+    """Return whether a path is a folder that can be accessed.
 
     Parameters
     ----------
@@ -99,7 +99,7 @@ def counted(files, most=5):
 
 
 def escaped(text):
-    r"""Write a file's name in a way that any file of text can hold.
+    r"""Escape a file's name so that it is valid UTF-8.
 
     Parameters
     ----------

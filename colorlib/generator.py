@@ -1,4 +1,4 @@
-"""A store -> seeded batches of (L, ab codes), a `keras.utils.PyDataset`.
+"""Make seeded batches of (L, ab codes) from a store: a `keras.utils.PyDataset`.
 
 Not here: reading files (`colorlib.store`) and what the codes mean (`colorlib.quantizer`).
 Chapter 3 of the report, where this was the bottleneck.
@@ -195,7 +195,7 @@ class RecordError(RuntimeError):
 
 
 def read_images(store, indices, tops=0, lefts=0, side=None):
-    """Read images by number, or a square out of each; of a failure say which image it was.
+    """Read images by number, or a square out of each; an error names the image.
 
     Parameters
     ----------
@@ -267,8 +267,8 @@ def random_resized_crops(rgb, crop, scale, rng):
     return resized
 
 
-# glibc gives what a batch leaves behind back to the system; to get it anew, page by page and with
-# a lock that the threads share, takes up to a fourth of the time of the next batch.
+# glibc returns the freed memory of a batch to the system. To allocate it again, page by page and
+# with a lock that the threads share, takes up to a fourth of the time of the next batch.
 @functools.cache
 def _keep_freed_memory():
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
@@ -286,7 +286,7 @@ def _mirror(crops, mirrored):
 
 
 def encode(rgb):
-    """Split images into what the network sees and what it has to predict.
+    """Split images into the network's input and its target.
 
     Parameters
     ----------

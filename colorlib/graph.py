@@ -1,4 +1,4 @@
-"""A network's layers and its weights -> a graph in ONNX, which many programs can compute.
+"""Write a network's layers and weights as an ONNX graph.
 
 Not here: what reads the weights and computes the graph (`colorlib.inference`). The format is
 described at https://onnx.ai/onnx/intro/concepts.html.
@@ -10,10 +10,10 @@ from onnx import TensorProto, helper, numpy_helper
 from colorlib import table
 
 INPUT, OUTPUT = table.INPUT, "logits"
-"""The names of what a graph takes and gives."""
+"""The names of a graph's input and output."""
 
 OPSET, IR_VERSION = 17, 8
-"""Versions of the format, those of 2022: what reads ONNX today knows them."""
+"""Versions of the format, of 2022, which current programs can read."""
 
 CONSTANTS = {
     "lightness_scale": np.float32(table.LIGHTNESS_SCALE),
@@ -22,7 +22,7 @@ CONSTANTS = {
     "six": np.float32(6),
     "twice": np.array([1, 1, 2, 2], np.float32),
 }
-"""Numbers of a graph that no training changes."""
+"""Constants of a graph."""
 
 NORM = ("BatchNormalization", (), {"epsilon": table.BATCH_NORM_EPSILON})
 

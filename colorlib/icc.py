@@ -1,4 +1,4 @@
-"""Color profiles: how light a pixel is in the color space that its file names.
+"""ICC profiles: compute L of pixels in any color space.
 
 Not here: `colorlib.colorspace`, which knows sRGB alone. ICC.1:2022, sections 7, 8.3 and 10.
 
@@ -33,7 +33,7 @@ SRGB_LUMINANCE = (0.21267127, 0.71515972, 0.07216882)
 
 @dataclasses.dataclass(frozen=True)
 class Lightness:
-    """The way from pixels to L.
+    """The conversion from pixels to L.
 
     Attributes
     ----------
@@ -71,7 +71,7 @@ class Lightness:
 
 @functools.cache
 def srgb():
-    """Return sRGB's way to L, for files that name no color space.
+    """Return sRGB's conversion to L, for files without a color space.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def srgb():
 
 @functools.lru_cache(maxsize=8)
 def lightness(data):
-    """Read the way to L out of a profile.
+    """Read the conversion to L from a profile.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def lightness(data):
 
 
 def is_srgb(data):
-    """Say whether a profile is sRGB's.
+    """Return whether a profile is sRGB's.
 
     Parameters
     ----------
@@ -117,7 +117,7 @@ def is_srgb(data):
 
 
 def to_srgb(image, data):
-    """Convert an image to sRGB by its profile, or as if it had none where that fails.
+    """Convert an image to sRGB by its profile; ignore the profile if that fails.
 
     Parameters
     ----------

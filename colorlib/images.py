@@ -1,4 +1,4 @@
-"""Image files: any file a camera or a browser wrote -> upright pixels, and back to a file.
+"""Read image files as upright, color-managed pixels, and write them.
 
 Not here: color science (`colorlib.colorspace`) and many images at once (`colorlib.store`).
 This is the one decoder: training, coloring, crawler, page and game all see the same pixels. It is
@@ -26,16 +26,16 @@ READABLE = (*EXTENSIONS, ".gif")
 """Endings of photographs that are taken from a folder or as an upload."""
 
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
-"""What Pillow may try; it would hand others, such as EPS, to programs of the system."""
+"""The formats that Pillow may read; for others, such as EPS, it would start programs."""
 
 BOMB = 2
 """Times Pillow's MAX_IMAGE_PIXELS, above which it refuses to open: 178 megapixels."""
 
 LONGEST_SIDE = 2**19
-"""Pixels in a row or a column; more is no photograph, and a band of one row would be large."""
+"""Maximum side in pixels, which limits the size of a band of rows."""
 
 BAND = 2**20
-"""Pixels handled at once where floating point or copies are needed."""
+"""Pixels processed at once in floating point or as copies."""
 
 GREY_TOLERANCE = 3
 """Largest difference between channels, in 8-bit levels, that still counts as grey."""
@@ -111,7 +111,7 @@ def decode(image):
 
 @contextlib.contextmanager
 def opened(path):
-    """Open an image file, and name it in whatever goes wrong with it inside the block.
+    """Open an image file; an error inside the block becomes an `ImageError` that names it.
 
     Parameters
     ----------
@@ -152,13 +152,13 @@ def opened(path):
         raise ImageError(f"{name}: takes more memory than there is; make it smaller") from None
     except Exception as error:  # Pillow raises nearly anything on damaged files
         if getattr(error, "errno", None):
-            raise ImageError(f"{name}: can't be read ({error.strerror}); get it anew") from None
+            raise ImageError(f"{name}: can't be read ({error.strerror}); get it again") from None
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ImageError(f"{name}: is damaged or cut off ({reason}); get it anew") from None
+        raise ImageError(f"{name}: is damaged or cut off ({reason}); get it again") from None
 
 
 def write(path, rgb, quality=95):
-    """Write an image under a temporary name, then rename it: never half a file.
+    """Write an image atomically: under a temporary name, which is then renamed.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def write(path, rgb, quality=95):
 
 
 def format_of(path):
-    """Say in which format a file of this name is written.
+    """Return the format in which a file of this name is written.
 
     Parameters
     ----------
@@ -205,7 +205,7 @@ def format_of(path):
 
 @contextlib.contextmanager
 def explained_writing(path):
-    """Turn what goes wrong while a file is written into an `ImageError` that names it."""
+    """Turn an error of writing into an `ImageError` that names the file."""
     try:
         yield
     except ImageError:
@@ -216,7 +216,7 @@ def explained_writing(path):
 
 
 def to_depth(values, depth):
-    """Bring pixels from 8 to 16 bits or back.
+    """Convert pixels from 8 to 16 bits or back.
 
     Parameters
     ----------
@@ -237,7 +237,7 @@ def to_depth(values, depth):
 
 
 def over_white(pixels):
-    """Lay transparent pixels over white.
+    """Blend transparent pixels with white.
 
     Parameters
     ----------
@@ -259,7 +259,7 @@ def over_white(pixels):
 
 
 def is_grey(rgb, tolerance=GREY_TOLERANCE):
-    """Say whether an image has no color worth learning from.
+    """Return whether an image has too little color to learn from.
 
     Parameters
     ----------
@@ -335,7 +335,7 @@ def _deep_pixels(image, embedded, way):
     pixels = read_16_bit(image)
     if pixels is None:
         raise ImageError(
-            "its 16 bits can't be read; save it anew, uncompressed and with interleaved channels"
+            "its 16 bits can't be read; save it again, uncompressed and with interleaved channels"
         )
     pixels, alpha = pixels[..., :3], pixels[..., 3] if pixels.shape[2] == 4 else None
     if way:
@@ -414,7 +414,7 @@ ORIENTATION = ExifTags.Base.Orientation
 
 
 def orientation(image):
-    """Read how the camera was held.
+    """Read the EXIF orientation.
 
     Parameters
     ----------
@@ -462,7 +462,7 @@ WHITE_IS_ZERO, PLANAR = 0, 2
 
 
 def is_16_bit(image):
-    """Say whether a file holds color, or grey with transparency, in 16 bits per channel.
+    """Return whether a file holds color, or grey with transparency, in 16 bits per channel.
 
     Parameters
     ----------

@@ -16,7 +16,7 @@ import numpy as np
 from colorlib import table
 
 LARGEST = 3 * 3 * 1024 * 1024
-"""Numbers in an array of a weights file: twice the paper's width; more is refused unread."""
+"""Limit on the size of an array in a weights file: twice the paper's width."""
 
 KERAS_NAMES = {
     "convolution": "conv2d",
@@ -24,14 +24,14 @@ KERAS_NAMES = {
     "batch_norm": "batch_normalization",
     "frozen_batch_norm": "batch_normalization",
 }
-"""What Keras calls the layers that have weights in a weights file, by their kind."""
+"""Keras' names, in a weights file, for the layers that have weights, by kind."""
 
 AT_ONCE = 8
-"""Threads that compute an answer together; a small network keeps no more of them busy."""
+"""Threads of a forward pass; a small network does not use more."""
 
 
 class Network:
-    """A network, ready to predict; several threads may call it at once.
+    """A network for prediction; several threads may call it at once.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""How good predicted colors are: numbers from arrays.
+"""Metrics of predicted colors, computed from arrays.
 
 Not here: which images are measured, and what the numbers are compared with
 (`colorlib.evaluate`). Section 3.1 of Zhang et al. 2016; colorfulness is Hasler and Suesstrunk's.
@@ -15,7 +15,7 @@ MAX_THRESHOLD = 150
 """Largest error, in ab units, at which the share of pixels is counted (section 3.1)."""
 
 PSNR_MAX = 80.0
-"""What images that are equal get, in dB, so that averages over images stay finite."""
+"""PSNR of equal images, in dB, so that averages over images stay finite."""
 
 COLORFULNESS_MEAN = 0.3
 """Factor of the mean chroma beside its spread (Hasler and Suesstrunk 2003, equation for M3)."""
@@ -65,7 +65,7 @@ def target_entropy(codes):
 
 
 def accuracy(logits, codes):
-    """Say where the likeliest bin is the true color's nearest.
+    """Return where the likeliest bin is the true color's nearest.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def accuracy(logits, codes):
 
 
 def error_counts(predicted, true):
-    """Count pixels by the bin of their true color and by how far off their prediction is.
+    """Count pixels by the bin of their true color and by the error of their prediction.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def psnr(predicted, true):
 
 
 def colorfulness(rgb):
-    """Return how colorful people find images.
+    """Return the colorfulness of images.
 
     Parameters
     ----------
@@ -207,7 +207,7 @@ class ColorTally:
         self._colorfulness += colorfulness(predicted_rgb).sum()
 
     def __add__(self, other):
-        """Return the tally of both sets of images together."""
+        """Return the metrics of both sets of images together."""
         both = ColorTally()
         both.images, both.counts = self.images + other.images, self.counts + other.counts
         both._psnr = self._psnr + other._psnr

@@ -148,7 +148,7 @@ def model_for(settings):
 
 
 def start_from_prior(network, prior):
-    """Make a network predict the same for every pixel: how often each color occurs.
+    """Set the last biases so that a network predicts the prior for every pixel.
 
     With other initial weights, the first thousands of steps go into learning that most colors
     are rare: Adam moves a bias by about its rate a step, and some have to fall by 10. Lin et al.
@@ -167,7 +167,7 @@ def start_from_prior(network, prior):
 
 
 def freeze_encoder(network):
-    """Keep a classifier's features as they are: train the decoder alone.
+    """Freeze a classifier's features, so that only the decoder is trained.
 
     Parameters
     ----------
@@ -180,7 +180,7 @@ def freeze_encoder(network):
 
 
 def start_from(network, source, seed=0):
-    """Give a network the weights of another that is as wide or narrower, and so its answers.
+    """Give a network the weights of one that is as wide or narrower, so that it computes the same.
 
     A channel is copied as often as the width asks for, and what its copies send on is shared out
     between them, which leaves the function as it was: Net2WiderNet of Chen et al. 2016,
@@ -222,22 +222,22 @@ def start_from(network, source, seed=0):
         layer.set_weights([array[..., copied] for array in arrays])
 
 
-def mix(network, start, share):
-    """Move a network's weights part of the way back to those that its training began with.
+def interpolate(network, start, share):
+    """Interpolate linearly between a network's weights before and after fine-tuning (WiSE-FT).
 
-    What was trained further on few images knows them better and the rest worse. On the straight
-    line between the two are networks that are good at both: Wortsman et al. 2022, "Robust
-    Fine-Tuning of Zero-Shot Models", arXiv 2109.01903.
+    Fine-tuning on few images improves a network on them and makes it worse on others; interpolated
+    weights are good at both. Wortsman et al. 2022, "Robust Fine-Tuning of Zero-Shot Models", arXiv
+    2109.01903.
 
     Parameters
     ----------
     network : keras.Model
         Its weights are changed.
     start : list of ndarray
-        As from `keras.Model.get_weights`, before the training.
+        The weights before the training, from `keras.Model.get_weights`.
     share : float
-        Of the network's own weights: 1 changes nothing, 0 gives `start`, and more than 1 goes on
-        beyond the network on the same line.
+        Weight of the network's own weights: 1 changes nothing, 0 gives `start`; more than 1
+        extrapolates.
     """
     pairs = zip(network.get_weights(), start, strict=True)
     network.set_weights([share * now + (1 - share) * before for now, before in pairs])

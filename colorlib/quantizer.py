@@ -4,8 +4,8 @@ Not here: the loss that uses the encoding (`colorlib.losses`), and color convers
 Sections 2.1 to 2.3 of Zhang et al. 2016.
 
 A pixel's 8-bit (a, b) is one of 65 536 *ab codes*, ``(a + 128) * 256 + (b + 128)``. So the
-encoding of every pixel there can be is a table, computed once; the report fitted a ball tree
-and searched it for each image anew.
+encoding of every possible pixel is a table, computed once; the report fitted a ball tree and
+searched it again for each image.
 """
 
 import functools
@@ -262,7 +262,7 @@ def prior(histogram, sigma=SIGMA):
 
 
 def rebalancing_weights(prior, lam=LAMBDA):
-    """Weigh rare bins up (section 2.2 of the paper, equation 4 of its second version).
+    """Compute weights that favor rare bins (section 2.2, equation 4 of the paper's version 2).
 
     Parameters
     ----------
@@ -293,9 +293,9 @@ def rebalancing_weights(prior, lam=LAMBDA):
 def rebalance(logits, weights, strength=1.0):
     """Favor rare bins in what a network trained without rebalancing predicts.
 
-    By Bayes' rule, had bin q been `weights[q]` times as frequent in training, a calibrated
-    network would give it that much more probability. So rebalancing can be done, undone and
-    dosed after the training.
+    By Bayes' rule, if bin q had been `weights[q]` times as frequent in training, a calibrated
+    network would give it that much more probability. So rebalancing can be applied after the
+    training, with any strength.
 
     Parameters
     ----------

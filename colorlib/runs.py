@@ -1,4 +1,4 @@
-"""A recorded run: what a training leaves behind, and how to get it back.
+"""Recorded runs: save and load the results of a training.
 
 Not here: the training itself (`colorlib.training`).
 
@@ -43,12 +43,12 @@ KINDS = {
     "DepthwiseConv2D": "depthwise_conv2d",
     "BatchNormalization": "batch_normalization",
 }
-"""What Keras calls the layers that have weights, in files of weights."""
+"""Keras' names, in files of weights, for the layers that have weights."""
 
 PREDICTIONS = "predictions.npz"
 
 CHECKPOINTS = "checkpoints"
-"""A folder: what a training needs to go on, and the lock of the process that trains."""
+"""A folder with the checkpoint of a training, and the lock of its process."""
 
 REMEDY = "train the run again or choose another"
 
@@ -59,7 +59,7 @@ class RunError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A recorded run, as `load_run` gives it.
+    """A recorded run; see `load_run`.
 
     Attributes
     ----------
@@ -111,7 +111,7 @@ class Run:
         return built
 
     def network(self):
-        """Load the network to color with; starts at once, without Keras.
+        """Load the network for coloring, without Keras, whose start takes seconds.
 
         Returns
         -------
@@ -151,7 +151,7 @@ class Run:
 
 
 def place(run):
-    """Say where a run is or will be, by the one rule for names and folders.
+    """Return the folder of a run that exists or will be created, given its name or folder.
 
     A text with a separator (``/``), or with ``.`` or ``~`` at its start, is a folder, and so is
     a path object. Any other text is a name in `config.RUNS`.
@@ -169,7 +169,7 @@ def place(run):
 
 
 def find(run):
-    """Find a recorded run: as `place` says, and a name also among `config.RECORDED`.
+    """Find a recorded run by the rule of `place`; names are looked up in `config.RECORDED` too.
 
     Parameters
     ----------
@@ -280,7 +280,7 @@ def save_weights(network, path):
 
 
 def load_weights(network, path):
-    """Load what `save_weights` wrote; nothing in the file is executed.
+    """Load the weights of `save_weights`; nothing in the file is executed.
 
     Parameters
     ----------
@@ -307,7 +307,7 @@ def load_weights(network, path):
 
 @contextlib.contextmanager
 def locked(path):
-    """Make a run's folder, and keep other processes from training in it while the block lasts.
+    """Create and lock a run's folder, so that no other process trains in it.
 
     Parameters
     ----------
@@ -338,7 +338,7 @@ def locked(path):
 
 
 def begin(path, settings, data, prior):
-    """Write what is known of a run before the training.
+    """Write a run's configuration and environment, before the training.
 
     Parameters
     ----------
@@ -374,7 +374,7 @@ def begin(path, settings, data, prior):
 
 
 def differences(found, wanted):
-    """Say in what two trainings differ.
+    """Describe how the configurations of two trainings differ.
 
     Parameters
     ----------
@@ -399,7 +399,7 @@ def differences(found, wanted):
 
 
 def record(path, rows):
-    """Write how the training has gone so far.
+    """Write the history of the training so far.
 
     Parameters
     ----------
@@ -431,7 +431,7 @@ def best_epoch(rows):
 
 
 def environment():
-    """Describe what a run was made with.
+    """Describe the versions and the machine of a training.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The eight photographs that come with the dependencies, free to show, so nothing is downloaded.
+"""The eight sample photographs, which come with the dependencies and are free to show.
 
 Not here: any photograph a model is trained on, except to overfit it on purpose.
 China and flower come with scikit-learn; astronaut, chelsea (a cat), coffee, rocket and
@@ -26,7 +26,7 @@ NAMES = tuple(FILES)
 
 
 def path(name):
-    """Return where a sample photograph lies.
+    """Return the path of a sample photograph.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def square(name, size):
 
 
 def patches(count, size, seed=0):
-    """Cut random squares out of the sample photographs, to stand in for a data set.
+    """Cut random squares out of the sample photographs, in place of a data set.
 
     Parameters
     ----------

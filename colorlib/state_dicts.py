@@ -1,4 +1,4 @@
-"""A state dict that PyTorch saved -> NumPy arrays, without PyTorch, and without executing anything.
+"""Read a PyTorch state dict as NumPy arrays, without PyTorch and without executing its code.
 
 Not here: what the arrays mean (`colorlib.pretrained`).
 
@@ -17,10 +17,10 @@ from typing import NamedTuple
 import numpy as np
 
 LARGEST_PICKLE = 2**24
-"""Bytes of the description; that of a network with a thousand tensors has a hundred kilobytes."""
+"""Maximum bytes of the pickle; a network with a thousand tensors has a hundred kilobytes."""
 
 LARGEST = 2**28
-"""Numbers in all tensors together: ten times what the largest network of this project has."""
+"""Maximum numbers in all tensors: ten times those of the largest network of this project."""
 
 OLD_MAGIC = 0x1950A86A20F9469CFC6C
 """The first thing in a file of the old format (`torch/serialization.py`)."""
@@ -36,7 +36,7 @@ DTYPES = {
     "ByteStorage": np.uint8,
     "BoolStorage": np.bool_,
 }
-"""The kinds of storage that NumPy has numbers for."""
+"""The kinds of storage with a NumPy dtype."""
 
 
 class StateDictError(ValueError):
@@ -44,7 +44,7 @@ class StateDictError(ValueError):
 
 
 class Storage(NamedTuple):
-    """Where a tensor's numbers lie.
+    """The storage of a tensor.
 
     Attributes
     ----------

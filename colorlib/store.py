@@ -1,4 +1,4 @@
-"""Image files -> HDF5 files of unprocessed 8-bit images, to train on and to measure on.
+"""Pack image files into HDF5 files of unprocessed 8-bit images, for training and evaluation.
 
 Not here: how one file is decoded (`colorlib.images`), color conversion and crops
 (`colorlib.generator`). Chapter 3 of the report: of the three ways it tried to feed the network,
@@ -30,16 +30,16 @@ FORMAT = "colorlib-images"
 VERSION = 1
 
 BLOCK = 256
-"""Images decoded at once while packing: what bounds the memory."""
+"""Images decoded at once while packing; it limits the memory."""
 
 
 class StoreError(ValueError):
-    """A file that can't be used as a store; the message names it and the remedy."""
+    """A file that is no usable store; the message names it and the remedy."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """One image on its way into a store, or the reason why it stays outside."""
+    """An image to store, or the reason why it is left out."""
 
     name: str
     class_name: str
@@ -129,7 +129,7 @@ class Store:
 
 
 def squares(pixels, indices, tops, lefts, side):
-    """Copy a square out of each of some images, in one step and without Python's lock.
+    """Copy a square out of each of some images, in one step that releases Python's lock.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def squares(pixels, indices, tops, lefts, side):
 
 
 def checksum(images):
-    """Hash all pixels in their order: what tells images to train on from others.
+    """Hash all pixels in their order; the hash identifies the training images.
 
     Parameters
     ----------
@@ -272,7 +272,7 @@ def pack(folder, path, size, limit=None, keep_grey=False):
 
 @contextlib.contextmanager
 def gathered(folder, targets, size, limit=None, keep_grey=False):
-    """Decode a folder's images into a temporary file, which is gone when the block ends.
+    """Decode a folder's images into a temporary file, which is deleted when the block ends.
 
     Parameters
     ----------
@@ -344,7 +344,7 @@ def write_records(path, pixels, records):
 
 
 class Rows:
-    """Some images of an array, read when a slice of them is asked for.
+    """Some images of an array, read when they are sliced.
 
     Parameters
     ----------
@@ -385,8 +385,8 @@ def find_images(folder):
     return _find(folder).files
 
 
-def passed_over(folder):
-    """Say which files of a folder are not taken because of their names.
+def skipped_files(folder):
+    """Count the files of a folder that are skipped because of their names.
 
     Parameters
     ----------
@@ -503,7 +503,7 @@ def _load(file, name, class_name, size, keep_grey):
 TRAIN = "train"
 
 EQUAL = "the same image as"
-"""How the reason begins for which a copy is left out."""
+"""The beginning of the reason for a duplicate that is left out."""
 
 
 def divide(items, held_out, seed=0):
@@ -577,7 +577,7 @@ def pack_splits(folder, path, size, held_out, seed=0):
     dict of pathlib.Path to Store
         ``"train"`` first. Of equal images one is taken; the others are listed in the `dropped` of
         its store. Equal are those whose stored squares are: what the network sees, whatever else
-        is in the files, their names and formats. The same photograph saved anew as a JPEG is
+        is in the files, their names and formats. The same photograph saved again as a JPEG is
         another image.
 
     Raises
@@ -611,7 +611,7 @@ def _divide(folder, items, held_out, seed):
 
 
 def _firsts(pixels, records):
-    """Find for each record the first one with the same pixels: itself, if there is none before."""
+    """Find for each record the first one with the same pixels, possibly itself."""
     seen, images = {}, iter(pixels)
     return [
         i if record.reason else seen.setdefault(hashlib.sha256(next(images)).digest(), i)

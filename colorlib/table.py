@@ -22,7 +22,7 @@ STRIDE = 4
 """Input pixels a side for each pixel of every network's output."""
 
 LIGHTNESS_SCALE, LIGHTNESS_OFFSET = 1 / 50, -1.0
-"""What the first layer does to L in 0..100: it brings it to -1..1."""
+"""The first layer's scaling of L from 0..100 to -1..1."""
 
 BATCH_NORM_EPSILON = 1e-3
 """Added to the variance in BatchNorm; Keras' default."""
@@ -102,7 +102,7 @@ DECODER_CHANNELS = (192, 192, 96, 96)
 """Of the decoder at strides 32, 16, 8 and 4, at width 1."""
 
 ENCODER = "encoder_"
-"""What the names of the encoder's layers begin with."""
+"""Prefix of the names of the encoder's layers."""
 
 INPUT = "lightness"
 """The name of every network's input: L in 0..100."""
@@ -171,7 +171,7 @@ def layers(network="table_1", width=1.0):
 
 
 def input_multiple(network="table_1"):
-    """Return what the input sides of a network have to be multiples of.
+    """Return the number of which a network's input sides have to be multiples.
 
     Parameters
     ----------

@@ -9,7 +9,6 @@ arguments, and ends with the same weights, bit for bit on the same machine and b
 that was never stopped: batches depend on the epoch alone, and everything else is in the checkpoint.
 """
 
-
 import keras
 import numpy as np
 
@@ -216,16 +215,16 @@ def _described(images_train, images_val):
 # What is done to the best weights before they are recorded: averaged ones are put in, or all moved
 # back towards those of the start.
 def _finish(settings, network):
-    if settings.mixing != 1 and not (settings.start_from and 0 < settings.mixing < 1):
+    if settings.interpolation != 1 and not (settings.start_from and 0 < settings.interpolation < 1):
         needed = "above 0 and at most 1, and below 1 only with a run to start from"
-        raise ValueError(f"mixing has to be {needed}: {settings.mixing}")
-    start = network.get_weights() if settings.mixing != 1 else None
+        raise ValueError(f"interpolation has to be {needed}: {settings.interpolation}")
+    start = network.get_weights() if settings.interpolation != 1 else None
 
     def finish(network):
         if settings.ema:
             network.optimizer.finalize_variable_values(network.trainable_variables)
         if start is not None:
-            model.mix(network, start, settings.mixing)
+            model.interpolate(network, start, settings.interpolation)
 
     return finish
 

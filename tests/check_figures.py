@@ -36,7 +36,7 @@ def difference(drawn, committed):
 
 def problems(drawn, committed):
     """List what is wrong, one line for each figure."""
-    names = [{path.name for path in folder.glob("*.png")} for folder in (drawn, committed)]
+    names = [{path.name for path in folder.glob("*.[jp][pn]g")} for folder in (drawn, committed)]
     found = [f"{name}: drawn, but not committed" for name in sorted(names[0] - names[1])]
     found += [f"{name}: committed, but not drawn" for name in sorted(names[1] - names[0])]
     for name in sorted(names[0] & names[1]):

@@ -1,7 +1,6 @@
-"""A web server on 127.0.0.1 that does, one path each, what servers out there do.
+"""A web server on 127.0.0.1 that has the faults of real servers, one path for each.
 
-Not here: any test. Chapter 3 of the report; the faults are those of issue lists and of a crawl
-of ImageNet's addresses.
+The faults were collected from issue trackers and from a crawl of ImageNet's URLs.
 """
 
 import collections
@@ -29,23 +28,23 @@ PIECE = b"x" * 65536
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Runs while its context lasts.
+    """The server runs inside its context.
 
     Attributes
     ----------
     hits : collections.Counter
-        Requests so far, by path.
+        Number of requests, by path.
     ranges : list of str
         The range headers of the requests for `files`.
     most_at_once : collections.Counter
         Largest number of simultaneous requests, by the host they named.
     files : dict of str to bytes
-        What ``/files/NAME`` serves, in ranges too; ``/cut/NAME`` cuts the first answer in the
-        middle, and so does ``/no-ranges/NAME``, which knows no ranges either.
+        The content of ``/files/NAME``, which supports ranges. ``/cut/NAME`` and
+        ``/no-ranges/NAME`` cut the first response in the middle; the latter has no ranges.
     pause : float
-        Seconds before every answer.
+        Seconds before every response.
     together : int
-        So many requests have to be there before any of them gets an answer.
+        The server waits for so many simultaneous requests before it responds.
     """
 
     daemon_threads = True
@@ -68,7 +67,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.server_close()
 
     def handle_error(self, *_):
-        """Keep quiet about clients that hang up."""
+        """Print nothing when a client hangs up."""
 
     def url(self, path, host="127.0.0.1"):
         """Return the address of a path; localhost is another host to a crawler."""

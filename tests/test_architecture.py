@@ -1,4 +1,4 @@
-"""The rules of the house, read off the files: imports, sizes, dependencies, notebooks."""
+"""The project's structure: imports, sizes, dependencies, notebooks."""
 
 import ast
 import graphlib
@@ -127,3 +127,10 @@ def test_notebooks_are_in_the_readme_and_have_solutions():
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         assert f"notebooks/{path.name}" in readme
         assert (path.parent / "solutions" / path.name).exists()
+
+
+@pytest.mark.parametrize("folder", ["figures", "notebooks"])
+def test_pictures_stay_small(folder):
+    listed = subprocess.run(["git", "ls-files", folder], cwd=ROOT, capture_output=True, text=True)
+    large = sum((ROOT / path).stat().st_size for path in listed.stdout.splitlines()) / 1e6
+    assert large < 6, f"{folder}/ has {large:.1f} MB of the 6 it may have; show smaller pictures"

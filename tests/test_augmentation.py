@@ -1,4 +1,4 @@
-"""Degradations of lightness: what they change, what they leave, and that colors are not touched."""
+"""Degradations of lightness: they change the input, and leave the colors unchanged."""
 
 import numpy as np
 import pytest

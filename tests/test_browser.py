@@ -188,9 +188,9 @@ def use_the_studio(page, granny):
     page.get_by_role("button", name="Reset").click()
     until(lambda: np.array_equal(shown(page), colored), "reset shows the colors again")
 
-    believed = page.locator(".cl-plane").inner_html()
+    prediction = page.locator(".cl-plane").inner_html()
     stage.click(position={"x": 30, "y": 30})
-    until(lambda: page.locator(".cl-plane").inner_html() != believed, "a click changes the belief")
+    until(lambda: page.locator(".cl-plane").inner_html() != prediction, "a click changes it")
     assert page.locator(".cl-swatches b").count() == 6, "five likeliest and the chosen one"
 
     handle = page.locator(".cl-handle")

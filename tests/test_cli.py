@@ -1,4 +1,4 @@
-"""The command as a user calls it, in a process of its own."""
+"""The command line, each call in a process of its own."""
 
 import os
 import pickle
@@ -100,19 +100,19 @@ def test_a_folder_a_second_time(tmp_path):
     (tmp_path / "in" / "notes.txt").touch()
     call = ["colorize", tmp_path / "in", "--recursive", "-o", tmp_path / "out"]
     first = colorlib(*call, "--side-by-side").stdout
-    assert "2 colored" in first and "passed over because of their names: 1 file (1 .txt)" in first
+    assert "2 colored" in first and "skipped because of their names: 1 file (1 .txt)" in first
     assert images.read(tmp_path / "out" / "deeper" / "x.webp").shape == (32, 64, 3)
     before = (tmp_path / "out" / "x.png").read_bytes()
     again = colorlib(*call, "--side-by-side")
     assert again.returncode == 0 and "0 colored, 2 kept" in again.stdout
     assert (tmp_path / "out" / "x.png").read_bytes() == before
-    assert colorlib(*call).stdout.count("(anew, with other settings)") == 2
+    assert colorlib(*call).stdout.count("(again, with other settings)") == 2
     assert images.read(tmp_path / "out" / "x.png").shape == (32, 32, 3)
     assert "2 colored" in colorlib(*call, "--overwrite", "--saturation", "0").stdout
     assert np.ptp(images.read(tmp_path / "out" / "x.png"), axis=-1).max() <= 1
 
 
-def test_ctrl_c_leaves_what_is_done_and_says_how_to_go_on(tmp_path):
+def test_ctrl_c_keeps_finished_files_and_names_the_remedy(tmp_path):
     (tmp_path / "in").mkdir()
     images.write(tmp_path / "in" / "0.png", samples.square("coffee", 400))
     for number in range(1, 400):
@@ -125,7 +125,7 @@ def test_ctrl_c_leaves_what_is_done_and_says_how_to_go_on(tmp_path):
         _, stderr = process.communicate(timeout=60)
     written = list((tmp_path / "out").glob("[!.]*"))
     assert process.returncode == 2 and len(stderr.splitlines()) == 1
-    assert "the same call goes on" in stderr
+    assert "the same call resumes" in stderr
     assert 0 < len(written) < 400
     assert all(images.read(path).shape == (400, 400, 3) for path in written)
 

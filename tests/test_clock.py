@@ -1,4 +1,4 @@
-"""The clock of a film goes on where it restarts, and only there."""
+"""Time stamps of a film are made continuous at restarts, and only there."""
 
 import types
 from fractions import Fraction

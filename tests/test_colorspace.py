@@ -1,4 +1,4 @@
-"""Color conversion against scikit-image, there and back, and at the edge of the gamut."""
+"""Color conversion against scikit-image, round trips, and the edge of the gamut."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What goes wrong with `train` and `search` is said in one line, with exit code 2."""
+"""Errors of `train` and `search` are one line, with exit code 2."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""`fetch_urls` against a server that misbehaves: every fault has its row in the report."""
+"""`fetch_urls` against a server with faults: each fault gets its row in the report."""
 
 import asyncio
 import csv
@@ -139,28 +139,28 @@ def kept(folder):
 @pytest.mark.parametrize("path", FAULTS)
 def test_each_fault_has_its_row(report_of_faults, path):
     _, rows, *_ = report_of_faults
-    fate, why = FAULTS[path]
-    assert rows[path]["fate"] == fate, rows[path]
+    status, why = FAULTS[path]
+    assert rows[path]["status"] == status, rows[path]
     assert why in rows[path]["why"]
-    assert bool(rows[path]["file"]) == (fate == Status.GOOD)
+    assert bool(rows[path]["file"]) == (status == Status.GOOD)
 
 
 @pytest.mark.parametrize("address", MALFORMED)
 def test_a_malformed_address_has_its_row(report_of_faults, address):
     row = report_of_faults[1][address]
-    assert row["fate"] == Status.BAD_ADDRESS, row
+    assert row["status"] == Status.BAD_ADDRESS, row
     assert row["why"]
 
 
 def test_a_dead_host_has_its_row(report_of_faults):
     row = report_of_faults[1]["dead"]
-    assert (row["fate"], "ConnectError" in row["why"]) == (Status.UNREACHABLE, True)
+    assert (row["status"], "ConnectError" in row["why"]) == (Status.UNREACHABLE, True)
 
 
 def test_the_report_adds_up(report_of_faults):
     folder, rows, counts, total, _ = report_of_faults
     assert sum(counts.values()) == total == len(report(folder))
-    assert counts[Status.GOOD] == sum(row["fate"] == "good" for row in rows.values())
+    assert counts[Status.GOOD] == sum(row["status"] == "good" for row in rows.values())
     assert sorted(row["file"] for row in rows.values() if row["file"]) == kept(folder)
 
 
@@ -177,7 +177,7 @@ def test_only_server_errors_and_time_outs_are_tried_again(report_of_faults):
     assert hits["/loop"] == 6
 
 
-def test_what_is_kept_can_be_packed(report_of_faults):
+def test_kept_images_can_be_packed(report_of_faults):
     folder, rows, *_ = report_of_faults
     for name in kept(folder):
         assert name.endswith(images.EXTENSIONS)
@@ -187,7 +187,7 @@ def test_what_is_kept_can_be_packed(report_of_faults):
     assert rows["/cmyk"]["file"].endswith(".jpg")
 
 
-def test_files_are_kept_as_they_came(server, tmp_path):
+def test_files_are_kept_unchanged(server, tmp_path):
     listed = write_list(tmp_path, [f"n01_7\t{server.url('/good/5')}"])
     crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY)
     assert (tmp_path / "out" / "n01" / "n01_7.jpg").read_bytes() == photograph(5)
@@ -278,7 +278,7 @@ def test_a_second_call_asks_for_nothing(server, tmp_path):
     assert report(tmp_path / "out") == before
 
 
-def test_again_tries_what_may_have_passed(server, tmp_path):
+def test_again_retries_temporary_failures(server, tmp_path):
     listed = write_list(tmp_path, map(server.url, ["/flaky", "/status/404", "/good/1"]))
     once = dataclasses.replace(EASY, retries=0)
     counts = crawler.fetch_urls(listed, tmp_path / "out", request_limits=once)
@@ -305,7 +305,7 @@ def test_limit_is_exact(server, tmp_path):
         assert counts == {Status.GOOD: limit, Status.NOT_NEEDED: 60 - limit}
         assert len(kept(tmp_path / "out")) == limit
     assert "12 good images" in next(
-        row["why"] for row in report(tmp_path / "out") if row["fate"] == Status.NOT_NEEDED
+        row["why"] for row in report(tmp_path / "out") if row["status"] == Status.NOT_NEEDED
     )
 
 
@@ -332,13 +332,13 @@ def test_a_limit_alone_takes_from_many_classes(server, tmp_path):
     ]
 
 
-def test_a_limit_that_is_reached_does_not_wait_for_the_slow(server, tmp_path):
+def test_a_reached_limit_does_not_wait_for_slow_servers(server, tmp_path):
     listed = write_list(tmp_path, map(server.url, ["/hang", "/good/1", "/good/2"]))
     counts = crawler.fetch_urls(listed, tmp_path / "out", limit=2, request_limits=RequestLimits())
     assert counts == {Status.GOOD: 2, Status.NOT_NEEDED: 1}  # if it waited, one would be timed out
 
 
-def test_a_double_does_not_count_for_the_limit(server, tmp_path):
+def test_a_duplicate_does_not_count_for_the_limit(server, tmp_path):
     paths = ["/same/1", "/good/1", "/same/2", "/good/2", "/good/3", "/good/4"]
     request_limits = dataclasses.replace(EASY, concurrency=1)
     listed = write_list(tmp_path, map(server.url, paths))
@@ -346,7 +346,7 @@ def test_a_double_does_not_count_for_the_limit(server, tmp_path):
     assert counts == {Status.GOOD: 3, Status.IDENTICAL: 2, Status.NOT_NEEDED: 1}
 
 
-def test_a_double_makes_room_for_one_that_was_passed_over(server, tmp_path):
+def test_a_dropped_duplicate_is_replaced_by_a_skipped_image(server, tmp_path):
     paths = ["/same/1", "/good/1"], ["/html", "/same/2", "/good/2"]
     lines = [f"n{c}_{i}\t{server.url(p)}" for c, of in enumerate(paths) for i, p in enumerate(of)]
     request_limits = dataclasses.replace(EASY, concurrency=1)
@@ -388,8 +388,8 @@ print(dict(crawler.fetch_urls(sys.argv[1], sys.argv[2], request_limits=request_l
 """
 
 
-@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGINT])
-def test_a_killed_process_goes_on(tmp_path, blow):
+@pytest.mark.parametrize("sent", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_process_resumes(tmp_path, sent):
     with Server(pause=0.1) as server:
         count, out = 60, tmp_path / "out"
         listed = write_list(tmp_path, [server.url(f"/good/{i}") for i in range(count)])
@@ -400,20 +400,20 @@ def test_a_killed_process_goes_on(tmp_path, blow):
         )
         while len(kept(out)) < count // 4:
             time.sleep(0.01)
-        child.send_signal(blow)
+        child.send_signal(sent)
         _, errors = child.communicate(timeout=20)
         done = len(kept(out))
         assert child.returncode != 0
         assert count // 4 <= done < count
-        if blow == signal.SIGINT:
+        if sent == signal.SIGINT:
             assert b"KeyboardInterrupt" in errors
-            fates = [row["fate"] for row in report(out)]
-            assert fates.count(Status.GOOD) == done
-            assert fates.count(Status.NOT_TRIED) == count - done
+            statuses = [row["status"] for row in report(out)]
+            assert statuses.count(Status.GOOD) == done
+            assert statuses.count(Status.NOT_TRIED) == count - done
         asked = sum(server.hits.values())
         assert crawler.fetch_urls(listed, out, request_limits=EASY) == {Status.GOOD: count}
         assert sum(server.hits.values()) - asked <= count - done + 1
-        assert [row["fate"] for row in report(out)] == ["good"] * count
+        assert [row["status"] for row in report(out)] == ["good"] * count
         assert len(kept(out)) == count
 
 
@@ -421,7 +421,7 @@ def images_root():
     return images.__file__.rpartition("/colorlib/")[0]
 
 
-def test_half_a_line_in_the_journal_and_half_an_image_are_cleared_away(server, tmp_path):
+def test_half_a_line_in_the_journal_is_skipped_and_half_an_image_deleted(server, tmp_path):
     listed = write_list(tmp_path, [server.url("/good/1"), server.url("/good/2")])
     out = tmp_path / "out"
     crawler.fetch_urls(listed, out, request_limits=EASY)
@@ -454,7 +454,7 @@ def test_a_full_disk_stops_the_crawl_and_loses_nothing(server, tmp_path, monkeyp
         with pytest.raises(FetchError, match="No space left"):
             crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY)
     assert len(kept(tmp_path / "out")) == 3
-    assert sum(row["fate"] == Status.GOOD for row in report(tmp_path / "out")) == 3
+    assert sum(row["status"] == Status.GOOD for row in report(tmp_path / "out")) == 3
     assert crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY) == {Status.GOOD: 8}
 
 
@@ -479,6 +479,15 @@ def test_a_progress_bar_is_shown(server, tmp_path, capsys):
     assert "2/2" in capsys.readouterr().err
 
 
+def test_an_older_journal_is_skipped_and_its_images_are_fetched_again(server, tmp_path):
+    listed = write_list(tmp_path, [server.url("/good/1")])
+    crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY)
+    journal = tmp_path / "out" / manifest.JOURNAL
+    journal.write_text(journal.read_text().replace('"status"', '"fate"'))
+    assert crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY) == {Status.GOOD: 1}
+    assert (server.hits["/good/1"], len(kept(tmp_path / "out"))) == (2, 1)
+
+
 def test_wrong_calls_say_what_is_wrong(tmp_path):
     with pytest.raises(FetchError, match="name a file of addresses"):
         crawler.fetch_urls(tmp_path / "none.txt", tmp_path / "out")
@@ -498,4 +507,4 @@ def test_the_journal_is_lines_of_json(server, tmp_path):
     listed = write_list(tmp_path, [server.url("/good/1")])
     crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY)
     (line,) = (tmp_path / "out" / manifest.JOURNAL).read_text().splitlines()
-    assert json.loads(line)["fate"] == "good"
+    assert json.loads(line)["status"] == "good"

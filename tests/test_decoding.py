@@ -73,7 +73,7 @@ def test_everyone_sees_the_profiles_colors(tmp_path):
     store.pack(tmp_path, tmp_path / "x.h5", 32)
     np.testing.assert_array_equal(store.Store(tmp_path / "x.h5").read([0])[0], rgb[:32, :32])
     np.testing.assert_array_equal(game.folder_photographs(tmp_path)[0]["x.png"], rgb)
-    assert validation.validate(path.read_bytes()).outcome.fate == validation.Status.GOOD
+    assert validation.validate(path.read_bytes()).outcome.status == validation.Status.GOOD
     lab = colorspace.rgb_to_lab(rgb)
     np.testing.assert_allclose(preview.from_file(path).lightness, lab[..., 0], atol=0.5)
 

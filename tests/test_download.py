@@ -1,4 +1,4 @@
-"""Tiny ImageNet from a server or an archive, unsafe archives, and anyone's folder."""
+"""Tiny ImageNet from a server or an archive, unsafe archives, and folders of photographs."""
 
 import contextlib
 import functools
@@ -113,7 +113,7 @@ def test_download_unpack_and_nothing_the_second_time(server, tmp_path, capsys):
     assert folder.stat().st_mtime_ns == before
 
 
-def test_what_was_fetched_can_be_packed(server, tmp_path):
+def test_the_fetched_images_can_be_packed(server, tmp_path):
     folder = fetch(server, tmp_path, "/files/tiny.zip", zipped(layout()))
     packed = store.pack(folder / "train", tmp_path / "train.h5", size=64)
     assert (len(packed), packed.classes) == (12, list(CLASSES))
@@ -135,7 +135,7 @@ def test_a_cut_download_is_continued_by_the_next_call(server, tmp_path):
     assert not (tmp_path / "data" / "tiny.zip.partial").exists()
 
 
-def test_a_server_without_ranges_sends_it_all_again(server, tmp_path):
+def test_a_server_without_ranges_sends_the_whole_file_again(server, tmp_path):
     assert_complete(fetch(server, tmp_path, "/no-ranges/tiny.zip", zipped(layout())))
     assert server.hits["/no-ranges/tiny.zip"] == 2
 
@@ -148,14 +148,14 @@ def test_a_partial_file_that_is_complete_is_not_fetched_again(server, tmp_path):
     assert server.ranges == [f"bytes={len(data)}-"]
 
 
-def test_a_partial_file_that_is_too_long_starts_anew(server, tmp_path):
+def test_a_partial_file_that_is_too_long_is_downloaded_again(server, tmp_path):
     data = zipped(layout())
     (tmp_path / "data").mkdir()
     written(tmp_path / "data" / "tiny.zip.partial", data + b"more")
     assert_complete(fetch(server, tmp_path, "/files/tiny.zip", data))
 
 
-def test_a_wrong_hash_is_refused_and_the_next_call_starts_anew(server, tmp_path):
+def test_a_wrong_hash_is_refused_and_the_next_call_downloads_again(server, tmp_path):
     data = zipped(layout())
     with pytest.raises(FetchError, match=r"another hash than 0+ and was deleted.*--archive"):
         fetch(server, tmp_path, "/files/tiny.zip", data, md5="0" * 32)
@@ -184,7 +184,7 @@ def test_a_server_that_fails(server, tmp_path, path, requests, message):
 
 @pytest.mark.parametrize("root", ["tiny-imagenet-200/", ""])
 @pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz", "folder"])
-def test_archives_that_are_already_there(tmp_path, kind, root):
+def test_archives_on_disk(tmp_path, kind, root):
     files = layout(root)
     source = {
         "zip": lambda: written(tmp_path / "a.zip", zipped(files)),
@@ -279,7 +279,7 @@ def test_links_in_a_folder_are_refused(tmp_path):
         (lambda files: zipped(without(files, "val_1.JPEG")), "1 images of val are missing"),
     ],
 )
-def test_archives_that_are_no_use(tmp_path, make, message):
+def test_unusable_archives(tmp_path, make, message):
     source = written(tmp_path / "archive", make(layout()))
     with pytest.raises(FetchError, match=message):
         download.fetch_tiny_imagenet(tmp_path / "data" / "tiny", archive=source)
@@ -306,7 +306,7 @@ def test_a_destination_that_holds_something_else_is_left_alone(tmp_path):
     assert (tmp_path / "tiny" / "thesis.txt").exists()
 
 
-def test_what_a_killed_unpacking_left_is_cleared_away(tmp_path):
+def test_the_files_of_a_killed_unpacking_are_deleted(tmp_path):
     staging = new(tmp_path / ".tiny.partial")
     written(staging / "wnids.txt", b"half")
     source = written(tmp_path / "a.zip", zipped(layout()))
@@ -321,7 +321,7 @@ def test_missing_archive(tmp_path):
 
 @pytest.fixture
 def photographs(tmp_path):
-    """A folder as people have them."""
+    """Return a folder with usable photographs and every other kind of file."""
     files = {
         "a.jpg": photograph(1),
         "summer/b.JPEG": photograph(2),
@@ -350,7 +350,7 @@ def test_a_folder_of_photographs(photographs, tmp_path, link):
     assert kept(out) == GOOD
     rows = {row["url"]: row for row in report(out)}
     assert len(rows) == sum(counts.values()) == 12
-    assert {name: row["fate"] for name, row in rows.items() if row["fate"] != "good"} == {
+    assert {name: row["status"] for name, row in rows.items() if row["status"] != "good"} == {
         "summer/copy of a.jpg": "identical",
         "grey.png": "grey",
         "icon.png": "too small",
@@ -360,21 +360,21 @@ def test_a_folder_of_photographs(photographs, tmp_path, link):
         "fake.eps": "no image",
     }
     assert rows["fake.eps"]["why"].startswith("is not an image")
-    assert all(row["why"] for row in rows.values() if row["fate"] != "good")
+    assert all(row["why"] for row in rows.values() if row["status"] != "good")
     assert (photographs / "a.jpg").samefile(out / "a.jpg") == link
     assert (out / "a.jpg").read_bytes() == photograph(1)
     assert all(images.read(out / name).shape == (80, 100, 3) for name in GOOD)
 
 
-def test_a_folder_is_not_looked_at_twice(photographs, tmp_path, monkeypatch):
+def test_the_good_images_of_a_folder_are_not_read_twice(photographs, tmp_path, monkeypatch):
     first = download.fetch_folder(photographs, tmp_path / "out")
-    looked = []
-    judge = download.judge
-    monkeypatch.setattr(download, "judge", lambda data, _: looked.append(1) or judge(data))
+    checked = []
+    validate = download.validate
+    monkeypatch.setattr(download, "validate", lambda data, _: checked.append(1) or validate(data))
     written(photographs / "new.jpg", photograph(30))
     counts = download.fetch_folder(photographs, tmp_path / "out")
     assert counts[Status.GOOD] == first[Status.GOOD] + 1
-    assert len(looked) == 12 + 1 - 4  # the GIF was re-encoded and is looked at again
+    assert len(checked) == 12 + 1 - 4  # the GIF was converted and is read again
     assert kept(tmp_path / "out") == sorted([*GOOD, "new.jpg"])
 
 
@@ -389,20 +389,20 @@ def test_a_photograph_that_was_replaced(photographs, tmp_path):
 def test_ctrl_c_in_a_folder_leaves_a_report_that_adds_up(photographs, tmp_path, monkeypatch):
     calls = iter(range(100))
 
-    def judge(data, _):
+    def validate(data, _):
         if next(calls) == 6:
             raise KeyboardInterrupt
-        return download.Verdict(download.Outcome(Status.GREY, "x"))
+        return download.Validation(download.Outcome(Status.GREY, "x"))
 
-    monkeypatch.setattr(download, "judge", judge)
+    monkeypatch.setattr(download, "validate", validate)
     with contextlib.suppress(KeyboardInterrupt):
         download.fetch_folder(photographs, tmp_path / "out")
-    fates = [row["fate"] for row in report(tmp_path / "out")]
-    assert len(fates) == 12
-    assert Status.NOT_TRIED in fates
+    statuses = [row["status"] for row in report(tmp_path / "out")]
+    assert len(statuses) == 12
+    assert Status.NOT_TRIED in statuses
 
 
-def test_names_that_fall_together(tmp_path):
+def test_names_that_collide(tmp_path):
     files = {
         "photo": photograph(1),
         "photo.jpg": photograph(2),
@@ -439,7 +439,7 @@ def test_two_rows_of_an_older_journal_for_one_file(tmp_path):
 
 
 @pytest.mark.parametrize("image_format", ["HEIF", "AVIF"])
-def test_formats_of_telephones(tmp_path, image_format):
+def test_formats_of_phones(tmp_path, image_format):
     data = encode(Image.fromarray(pixels(1)), image_format)
     folder = folder_of(tmp_path, {"one": data})
     assert download.fetch_folder(folder, tmp_path / "out") == {Status.GOOD: 1}
@@ -493,7 +493,7 @@ def test_a_full_disk_stops_a_folder_with_a_line(tmp_path, room):
     assert download.fetch_folder(folder, tmp_path / "out") == {Status.GOOD: 40}
 
 
-def test_folders_that_are_no_use(photographs, tmp_path):
+def test_unusable_folders(photographs, tmp_path):
     with pytest.raises(FetchError, match="no such folder"):
         download.fetch_folder(tmp_path / "none", tmp_path / "out")
     with pytest.raises(FetchError, match="holds no files"):
@@ -503,7 +503,7 @@ def test_folders_that_are_no_use(photographs, tmp_path):
             download.fetch_folder(photographs, inside)
 
 
-def test_the_placeholder_of_a_known_service_does_not_count(tmp_path):
+def test_a_known_placeholder_is_rejected(tmp_path):
     folder = folder_of(tmp_path, {"a.jpg": misbehaving_server.PLACEHOLDER})
     md5 = hashlib.md5(misbehaving_server.PLACEHOLDER).hexdigest()
     counts = download.fetch_folder(folder, tmp_path / "out", placeholders={md5})

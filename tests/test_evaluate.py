@@ -1,4 +1,4 @@
-"""A run on images next to chance: the same in batches as at once, for a folder as for a store."""
+"""The evaluation gives the same in batches as at once, and for a folder as for a store."""
 
 import json
 
@@ -145,7 +145,7 @@ def test_a_network_that_knows_only_the_prior_is_the_training_mean(run, photograp
     assert rows["network"] == pytest.approx(rows["prior"], rel=1e-3)
 
 
-def test_everyone_meets_one_stranger(rng, monkeypatch):
+def test_each_image_is_paired_with_another(rng, monkeypatch):
     monkeypatch.setattr(evaluate, "PIXELS", 3 * 8 * 8)
     numbered = np.broadcast_to(np.arange(10, dtype=np.uint8)[:, None, None, None], (10, 12, 12, 3))
     pairs = list(evaluate.crops_and_strangers(numbered, np.arange(10), 12, 8))

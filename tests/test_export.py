@@ -1,4 +1,4 @@
-"""A recorded network as a file: it opens elsewhere, gives the same, and says how it is used."""
+"""An exported network runs in ONNX Runtime, gives the same output, and has its metadata."""
 
 import json
 import re

@@ -5,12 +5,13 @@ import subprocess
 import sys
 
 import check_figures
+import IPython
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from PIL import Image
 
-from colorlib import colorspace, config, figures, model, quantizer
+from colorlib import colorspace, config, figures, model, quantizer, samples
 
 
 @pytest.fixture(autouse=True)
@@ -156,7 +157,7 @@ def test_the_bins_colors_are_the_bins():
     np.testing.assert_allclose(lab[:, 1:], centers[inner], atol=0.3)
 
 
-def test_curves_count_from_one_or_lie_where_they_are_told(axis):
+def test_curves_start_at_one_or_at_given_places(axis):
     figures.curves(axis, {"one": [3, 1, 2], "two": [5, 4]}, "epoch", "loss", "title")
     assert [line.get_xdata().tolist() for line in axis.lines] == [[1, 2, 3], [1, 2]]
     assert [list(line.get_ydata()) for line in axis.lines] == [[3, 1, 2], [5, 4]]
@@ -184,6 +185,19 @@ def test_a_contact_sheet_has_every_image_once_in_order():
     assert (lefts[:4] == lefts[4:8]).all() and (np.diff(lefts[:4]) > 0).all()
     assert (sheet[36:, lefts[2] :] == 255).all()  # the place of the sixth stays empty
     assert [text.get_text() for text in axis.texts] == ["grey", "true"] * 2
+
+
+def test_photographs_are_written_as_jpeg_and_shown_as_written(tmp_path, monkeypatch, axis):
+    shown = []
+    monkeypatch.setattr(config, "FIGURES", tmp_path)
+    monkeypatch.setattr(IPython, "get_ipython", lambda: True)
+    monkeypatch.setattr(IPython.display, "display", shown.append)
+    figures.show_image(axis, samples.load("coffee"))
+    assert figures.save(axis.figure, "coffee") == str(tmp_path / "coffee.jpg")
+    with Image.open(tmp_path / "coffee.jpg") as picture:
+        assert picture.format == "JPEG"
+    assert [image.data for image in shown] == [(tmp_path / "coffee.jpg").read_bytes()]
+    assert not plt.fignum_exists(axis.figure.number)  # else the notebook would show it again
 
 
 def test_small_multiples_draw_every_curve_over_the_reference():

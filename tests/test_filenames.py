@@ -1,4 +1,4 @@
-"""Walking folders, odd names, and names in files of text."""
+"""Listing folders, unusual names, and names in text files."""
 
 import os
 import subprocess
@@ -37,8 +37,8 @@ def test_hidden_files_and_folders_are_left_out(folder):
     assert len(store.find_images(folder)) == 2
 
 
-def test_what_is_passed_over_is_counted(folder):
-    assert store.passed_over(folder) == "2 files (1 without an ending, 1 .txt)"
+def test_skipped_files_are_counted(folder):
+    assert store.skipped_files(folder) == "2 files (1 without an ending, 1 .txt)"
     assert files.counted([]) == ""
     many = files.counted([Path(f"a.{i}") for i in range(9)])
     assert many.startswith("9 files (1 .0, ") and many.endswith("...)")
@@ -56,7 +56,7 @@ def test_pack_tells_what_it_passes_over_and_cannot_enter(folder, tmp_path, monke
     locked(monkeypatch, folder / "sub")
     result = CliRunner().invoke(app, ["pack", str(folder), str(tmp_path / "x.h5"), "--size", "16"])
     assert result.exit_code == 0
-    assert "passed over because of their names: 2 files" in result.stdout
+    assert "skipped because of their names: 2 files" in result.stdout
     assert f"{folder / 'sub'}: can't be looked into" in result.stderr
     assert [name for name, _ in store.Store(tmp_path / "x.h5").dropped] == ["sub"]
 

@@ -1,4 +1,4 @@
-"""Films: what is kept of them, no flicker, and going on after a stop."""
+"""Films: sound, time stamps and metadata are kept, flicker is reduced, stopped films resume."""
 
 import itertools
 import os
@@ -162,7 +162,7 @@ def test_other_formats(tmp_path, colorizer, ending):
     assert times[-1] == pytest.approx(1, abs=0.06)
 
 
-def test_sound_that_few_players_take_is_encoded_anew(tmp_path, colorizer):
+def test_sound_that_few_players_support_is_encoded_again(tmp_path, colorizer):
     source = write(tmp_path / "in.mkv", pictures(25), sound="pcm_s16le")
     pipeline.color_film(colorizer, source, tmp_path / "out.mp4")
     assert sound_of(tmp_path / "out.mp4")[2] == "aac"
@@ -206,7 +206,7 @@ def test_turned_films_are_set_upright(tmp_path, colorizer, rotation, turns):
         assert next(film.decode(video=0)).rotation == 0
 
 
-def test_interlaced_films_lose_their_combs(tmp_path, colorizer):
+def test_interlaced_films_are_deinterlaced(tmp_path, colorizer):
     """Odd rows are filmed later than even ones: a bar that moves has a comb for an edge."""
     moments = np.full((40, 64, 96, 3), 60, np.uint8)
     for number, moment in enumerate(moments):
@@ -253,7 +253,7 @@ def test_pixels_that_are_not_square(tmp_path, colorizer):
     assert grey < 2 and colored > 10
 
 
-def test_smoothing_takes_the_flicker_out_and_stops_at_a_cut(tmp_path, colorizer):
+def test_smoothing_removes_flicker_and_stops_at_a_cut(tmp_path, colorizer):
     source = write(tmp_path / "in.mp4", pictures(30, (144, 192), 20, cut=20), sound=None)
     colors = {}
     colorizer.decoding = config.DecodeConfig(working_size=32, saturation=0.4)  # in the gamut
@@ -262,12 +262,14 @@ def test_smoothing_takes_the_flicker_out_and_stops_at_a_cut(tmp_path, colorizer)
         shown = lab(decoded(tmp_path / f"{strength}.mp4")[0])[..., 1:]
         # over areas, since what 8 bits and the encoding round flickers in each pixel
         small = [cv2.resize(ab, (24, 18), interpolation=cv2.INTER_AREA) for ab in shown]
-        colors[smoothing] = np.stack(small)
-    raw, steady = (smoothing.flicker(colors[key][:20]) for key in (0, 0.9))
-    assert raw > 0.5 and steady < raw / 2
-    apart = np.linalg.norm(colors[0] - colors[0.9], axis=-1).mean(axis=(1, 2))
-    assert apart[20] < apart[19] / 4, apart  # behind the cut nothing is left of what was before it
-    assert apart[0] < apart[19] / 4
+        colors[strength] = np.stack(small)
+    raw, smoothed = (smoothing.flicker(colors[key][:20]) for key in (0, 0.9))
+    assert raw > 0.5 and smoothed < raw / 2
+    distance = np.linalg.norm(colors[0] - colors[0.9], axis=-1).mean(axis=(1, 2))
+    assert distance[20] < distance[19] / 4, (
+        distance
+    )  # behind the cut nothing is left of what was before it
+    assert distance[0] < distance[19] / 4
 
 
 def test_a_jump_of_the_brightness_is_no_movement():
@@ -302,7 +304,7 @@ def test_an_interrupted_film_becomes_the_same(tmp_path, colorizer, monkeypatch, 
 
     monkeypatch.setattr(io.Reader, "frames", frames)
     if not trusted:
-        monkeypatch.setattr(pipeline, "_mark", lambda _: -1)
+        monkeypatch.setattr(pipeline, "_frame_checksum", lambda _: -1)
     assert pipeline.color_film(colorizer, source, tmp_path / "out.mp4") == ""
     assert colorizer.network.calls == 47 - 30 + 1  # and once to tell whether the colorizer is it
     assert len(jumps) == (1 if trusted else 2) and jumps[0] is not None
@@ -314,7 +316,7 @@ def test_an_interrupted_film_becomes_the_same(tmp_path, colorizer, monkeypatch, 
     assert not (tmp_path / ".out.mp4.partial").exists()
 
 
-def test_going_on_with_other_settings_begins_anew(tmp_path, colorizer):
+def test_other_settings_start_again(tmp_path, colorizer):
     source = write(tmp_path / "in.mp4", pictures(25))
     with pytest.raises(Stop):
         pipeline.color_film(colorizer, source, tmp_path / "out.mp4", progress=interrupted(22))
@@ -372,7 +374,7 @@ def test_a_damaged_segment_is_colored_again(tmp_path, colorizer, unfinished_film
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damaged_settings_begin_anew(tmp_path, colorizer, unfinished_film, damage):
+def test_damaged_settings_start_again(tmp_path, colorizer, unfinished_film, damage):
     source, whole = unfinished_film
     DAMAGE[damage](tmp_path / ".out.mp4.partial" / "settings.json")
     colorizer.network.calls = 0
@@ -381,7 +383,7 @@ def test_damaged_settings_begin_anew(tmp_path, colorizer, unfinished_film, damag
     assert (tmp_path / "out.mp4").read_bytes() == whole
 
 
-@pytest.mark.parametrize("name", ["lock", "joined", ".00003.mp4.x.partial", "notes.txt"])
+@pytest.mark.parametrize("name", ["lock", "concatenated", ".00003.mp4.x.partial", "notes.txt"])
 def test_odd_files_in_the_hidden_folder_do_not_matter(tmp_path, colorizer, unfinished_film, name):
     source, whole = unfinished_film
     (tmp_path / ".out.mp4.partial" / name).write_bytes(b"PK")
@@ -413,7 +415,7 @@ def unfinished_film(stopped, tmp_path):
 
 
 @pytest.mark.parametrize("error", [ValueError, OSError, MemoryError, struct.error, RuntimeError])
-def test_an_error_inside_the_network_is_told_as_such(tmp_path, colorizer, monkeypatch, error):
+def test_an_error_inside_the_network_is_reported_as_such(tmp_path, colorizer, monkeypatch, error):
     source = write(tmp_path / "in.mp4", pictures(35))
     inner = Fickle.predict_on_batch
 
@@ -427,12 +429,12 @@ def test_an_error_inside_the_network_is_told_as_such(tmp_path, colorizer, monkey
         pipeline.color_film(colorizer, source, tmp_path / "out.mp4")
     jobs = [batch.Job(source, tmp_path / "out.mp4")]
     (outcome,) = pipeline.color_all(colorizer, jobs)
-    assert outcome.fate == "failed" and "written" not in outcome.why
+    assert outcome.status == "failed" and "written" not in outcome.why
     assert str(source) in outcome.why and "shapes do not match" in outcome.why
 
 
 @pytest.mark.parametrize("name", ["Writer.add", "Writer.__exit__"])
-def test_an_error_while_writing_is_told_as_such(tmp_path, colorizer, monkeypatch, name):
+def test_an_error_while_writing_is_reported_as_such(tmp_path, colorizer, monkeypatch, name):
     def fail(*_):
         raise OSError(28, "No space left on device")
 
@@ -470,7 +472,7 @@ def test_a_film_that_is_cut_off_is_colored_as_far_as_it_goes(tmp_path, colorizer
     assert 20 < count < 80 and len(decoded(tmp_path / "out.mp4")[0]) == count
 
 
-def test_damage_in_the_middle_is_left_out_and_told(tmp_path, colorizer):
+def test_damage_in_the_middle_is_skipped_and_reported(tmp_path, colorizer):
     data = bytearray(write(tmp_path / "in.mp4", pictures(60, noise=30)).read_bytes())
     middle = len(data) // 2
     data[middle : middle + 3000] = np.random.default_rng(0).bytes(3000)
@@ -480,7 +482,7 @@ def test_damage_in_the_middle_is_left_out_and_told(tmp_path, colorizer):
     assert 30 < len(decoded(tmp_path / "out.mp4")[0]) <= 60
 
 
-def test_what_is_no_film_is_refused_in_a_line(tmp_path, colorizer):
+def test_files_that_are_no_film_are_refused(tmp_path, colorizer):
     good = write(tmp_path / "good.mp4", pictures(3)).read_bytes()
     with av.open(str(tmp_path / "sound.mkv"), "w") as out:
         audio = out.add_stream("pcm_s16le", rate=8000, layout="mono")
@@ -504,7 +506,7 @@ def test_what_is_no_film_is_refused_in_a_line(tmp_path, colorizer):
     names = [*hostile, "folder.mp4", "missing.mp4"]
     jobs = [batch.Job(tmp_path / name, tmp_path / "out.mp4") for name in names]
     for outcome in pipeline.color_all(colorizer, jobs):
-        assert outcome.fate == "failed" and str(outcome.job.source) in outcome.why
+        assert outcome.status == "failed" and str(outcome.job.source) in outcome.why
         assert ";" in outcome.why and "\n" not in outcome.why
     assert not (tmp_path / "out.mp4").exists() and not (tmp_path / ".out.mp4.partial").exists()
 
@@ -513,7 +515,7 @@ def test_a_place_that_cannot_be_written(tmp_path, colorizer):
     source = write(tmp_path / "in.mp4", pictures(3))
     job = batch.Job(source, tmp_path / "nowhere" / "out.mp4")
     (outcome,) = pipeline.color_all(colorizer, [job])
-    assert outcome.fate == "failed" and "nowhere" in outcome.why
+    assert outcome.status == "failed" and "nowhere" in outcome.why
 
 
 def test_films_have_their_places_among_photographs(tmp_path):
@@ -548,17 +550,17 @@ def test_the_command_killed_and_called_again(tmp_path):
     partial = tmp_path / ".out.mp4.partial"
     call = [sys.executable, "-m", "colorlib", "colorize", source, "--working-size", "32", "-o"]
     whole = subprocess.Popen([*call, tmp_path / "whole.mp4"])
-    for number, blow in enumerate((signal.SIGINT, signal.SIGKILL)):
+    for number, sent in enumerate((signal.SIGINT, signal.SIGKILL)):
         environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
         with subprocess.Popen([*call, out], stderr=subprocess.PIPE, env=environment) as process:
             deadline = time.monotonic() + 60
             while not (partial / f"{number:05}.mp4").exists() and time.monotonic() < deadline:
                 time.sleep(0.01)
-            process.send_signal(blow)
+            process.send_signal(sent)
             _, stderr = process.communicate(timeout=60)
-        if blow == signal.SIGINT:
+        if sent == signal.SIGINT:
             assert process.returncode == 2 and len(stderr.splitlines()) == 1, stderr
-            assert b"the same call goes on" in stderr
+            assert b"the same call resumes" in stderr
             first = (partial / "00000.mp4").stat().st_mtime_ns
     assert process.returncode == -signal.SIGKILL and not out.exists()
     assert (partial / "00000.mp4").stat().st_mtime_ns == first  # it was not colored again
@@ -691,7 +693,7 @@ def test_when_and_where_a_film_was_made_is_kept(tmp_path, colorizer, before, aft
     assert {key: found.get(key) for key in WORDS} == WORDS
 
 
-def test_the_words_of_a_telephone_are_kept_or_their_loss_is_told(tmp_path, colorizer):
+def test_the_metadata_of_a_phone_is_kept_or_its_loss_reported(tmp_path, colorizer):
     words = {
         "com.apple.quicktime.location.ISO6709": "+48.1000+011.5000+500.000/",
         "com.apple.quicktime.creationdate": "2011-05-06T09:08:09+0200",

@@ -1,4 +1,4 @@
-"""Many photographs, odd and hostile ones among them."""
+"""Batches of photographs, including unusual and malicious files."""
 
 import dataclasses
 import os
@@ -30,11 +30,11 @@ def shown(folder):
 
 
 def color(colorizer, *call, **how):
-    """Color photographs; return each one's fate and the target's name."""
+    """Color photographs; return each one's status and the target's name."""
     overwrite = how.get("overwrite", False)
     jobs = batch.plan(*call, overwrite=overwrite)
     outcomes = list(batch.color_all(colorizer, jobs, **how))
-    return [(outcome.fate, outcome.job.target.name) for outcome in outcomes], outcomes
+    return [(outcome.status, outcome.job.target.name) for outcome in outcomes], outcomes
 
 
 def places(jobs, output):
@@ -59,9 +59,9 @@ def test_folders_keep_their_structure(album, tmp_path):
 
 def test_what_was_colored_is_not_colored_again(album, colorizer):
     out = album / "colored"
-    for fate in ("colored", "kept"):
+    for status in ("colored", "kept"):
         outcomes = list(batch.color_all(colorizer, batch.plan([album], out, True)))
-        assert [outcome.fate for outcome in outcomes] == [fate] * 2
+        assert [outcome.status for outcome in outcomes] == [status] * 2
     (out / "x.png").write_bytes(b"mine")
     list(batch.color_all(colorizer, batch.plan([album], out, True)))
     assert (out / "x.png").read_bytes() == b"mine"
@@ -120,19 +120,19 @@ def other(colorizer, **settings):
     )
 
 
-def test_other_settings_make_it_anew(twins, tmp_path, colorizer):
+def test_other_settings_color_it_again(twins, tmp_path, colorizer):
     out, grey = tmp_path / "out", other(colorizer, saturation=0.0)
     color(colorizer, twins[:1], out)
     before = (out / "x.png").read_bytes()
     for way, how in ((grey, {}), (grey, {"side_by_side": True}), (colorizer, {})):
-        fates, (outcome,) = color(way, twins[:1], out, **how)
-        assert fates == [("colored", "x.png")] and outcome.anew
+        statuses, (outcome,) = color(way, twins[:1], out, **how)
+        assert statuses == [("colored", "x.png")] and outcome.replaced
         assert ((out / "x.png").read_bytes() == before) == (way is colorizer)
         assert color(way, twins[:1], out, **how)[0] == [("kept", "x.png")]
     (out / "x.png").write_bytes(before + b"retouched")
     assert color(colorizer, twins[:1], out)[0] == [("kept", "x.png")]
-    fates, (outcome,) = color(grey, twins[:1], out)
-    assert fates == [("failed", "x.png")] and "changed since; --overwrite" in outcome.why
+    statuses, (outcome,) = color(grey, twins[:1], out)
+    assert statuses == [("failed", "x.png")] and "changed since; --overwrite" in outcome.why
     assert (out / "x.png").read_bytes() == before + b"retouched"
 
 
@@ -141,29 +141,29 @@ def test_a_file_that_nothing_is_known_about_is_not_called_kept(twins, tmp_path, 
         color(colorizer, twins[:1], target)
         assert color(colorizer, twins[:1], target)[0][0][0] == "kept"
         (out / outputs.LIST).write_bytes((out / outputs.LIST).read_bytes()[:-9])
-        fates, (outcome,) = color(colorizer, twins[:1], target)
-        assert fates[0][0] == "failed" and "--overwrite" in outcome.why
+        statuses, (outcome,) = color(colorizer, twins[:1], target)
+        assert statuses[0][0] == "failed" and "--overwrite" in outcome.why
         assert str(twins[0]) in outcome.why
         assert color(colorizer, twins[:1], target, overwrite=True)[0][0][0] == "colored"
         assert color(colorizer, twins[:1], target)[0][0][0] == "kept"
-    fates, (outcome,) = color(colorizer, twins[1:], tmp_path / "y.png")
-    assert fates == [("failed", "y.png")] and "not known to be made from" in outcome.why
+    statuses, (outcome,) = color(colorizer, twins[1:], tmp_path / "y.png")
+    assert statuses == [("failed", "y.png")] and "not known to be made from" in outcome.why
 
 
 def test_equal_photographs_of_one_call_keep_their_names(twins, tmp_path, colorizer):
     twins[1].write_bytes(twins[0].read_bytes())
-    for fate in ("colored", "kept"):
-        fates, _ = color(colorizer, twins, tmp_path / "out")
-        assert fates == [(fate, "x.png"), (fate, "x-2.png")]
+    for status in ("colored", "kept"):
+        statuses, _ = color(colorizer, twins, tmp_path / "out")
+        assert statuses == [(status, "x.png"), (status, "x-2.png")]
 
 
-def test_a_note_that_can_not_be_made_is_told(twins, tmp_path, colorizer, monkeypatch):
+def test_a_record_that_can_not_be_written_is_reported(twins, tmp_path, colorizer, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(outputs, "record", full)
-    fates, (outcome,) = color(colorizer, twins[:1], tmp_path / "out")
-    assert fates == [("colored", "x.png")] and "No space left" in outcome.why
+    statuses, (outcome,) = color(colorizer, twins[:1], tmp_path / "out")
+    assert statuses == [("colored", "x.png")] and "No space left" in outcome.why
 
 
 def test_what_lost_its_metadata_is_kept_as_well(twins, tmp_path, colorizer, monkeypatch):
@@ -172,8 +172,8 @@ def test_what_lost_its_metadata_is_kept_as_well(twins, tmp_path, colorizer, monk
         return "the metadata are left out"
 
     monkeypatch.setattr(batch, "color_file", losing)
-    fates, (outcome,) = color(colorizer, twins[:1], tmp_path / "out")
-    assert fates == [("colored", "x.png")] and "left out" in outcome.why
+    statuses, (outcome,) = color(colorizer, twins[:1], tmp_path / "out")
+    assert statuses == [("colored", "x.png")] and "left out" in outcome.why
     assert color(colorizer, twins[:1], tmp_path / "out")[0] == [("kept", "x.png")]
 
 
@@ -194,17 +194,17 @@ def test_links_in_circles_and_locked_folders_get_a_line(album, tmp_path, coloriz
 
 def test_files_of_other_kinds_are_counted(album, tmp_path):
     out = tmp_path / "out"
-    assert batch.passed_over([album], out) == "1 file (1 .txt)"
-    assert batch.passed_over([album / "x.png"], out) == ""
+    assert batch.skipped_files([album], out) == "1 file (1 .txt)"
+    assert batch.skipped_files([album / "x.png"], out) == ""
     (album / "summer" / "a.cr2").touch()
-    assert batch.passed_over([album, album / "summer"], out, True).startswith("2 files")
+    assert batch.skipped_files([album, album / "summer"], out, True).startswith("2 files")
 
 
 @pytest.mark.parametrize("ending", [".vob", ".ts", ".3g2", ".dv", ".VOB"])
 def test_films_of_disks_and_cameras_are_films(tmp_path, ending):
     (tmp_path / f"film{ending}").write_bytes(b"G")
     (tmp_path / "code.ts").write_text("export const x = 1;")
-    assert "1 .ts" in batch.passed_over([tmp_path], tmp_path / "out")
+    assert "1 .ts" in batch.skipped_files([tmp_path], tmp_path / "out")
     (job,) = batch.plan([tmp_path], tmp_path / "out")
     assert batch.is_film(job.source) and job.target.name == f"film{ending}.mp4"
 
@@ -250,7 +250,7 @@ def test_odd_files_are_colored(tmp_path, colorizer, name):
     path = tmp_path / name
     path.write_bytes(odd_files.ODD[name])
     (outcome,) = batch.color_all(colorizer, batch.plan([path], tmp_path / "out"))
-    assert outcome.fate == "colored", outcome.why
+    assert outcome.status == "colored", outcome.why
     before, after = photo.read(path), photo.read(outcome.job.target)
     assert after.shape == before.shape
     assert after.pixels.dtype == before.pixels.dtype
@@ -267,7 +267,7 @@ def test_pages_that_are_not_colored_are_named(tmp_path, colorizer, name):
     data = odd_files.frames("HEIF") if name == "burst.heic" else odd_files.ODD[name]
     (tmp_path / name).write_bytes(data)
     (outcome,) = batch.color_all(colorizer, batch.plan([tmp_path / name], tmp_path / "out"))
-    assert outcome.fate == "colored" and str(outcome.job.target) in outcome.why
+    assert outcome.status == "colored" and str(outcome.job.target) in outcome.why
     assert "only the first of 2 pages or frames" in outcome.why and "\n" not in outcome.why
 
 
@@ -275,7 +275,7 @@ def test_pages_that_are_not_colored_are_named(tmp_path, colorizer, name):
 def test_nothing_is_said_of_photographs_that_are_whole(tmp_path, colorizer, name):
     (tmp_path / name).write_bytes(odd_files.ODD[name])
     (outcome,) = batch.color_all(colorizer, batch.plan([tmp_path / name], tmp_path / "out"))
-    assert outcome.fate == "colored" and not outcome.why
+    assert outcome.status == "colored" and not outcome.why
 
 
 def test_hostile_files_are_refused_and_the_others_are_done(tmp_path, colorizer):
@@ -287,10 +287,10 @@ def test_hostile_files_are_refused_and_the_others_are_done(tmp_path, colorizer):
     *refused, pipe, missing, good = batch.color_all(colorizer, batch.plan(paths, tmp_path / "out"))
     for outcome in refused:
         reason = odd_files.HOSTILE[outcome.job.source.name][1]
-        assert outcome.fate == "failed" and reason in outcome.why, outcome
+        assert outcome.status == "failed" and reason in outcome.why, outcome
         assert str(outcome.job.source) in outcome.why and ";" in outcome.why
         assert "\n" not in outcome.why
-    assert "pipe" in pipe.why and "no such file" in missing.why and good.fate == "colored"
+    assert "pipe" in pipe.why and "no such file" in missing.why and good.status == "colored"
     assert shown(tmp_path / "out") == ["good.png"]
 
 

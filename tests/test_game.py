@@ -1,4 +1,4 @@
-"""Pairs, score and answers of the game, and its board without a browser."""
+"""Pairs, score and answers of the game, and its view without a browser."""
 
 import multiprocessing
 
@@ -133,7 +133,7 @@ def test_the_board_counts_the_first_answer_to_a_pair(table):
     table.choices[wrong].click()
     table.choose(table.pair.real_side)
     assert table.score == game.score_of(table.path) == game.Score(1, 1)
-    assert "fooled you" in table.verdict.value
+    assert "fooled you" in table.message.value
     assert table.choices["left"].disabled and not table.following.disabled
 
 
@@ -152,4 +152,4 @@ def test_the_board_says_when_an_answer_cant_be_kept(tmp_path):
     table = game_view.GameView(seed=4, path=tmp_path)
     assert "fooled in" not in table.tally.value
     table.choose("left")
-    assert "could not be kept" in table.verdict.value and table.score.trials == 1
+    assert "could not be kept" in table.message.value and table.score.trials == 1

@@ -117,7 +117,7 @@ def test_unwritable_outputs_are_named(tmp_path, name):
     assert not list(tmp_path.iterdir())
 
 
-def test_grey_is_told_from_color():
+def test_grey_is_distinguished_from_color():
     grey = np.broadcast_to(np.arange(64, dtype=np.uint8)[:, None, None], (64, 64, 3)).copy()
     assert images.is_grey(grey)
     noisy = grey.copy()

@@ -1,4 +1,4 @@
-"""ONNX Runtime gives what Keras gives, for every network, and what is no network is refused."""
+"""ONNX Runtime gives the same as Keras for every network; unusable weights are refused."""
 
 import os
 import pickle

@@ -1,4 +1,4 @@
-"""Metrics on cases small enough to work out by hand, and in parts as in one go."""
+"""Metrics on cases that are computed by hand, and in parts as at once."""
 
 import numpy as np
 import pytest

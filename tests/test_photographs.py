@@ -1,4 +1,4 @@
-"""A photograph goes in and out with all that belongs to it."""
+"""A photograph is read and written with its metadata."""
 
 import io
 import re
@@ -112,7 +112,7 @@ def test_profiles(tmp_path, name):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_xmp_stays_and_is_told_of_the_orientation(tmp_path, name):
+def test_xmp_is_kept_with_a_corrected_orientation(tmp_path, name):
     xmp = b'<x:xmpmeta><rdf tiff:Orientation="6" dc:title="Summer"/></x:xmpmeta>'
     options = {"xmp": xmp}
     if name == "png":

@@ -1,4 +1,4 @@
-"""L by a file's own color space, at its full depth; LittleCMS is the judge."""
+"""L from a file's own color space, at full depth, compared with LittleCMS."""
 
 import io
 import struct

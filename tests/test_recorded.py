@@ -1,4 +1,4 @@
-"""What is committed under data/runs is whole, and says what the notebooks say of it.
+"""The recorded runs are complete and agree with the notebooks' statements.
 
 Not here: tests of code. These fail when data is recorded again and says something else.
 """
@@ -243,11 +243,11 @@ def test_the_claims_show_what_is_recorded(compared):
 def test_half_way_back_keeps_the_new_and_most_of_the_old():
     """What notebook 06 says of the recorded numbers."""
     path = config.RECORDED / "model-256"
-    rows = json.loads((path / "mixing.json").read_text())["rows"]
+    rows = json.loads((path / "interpolation.json").read_text())["rows"]
     new, old = (
         {row["share"]: row[kind]["cross_entropy"] for row in rows} for kind in ("images", "before")
     )
-    share = runs.load_run(path).settings.mixing
-    assert share == config.MODEL_256.mixing
+    share = runs.load_run(path).settings.interpolation
+    assert share == config.MODEL_256.interpolation
     assert new[share] < min(new.values()) + 0.005
     assert old[share] - old[0] < 0.4 * (old[1] - old[0])

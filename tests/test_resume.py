@@ -1,4 +1,4 @@
-"""A training that is stopped in any way ends as if it had not been."""
+"""A training that is stopped and resumed has the same result."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""One rule for finding a run: a name or a folder, the person's own before what is packaged."""
+"""The rule for finding a run: a name or a folder, the user's own runs first."""
 
 import os
 import shutil

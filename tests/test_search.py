@@ -216,17 +216,18 @@ def test_errors_say_what_to_do(tmp_path, small):
 HANGING = """
 import pathlib, sys, time
 import numpy
-from colorlib import config, search
+from colorlib import config
+from colorlib.experiments import l2_search
 
 def hang(settings, small, trial):
     pathlib.Path(sys.argv[2]).touch()
     time.sleep(3600)
 
-search._train = hang
+l2_search._train = hang
 settings = config.TrainConfig(**eval(sys.argv[3]))
 patches = numpy.load(sys.argv[4])
-small = search.small_set(patches, 8, 16)
-search.search(settings, small, sys.argv[1], "coarse", 4, False, silence=2)
+small = l2_search.small_set(patches, 8, 16)
+l2_search.search(settings, small, sys.argv[1], "coarse", 4, False, silence=2)
 """
 
 

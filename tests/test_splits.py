@@ -1,4 +1,4 @@
-"""Parts share no image, are the same every time, and add up."""
+"""Splits are disjoint, reproducible and complete."""
 
 import pytest
 from PIL import Image

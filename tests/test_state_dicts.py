@@ -1,4 +1,4 @@
-"""PyTorch's state dicts: both formats, strides, and files that nobody should open."""
+"""PyTorch's state dicts: both formats, strides, and unsafe files."""
 
 import os
 from collections import OrderedDict

@@ -1,4 +1,4 @@
-"""What goes into a store comes out, from any thread; what is no store is refused."""
+"""A store returns the images that were written, from any thread; other files are refused."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor

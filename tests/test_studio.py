@@ -1,4 +1,4 @@
-"""The studio without a browser: uploads, decoding, beliefs, and what the widgets do."""
+"""The studio without a browser: uploads, decoding, distributions and widgets."""
 
 import re
 
@@ -123,7 +123,7 @@ def test_hostile_files_are_refused_with_the_reason(shared, name):
     assert reason in message or "no photograph by its name" in message
 
 
-def test_belief_is_a_distribution_and_marks_are_where_they_belong(picture, answer):
+def test_probabilities_sum_to_one_and_marks_are_in_place(picture, answer):
     found = distribution.at(answer, picture, 0.2, 0.7)
     assert found.probabilities.shape == (313,) and found.probabilities.sum() == pytest.approx(1)
     ranked = np.sort(found.probabilities)[::-1]
@@ -153,10 +153,10 @@ def test_the_plane_draws_each_bin_by_its_probability():
 def test_sliders_decode_and_models_are_asked_once(workshop):
     shown = workshop.divider.after
     for field, value in {"temperature": 0.9, "vividness": 0.9, "saturation": 0.2}.items():
-        before = workshop.divider.after, workshop.believed.value
+        before = workshop.divider.after, workshop.prediction.value
         workshop.sliders[field].value = value
         assert getattr(workshop.answer.decoding, field) == value
-        assert workshop.divider.after != before[0] and workshop.believed.value != before[1]
+        assert workshop.divider.after != before[0] and workshop.prediction.value != before[1]
     workshop.resetting.click()
     assert workshop.divider.after == shown and workshop.asked == 1
     workshop.model.value = "model-256"
@@ -173,10 +173,10 @@ def test_what_the_page_refuses_is_said_until_the_next_photograph(workshop):
     assert not workshop.uploading.wrong and workshop.uploading.message == ""
 
 
-def test_a_click_changes_the_belief_only(workshop):
-    shown, believed = workshop.divider.after, workshop.believed.value
+def test_a_click_changes_the_distribution_only(workshop):
+    shown, prediction = workshop.divider.after, workshop.prediction.value
     workshop.divider.point = [0.05, 0.05]
-    assert workshop.believed.value != believed and workshop.divider.after == shown
+    assert workshop.prediction.value != prediction and workshop.divider.after == shown
 
 
 def test_an_upload_is_shown_and_listed(workshop):

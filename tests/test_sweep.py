@@ -1,4 +1,4 @@
-"""The rule by which a way of decoding is chosen."""
+"""The rule that chooses the decoding."""
 
 import numpy as np
 import pytest

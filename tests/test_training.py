@@ -76,7 +76,7 @@ def test_recorded_weights_may_be_mixed_with_those_at_the_start(run, patches, tmp
     settings = run.settings.replace(epochs=2, start_from=str(run.path))
     recorded = {}
     for share in (1.0, 0.25):
-        changed = settings.replace(mixing=share)
+        changed = settings.replace(interpolation=share)
         path = tmp_path / str(share)
         trained = training.train(changed, patches[:32], patches[32:], path, progress=False)
         recorded[share] = trained.model().get_weights(), trained.history["val_loss"]
@@ -91,22 +91,22 @@ def test_recorded_weights_may_be_mixed_with_those_at_the_start(run, patches, tmp
 
 
 def test_what_was_mixed_is_taken_apart_again(run, patches, tmp_path):
-    settings = run.settings.replace(epochs=1, start_from=str(run.path), mixing=0.5)
+    settings = run.settings.replace(epochs=1, start_from=str(run.path), interpolation=0.5)
     mixed = training.train(settings, patches[:32], patches[32:], tmp_path / "mixed", progress=False)
-    whole = settings.replace(mixing=1.0)
+    whole = settings.replace(interpolation=1.0)
     whole = training.train(whole, patches[:32], patches[32:], tmp_path / "whole", progress=False)
     expected = {0.0: run, 0.5: mixed, 1.0: whole}
     # the same object each time: compared before the next is asked for
-    for share, network in scripts.load("mixing").networks(mixed, run, expected):
+    for share, network in scripts.load("interpolation").networks(mixed, run, expected):
         pairs = zip(network.get_weights(), expected[share].model().get_weights(), strict=True)
         for found, wanted in pairs:
             np.testing.assert_allclose(found, wanted, atol=4e-3)
 
 
-@pytest.mark.parametrize("changes", [{"mixing": 0.5}, {"mixing": 1.5}])
-def test_mixing_needs_a_start_and_a_share(run, patches, tmp_path, changes):
+@pytest.mark.parametrize("changes", [{"interpolation": 0.5}, {"interpolation": 1.5}])
+def test_interpolation_needs_a_start_and_a_share(run, patches, tmp_path, changes):
     settings = run.settings.replace(start_from="", **changes)
-    with pytest.raises(ValueError, match="mixing has to be above 0 and at most 1"):
+    with pytest.raises(ValueError, match="interpolation has to be above 0 and at most 1"):
         training.train(settings, patches, patches, tmp_path / "none", progress=False)
 
 

@@ -1,4 +1,4 @@
-"""What a training shows on the way."""
+"""The callbacks that show a training's progress."""
 
 import numpy as np
 

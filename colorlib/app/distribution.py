@@ -1,9 +1,7 @@
-"""What the network believes of one point: a distribution over the 313 bins, and how to show it.
+"""Show the predicted distribution over the 313 bins at one point, as SVG and HTML.
 
-Not here: how a distribution becomes a color (`colorlib.quantizer`) and the widgets around it
-(`colorlib.app.studio`). Section 2.3 of Zhang et al. 2016.
-
-Drawings are SVG and HTML as text, which a page shows at once; `colorlib.figures` draws on paper.
+Not here: the conversion of a distribution to a color (`colorlib.quantizer`; section 2.3 of Zhang et
+al. 2016), the widgets around it (`colorlib.app.studio`) and figures (`colorlib.figures`).
 """
 
 import dataclasses
@@ -13,13 +11,13 @@ import numpy as np
 from colorlib import colorspace, quantizer
 
 LIKELIEST = 5
-"""How many colors are named."""
+"""Number of colors in the list."""
 
 PLANE = 300
 """Side of the drawing of the ab plane, in its own units; it scales with the page."""
 
 PLANE_LIGHTNESS = (40, 65)
-"""Ends of the L at which bins are drawn: at more or less they could hardly be told apart."""
+"""Range of L in which bins are drawn; outside it they look nearly the same."""
 
 RANGE = 118
 """The plane is drawn from minus this to this, in ab units."""
@@ -27,18 +25,18 @@ RANGE = 118
 
 @dataclasses.dataclass(frozen=True)
 class PredictedDistribution:
-    """What is known about the color of one point.
+    """The predicted, the chosen and the true color of one point.
 
     Attributes
     ----------
     probabilities : ndarray of float32, shape (313,)
-        What the network believes, before vividness and temperature.
+        The network's prediction, before vividness and temperature.
     lightness : float
         L of the point in the photograph.
     chosen : ndarray, shape (2,)
-        The (a, b) that it got.
+        The (a, b) after decoding.
     truth : ndarray, shape (2,), or None
-        The (a, b) it has in the photograph, if that is in color.
+        The (a, b) in the photograph, if that is in color.
     """
 
     probabilities: np.ndarray
@@ -62,7 +60,7 @@ class PredictedDistribution:
 
 
 def at(answer, picture, x, y):
-    """Look up what is believed of a point.
+    """Return the predicted distribution at a point.
 
     Parameters
     ----------
@@ -73,7 +71,7 @@ def at(answer, picture, x, y):
 
     Returns
     -------
-    Belief
+    PredictedDistribution
     """
     logits = _at(answer.logits, x, y)
     truth = None if picture.truth is None else _at(picture.truth, x, y)
@@ -119,27 +117,27 @@ def css_colors(ab, lightness):
     return [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in rgb]
 
 
-def sides(belief):
-    """Say how large each bin's square is, next to the whole cell.
+def sides(distribution):
+    """Return the side of each bin's square, relative to the cell.
 
     Parameters
     ----------
-    belief : Belief
+    distribution : PredictedDistribution
 
     Returns
     -------
     ndarray of float32, shape (313,)
         0..1: the area is proportional to the probability, and the likeliest fills its cell.
     """
-    return np.sqrt(belief.probabilities / belief.probabilities.max())
+    return np.sqrt(distribution.probabilities / distribution.probabilities.max())
 
 
-def plane(belief):
-    """Draw a belief on the ab plane.
+def plane(distribution):
+    """Draw a predicted distribution on the ab plane.
 
     Parameters
     ----------
-    belief : Belief
+    distribution : PredictedDistribution
 
     Returns
     -------
@@ -148,9 +146,9 @@ def plane(belief):
         square. A ring is the color that was chosen, a cross the photograph's own.
     """
     centers, cell = quantizer.bin_centers(), _length(quantizer.SPACING)
-    colors = css_colors(centers, np.clip(belief.lightness, *PLANE_LIGHTNESS))
+    colors = css_colors(centers, np.clip(distribution.lightness, *PLANE_LIGHTNESS))
     marks = [_square(center, cell * 0.92, "#8884", "cell") for center in centers]
-    for center, color, side in zip(centers, colors, sides(belief), strict=True):
+    for center, color, side in zip(centers, colors, sides(distribution), strict=True):
         if side > 0.04:
             marks.append(_square(center, cell * side, color, "bin"))
     zero = _place(0)
@@ -164,32 +162,32 @@ def plane(belief):
     label = "The network's distribution over 313 colors, on the plane of a and b"
     return (
         f'<svg class="cl-plane" viewBox="0 0 {PLANE} {PLANE}" role="img" aria-label="{label}">'
-        f"{''.join(marks)}{axes}{_cross(belief.truth)}{_ring(belief.chosen)}</svg>"
+        f"{''.join(marks)}{axes}{_cross(distribution.truth)}{_ring(distribution.chosen)}</svg>"
     )
 
 
-def swatches(belief):
+def swatches(distribution):
     """List the likeliest colors, the chosen one and the photograph's own.
 
     Parameters
     ----------
-    belief : Belief
+    distribution : PredictedDistribution
 
     Returns
     -------
     str
         HTML.
     """
-    bins = belief.likeliest()
-    colors = css_colors(quantizer.bin_centers()[bins], belief.lightness)
+    bins = distribution.likeliest()
+    colors = css_colors(quantizer.bin_centers()[bins], distribution.lightness)
     likely = [
         _swatch(color, f"{share:.0%}" if share >= 0.01 else "&lt;1%", "")
-        for color, share in zip(colors, belief.probabilities[bins], strict=True)
+        for color, share in zip(colors, distribution.probabilities[bins], strict=True)
     ]
-    (chosen,) = css_colors(belief.chosen, belief.lightness)
+    (chosen,) = css_colors(distribution.chosen, distribution.lightness)
     ends = [_swatch(chosen, "chosen", '<i class="ring"></i>')]
-    if belief.truth is not None:
-        (truth,) = css_colors(belief.truth, belief.lightness)
+    if distribution.truth is not None:
+        (truth,) = css_colors(distribution.truth, distribution.lightness)
         ends.append(_swatch(truth, "in the photograph", '<i class="cross">×</i>'))
     return (
         f'<div class="cl-caption">The {len(bins)} likeliest</div>'

@@ -1,7 +1,7 @@
-"""Real or fake? Pairs of a photograph and its colored copy, the player's answers, and the score.
+"""The game "real or fake?": pairs of a photograph and its colored copy, answers and the score.
 
-Not here: what the player sees (`colorlib.app.game_view`). Section 3.1 of Zhang et al. 2016, whose
-human test this is in small: they showed each pair for a second, we for as long as the player likes.
+Not here: the widgets (`colorlib.app.game_view`). It is a small version of the human test in section
+3.1 of Zhang et al. 2016. They showed each pair for a second; here there is no time limit.
 """
 
 import csv
@@ -21,10 +21,10 @@ PAPER = 0.323
 """Share of the trials in which the paper's full method fooled people (table 1, AMT)."""
 
 GUESSING = 0.5
-"""The share if nobody could tell."""
+"""The share if the copies can't be distinguished."""
 
 ANSWERS = config.DATA / "real_or_fake.csv"
-"""Where answers are kept; git ignores it."""
+"""The file of answers; git ignores it."""
 
 FIELDS = ("time", "game", "round", "photograph", "run", "real", "chosen", "fooled", "seconds")
 """Columns of that file."""
@@ -56,7 +56,7 @@ class Score:
         return Score(self.fooled + bool(fooled), self.trials + 1)
 
     def interval(self, confidence=0.95):
-        """Estimate the share behind the count.
+        """Compute a confidence interval of the share.
 
         Parameters
         ----------
@@ -296,7 +296,7 @@ def folder_photographs(folder, most=MOST_PHOTOGRAPHS):
             skipped.append(str(error))
             continue
         if images.is_grey(rgb):
-            skipped.append(f"{path}: is grey, so nothing could be told apart; leave it out")
+            skipped.append(f"{path}: is grey, so its copy would look the same; leave it out")
         else:
             found[path.name] = rgb
     return found, skipped

@@ -1,4 +1,4 @@
-"""What the player of "real or fake?" sees: two pictures, two buttons and the score.
+"""The view of the game "real or fake?": two pictures, two buttons and the score.
 
 Not here: pairs, answers and how the score is computed (`colorlib.app.game`). Section 3.1 of the
 paper.
@@ -17,7 +17,7 @@ from colorlib.app import game, widgets
 SIDES = ("left", "right")
 
 SCALE = {"paper": game.PAPER, "guessing": game.GUESSING}
-"""What a score is compared with."""
+"""The rate to which a score is compared."""
 
 
 class GameView:
@@ -57,7 +57,7 @@ class GameView:
         self.choices = {side: ipywidgets.Button(description="This one is real") for side in SIDES}
         self.captions = {side: ipywidgets.HTML() for side in SIDES}
         self.following = ipywidgets.Button(description="Next pair")
-        self.verdict, self.tally = ipywidgets.HTML(), ipywidgets.HTML()
+        self.message, self.tally = ipywidgets.HTML(), ipywidgets.HTML()
         self.view = self._arrange()
         for side, button in self.choices.items():
             button.on_click(lambda _, side=side: self.choose(side))
@@ -73,7 +73,7 @@ class GameView:
             real = side == self.pair.real_side
             self.pictures[side].value = _png(self.pair.real if real else self.pair.colored)
             self.captions[side].value = _caption("Picture " + ("A" if side == "left" else "B"))
-        self.verdict.value = "Which of the two is the photograph as it was taken?"
+        self.message.value = "Which of the two is the photograph as it was taken?"
         self._enable(True)
         self._count()
 
@@ -94,7 +94,7 @@ class GameView:
             self.captions[each].value = _caption(
                 "the photograph" if real else "colored", "real" if real else "fake"
             )
-        self.verdict.value = (
+        self.message.value = (
             "The network fooled you." if fooled else "You told them apart."
         ) + kept
         self._enable(False)
@@ -134,10 +134,10 @@ class GameView:
             _box("cl-card", self.pictures[side], self.captions[side], self.choices[side])
             for side in SIDES
         ]
-        bar = _box("cl-next", self.verdict, self.following)
+        bar = _box("cl-next", self.message, self.following)
         side = _box("cl-score", bar, self.tally)
         style = ipywidgets.HTML(f"<style>{widgets.style()}</style>").add_class("cl-hidden")
-        return _box("cl-studio", style, _box("cl-board", *columns, side))
+        return _box("cl-studio", style, _box("cl-game", *columns, side))
 
     def _repr_mimebundle_(self, **options):
         bundle = self.view._repr_mimebundle_(**options)
@@ -145,7 +145,7 @@ class GameView:
 
 
 def describe(score):
-    """Say in words how often a player was fooled.
+    """Describe how often a player was fooled.
 
     Parameters
     ----------

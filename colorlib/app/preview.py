@@ -1,11 +1,10 @@
-"""One photograph and what a network says about it, decoded again and again for the screen.
+"""The preview of a colored photograph: decode a network's output fast enough for a slider.
 
-Not here: widgets (`colorlib.app.studio`), and the download, which gets the exact colors of the
-file's own pixels (`colorlib.colorize`). Section 2.3 of Zhang et al. 2016.
+Not here: widgets (`colorlib.app.studio`), and the exact colors of the download
+(`colorlib.colorize`). Section 2.3 of Zhang et al. 2016.
 
-The network runs once; temperature, vividness and saturation only decode its answer again. On the
-screen a photograph has at most a megapixel, and its colors come from a table of sRGB's gamut, which
-is nearly exact and fast enough for a slider.
+The network runs once; temperature, vividness and saturation only decode its output again. A preview
+has at most a megapixel, and its colors come from a table of sRGB's gamut, which is nearly exact.
 """
 
 import dataclasses
@@ -21,7 +20,7 @@ from colorlib import colorize, colorspace, images
 from colorlib.photos import photo
 
 QUALITY = 90
-"""Of the JPEGs that are shown."""
+"""JPEG quality of the preview."""
 
 LARGEST_CHROMA = 150.0
 """More than any sRGB color has."""
@@ -31,16 +30,17 @@ HUES, LEVELS = 360, 200
 
 
 def paint(lightness, ab, follow_edges=False):
-    """Do what `colorize.apply_colors` does, several times as fast and nearly as exactly.
+    """Compute `colorize.apply_colors` approximately, several times faster.
 
-    Off by two 8-bit levels at most on the sample photographs; at saturation 2 by a dozen, rarely.
+    The error is at most two 8-bit levels on the sample photographs; at saturation 2 it is rarely a
+    dozen.
 
     Parameters
     ----------
     lightness : ndarray of float32, shape (height, width)
         L in 0..100.
     ab : ndarray of float32, shape (h, w, 2)
-        (a, b) at any resolution; brought to that of `lightness`.
+        (a, b) at any resolution; it is enlarged to that of `lightness`.
     follow_edges : bool
         As for `colorize.apply_colors`.
 
@@ -60,7 +60,7 @@ def paint(lightness, ab, follow_edges=False):
 
 @functools.cache
 def chroma_limits():
-    """Tabulate the largest chroma that sRGB can show.
+    """Tabulate the largest chroma inside sRGB's gamut.
 
     Returns
     -------
@@ -110,7 +110,7 @@ LONGEST_ON_SCREEN = 4096
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A photograph, and what of it fits on a screen.
+    """A photograph, and its preview.
 
     Attributes
     ----------
@@ -272,7 +272,7 @@ def ask(colorizer, picture):
 
 
 def colored(picture, answer):
-    """Color a picture for the screen.
+    """Color the preview of a picture.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
-"""The studio: color a photograph of one's own, and look at what the network predicts.
+"""The studio: widgets to color a photograph and to inspect the network's prediction.
 
-Not here: anything that is computed (`colorlib.app.preview`, `colorlib.app.distribution`) and what
-ipywidgets lacks (`colorlib.app.widgets`).
+Not here: the computations (`colorlib.app.preview`, `colorlib.app.distribution`) and the widgets
+that ipywidgets lacks (`colorlib.app.widgets`).
 
-The network runs once for a photograph and a model; a slider only decodes its answer anew.
+The network runs once for a photograph and a model; a slider only decodes its output again.
 """
 
 import html
@@ -14,24 +14,24 @@ from colorlib import colorize, images, runs, samples
 from colorlib.app import distribution, preview, widgets
 
 MODELS = ("transfer", "model-64", "model-256")
-"""Recorded runs to choose from, as far as they are there; the first is shown first."""
+"""Recorded runs to choose from; those that do not exist are left out."""
 
 FIRST = "coffee"
 """The sample photograph that is shown first."""
 
 SLIDERS = {
     "temperature": ("Temperature", 0.0, 1.0, "0: the likeliest color · 1: the mean of all"),
-    "vividness": ("Vividness", 0.0, 1.0, "how far rare colors are favored"),
+    "vividness": ("Vividness", 0.0, 1.0, "how much rare colors are favored"),
     "saturation": ("Saturation", 0.0, 2.0, "0: grey · 1: as predicted"),
 }
-"""Fields of `config.DecodeConfig`: title, ends and explanation."""
+"""Fields of `config.DecodeConfig`: title, range and explanation."""
 
 UPLOADED = "your own"
-"""What the list of photographs calls an uploaded one."""
+"""The value of an uploaded photograph in the list of photographs."""
 
 
 class Studio:
-    """Widgets to color photographs with; a notebook or a page shows it as it is.
+    """The studio's widgets; a notebook or a page displays it.
 
     Parameters
     ----------
@@ -43,26 +43,26 @@ class Studio:
     Attributes
     ----------
     view : ipywidgets.Widget
-        All of it.
+        The root widget.
     picture : colorlib.app.preview.Picture
         The photograph that is shown.
     answer : colorlib.app.preview.Answer
-        What the chosen network says of it, with the sliders' decoding.
+        The chosen network's output, with the sliders' decoding.
     asked : int
-        How often a network was run.
+        Number of forward passes so far.
 
     Raises
     ------
     colorlib.runs.RunError
-        If none of the models is there.
+        If none of the models exists.
     """
 
     def __init__(self, models=MODELS, first=FIRST):
         there = [name for name in models if name in runs.known()]
         if not there:
-            raise runs.RunError(f"none of the models is there: {', '.join(models)}")
+            raise runs.RunError(f"none of the models exists: {', '.join(models)}; train one")
         self.asked, self._answers, self._colorizers = 0, {}, {}
-        self._held, self._own = False, None
+        self._is_held, self._own = False, None
         self._make_widgets(there, first)
         self.view = self._arrange()
         self._open(_sample(first))
@@ -79,7 +79,7 @@ class Studio:
         Returns
         -------
         bool
-            Whether it could be shown; else the page says why not, and keeps what it showed.
+            Whether it could be shown; otherwise the page shows the reason and stays as it was.
         """
         try:
             picture = preview.from_bytes(name, data)
@@ -87,7 +87,7 @@ class Studio:
             self._open(picture)
         except images.ImageError as error:
             self.uploading.say(str(error), wrong=True)
-        except Exception as error:  # whatever a file does to the libraries, the page goes on
+        except Exception as error:  # the page has to survive every error of the libraries
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             self.uploading.say(f"{name}: can't be colored ({reason}); try another", wrong=True)
         else:
@@ -96,12 +96,12 @@ class Studio:
         return False
 
     def reset(self):
-        """Put the sliders where they suit the chosen model."""
+        """Set the sliders to the chosen model's own decoding."""
         decoding = self._colorizer().decoding
-        self._held = True
+        self._is_held = True
         for field, slider in self.sliders.items():
             slider.value = getattr(decoding, field)
-        self._held = False
+        self._is_held = False
         self._decode()
 
     def save(self):
@@ -128,7 +128,7 @@ class Studio:
         self.divider = widgets.Divider()
         self.sliders = {name: _slider(low, high) for name, (_, low, high, _) in SLIDERS.items()}
         self.resetting = ipywidgets.Button(description="Reset")
-        self.status, self.believed = ipywidgets.HTML(), ipywidgets.HTML()
+        self.status, self.prediction = ipywidgets.HTML(), ipywidgets.HTML()
         self.downloading = widgets.Download(self.save, label="Download in full resolution")
 
     def _arrange(self):
@@ -143,25 +143,25 @@ class Studio:
             for name, (title, _, _, hint) in SLIDERS.items()
         ]
         actions = _box("cl-actions", self.resetting, self.downloading)
-        title = _label("What the network believes", "of the point that you click on")
+        title = _label("Predicted distribution", "at the point that you click on")
         panel = _box(
             "cl-panel",
             _box("cl-group", *sliders, actions),
-            _box("cl-group", title, self.believed),
+            _box("cl-group", title, self.prediction),
         )
         shown = _box("cl-shown", self.divider, self.status)
         return _box("cl-studio", _css(), choices, _box("cl-main", shown, panel))
 
     def _observe(self):
-        self.photograph.observe(self._told(self._choose), "value")
-        self.model.observe(self._told(lambda _: self._ask()), "value")
+        self.photograph.observe(self._reporting(self._choose), "value")
+        self.model.observe(self._reporting(lambda _: self._update()), "value")
         for slider in self.sliders.values():
-            slider.observe(self._told(lambda _: self._held or self._ask(False)), "value")
-        self.resetting.on_click(self._told(lambda _: self._ask()))
-        self.divider.observe(self._told(lambda _: self._believe()), "point")
+            slider.observe(self._reporting(lambda _: self._is_held or self._update(False)), "value")
+        self.resetting.on_click(self._reporting(lambda _: self._update()))
+        self.divider.observe(self._reporting(lambda _: self._show_distribution()), "point")
 
-    # Whatever goes wrong is said on the page, which keeps what it showed.
-    def _told(self, do):
+    # Shows every error on the page, which stays as it was.
+    def _reporting(self, do):
         def handle(change):
             try:
                 do(change)
@@ -171,7 +171,7 @@ class Studio:
         return handle
 
     def _choose(self, change):
-        if self._held:
+        if self._is_held:
             return
         if change["new"] != UPLOADED:
             self.uploading.say("")
@@ -182,10 +182,10 @@ class Studio:
     def _list_upload(self):
         self._own = self.picture
         listed = [(_title(name), name) for name in samples.NAMES]
-        self._held = True
+        self._is_held = True
         self.photograph.options = [(self.picture.name, UPLOADED), *listed]
         self.photograph.value = UPLOADED
-        self._held = False
+        self._is_held = False
 
     def _open(self, picture):
         answers = {self.model.value: self._look(picture)}
@@ -196,7 +196,7 @@ class Studio:
         self.reset()
 
     # Once for a photograph and a model.
-    def _ask(self, reset=True):
+    def _update(self, reset=True):
         if self.model.value not in self._answers:
             self._answers[self.model.value] = self._look(self.picture)
         self.reset() if reset else self._decode()
@@ -217,7 +217,7 @@ class Studio:
         self.answer = self._answers[self.model.value].decoded_with(**changes)
         self.divider.after = preview.jpeg(preview.colored(self.picture, self.answer))
         self._describe()
-        self._believe()
+        self._show_distribution()
 
     def _describe(self):
         height, width = self.picture.photograph.shape
@@ -227,9 +227,9 @@ class Studio:
             f"{_title(self.model.value)} saw {seen}"
         )
 
-    def _believe(self):
+    def _show_distribution(self):
         found = distribution.at(self.answer, self.picture, *self.divider.point)
-        self.believed.value = distribution.plane(found) + distribution.swatches(found)
+        self.prediction.value = distribution.plane(found) + distribution.swatches(found)
 
     def _colorizer(self):
         name = self.model.value

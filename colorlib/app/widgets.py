@@ -1,11 +1,11 @@
-"""What ipywidgets lacks: a divider between two pictures, an upload in parts, a download.
+"""Widgets that ipywidgets lacks: a divider between two pictures, an upload in parts, a download.
 
-Not here: what they are used for (`colorlib.app.studio`). Each is an anywidget, whose JavaScript
-lies beside this module; nothing is loaded from elsewhere.
+Not here: their use (`colorlib.app.studio`). Each is an anywidget with its JavaScript beside this
+module; nothing is loaded from other servers.
 
-A file comes in parts because a server closes the connection on a message of more than 10 MB; and
-the browser already refuses what is too large or of another type. Each upload has an id: a newer
-one takes the place of an older one, whose later parts count no more.
+A file is sent in parts since a server closes the connection at a message of more than 10 MB. The
+browser already refuses files that are too large or of another type. Each upload has an id, so that
+the remaining parts of an older upload are ignored.
 """
 
 from pathlib import Path
@@ -31,7 +31,7 @@ def style():
 
 
 def reason(error):
-    """Say what went wrong on the server, for the page.
+    """Describe an error on the server, for the page.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def reason(error):
     Returns
     -------
     str
-        A line of plain text, with the remedy; the words of a `ValueError` as they are.
+        A line of plain text, with the remedy; the message of a `ValueError` unchanged.
     """
     if isinstance(error, MemoryError):
         return "there is not enough memory for this photograph; make it smaller"

@@ -1,7 +1,7 @@
-"""The command that colors photographs and films: `colorize`.
+"""The command `colorize`: color photographs and films.
 
-Not here: what it calls (`colorlib.photos.batch`, `colorlib.video.pipeline`), imported inside the
-command so that ``colorlib --help`` answers at once.
+Not here: the work (`colorlib.photos.batch`, `colorlib.video.pipeline`). These modules are imported
+inside the command, so that ``colorlib --help`` starts fast.
 """
 
 import collections
@@ -24,11 +24,11 @@ Output = Annotated[
     Path, typer.Option("-o", "--output", help="A folder, or the file for one photograph or film.")
 ]
 Recursive = Annotated[
-    bool, typer.Option("-r", "--recursive", help="Look into the subfolders of folders too.")
+    bool, typer.Option("-r", "--recursive", help="Include the subfolders of folders.")
 ]
 Overwrite = Annotated[
     bool,
-    typer.Option("--overwrite", help="Color again, and over whatever is in the output already."),
+    typer.Option("--overwrite", help="Color again, and replace existing files in the output."),
 ]
 SideBySide = Annotated[
     bool, typer.Option("--side-by-side", help="Grey at the left, colored at the right.")
@@ -36,22 +36,22 @@ SideBySide = Annotated[
 Run = Annotated[str | None, typer.Option(help=f"A recorded run: {shared.RUN_RULE}")]
 Saturation = Annotated[
     float | None,
-    typer.Option(min=0.0, max=4.0, help="Factor on how colorful it gets: 0 is grey."),
+    typer.Option(min=0.0, max=4.0, help="Factor on the saturation; 0 is grey."),
 ]
 WorkingSize = Annotated[
     int | None,
-    typer.Option(min=8, max=1024, help="Shorter side, in pixels, of what the network sees."),
+    typer.Option(min=8, max=1024, help="Shorter side, in pixels, of the network's input."),
 ]
 FollowEdges = Annotated[
     bool | None,
-    typer.Option(help="Whether colors change where the lightness does, or smoothly."),
+    typer.Option(help="Whether color edges follow the edges of the lightness (guided filter)."),
 ]
 Smoothing = Annotated[
     float | None,
     typer.Option(
         min=0.0,
         max=1.0,
-        help="Films: how slowly the color of a still place changes, against flicker; 0 is off.",
+        help="Films: temporal smoothing against flicker; 0 is off.",
     ),
 ]
 
@@ -72,32 +72,33 @@ def colorize(
 ):
     """Color photographs and films; each keeps its own lightness, resolution and file type.
 
-    Transparency, 16 bits per channel, EXIF and the other words of a file are kept as well. JPEG,
+    Transparency, 16 bits per channel, EXIF and other metadata are kept as well. JPEG,
     PNG, TIFF, WebP, BMP, AVIF and HEIC; a GIF becomes a PNG. Of several pages or frames the first
-    is colored, and a line says so. Temperature, vividness and working size are the run's own if
-    they are not given. Stop it with Ctrl-C: the same call goes on.
+    is colored, and a line says so. Temperature, vividness and working size are the run's own by
+    default. You can stop with Ctrl-C; the same call resumes.
 
-    Kept is what was made from the same file with the same settings; with other settings it is made
-    anew. Files of one name from several folders get -2, -3, ... appended. A hidden .colorlib.jsonl
-    in the output says what was made from what; nothing else that is there is overwritten.
+    Existing results of the same file and the same settings are kept; with other settings the file
+    is colored again. Files with one name from several folders get -2, -3, ... appended. A hidden
+    .colorlib.jsonl in the output records the source of each result; other files in the output are
+    not overwritten.
 
-    Films (MP4, MOV, MKV, WebM; AVI and other ones become MP4) come after the photographs. They are
-    colored frame by frame and keep their sound and the time of each frame; one that was stopped,
-    even by a crash, goes on where it was.
+    Films (MP4, MOV, MKV, WebM; AVI and others become MP4) follow after the photographs. They are
+    colored frame by frame and keep their sound and the time of each frame. A film that was
+    stopped, even by a crash, is resumed.
 
     Example: colorlib colorize grandmother.jpg album/ -o colored/
 
     Example: colorlib colorize wedding.mp4 -o wedding-in-color.mp4
     """
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # NumPy's; the threads are `folders`'
-    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # damaged files get a line of ours
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # `batch` has threads of its own
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our messages name damaged files
     from colorlib import colorize, config, images, runs
     from colorlib.photos import batch
 
     warnings.simplefilter("ignore")  # Pillow's, about odd tags
     with shared.explained(images.ImageError, runs.RunError, ValueError):
         jobs = batch.plan(paths, output, recursive, overwrite)
-        others = batch.passed_over(paths, output, recursive)
+        others = batch.skipped_files(paths, output, recursive)
         colorizer = colorize.colorizer_for(
             run or config.DEFAULT_RUN,
             temperature=temperature,
@@ -108,21 +109,21 @@ def colorize(
         )
     film_jobs = [job for job in jobs if batch.is_film(job.source)]
     jobs = [job for job in jobs if not batch.is_film(job.source)]
-    fates = collections.Counter()
+    counts = collections.Counter()
     try:
         for outcome in itertools.chain(
             _photographs(colorizer, jobs, overwrite, side_by_side),
             _films(colorizer, film_jobs, overwrite, side_by_side, smoothing),
         ):
-            fates[outcome.fate] += 1
+            counts[outcome.status] += 1
             _say(outcome)
     except KeyboardInterrupt:
-        shared.stop("stopped; what is colored stays, and the same call goes on with the rest")
-    kept = " (--overwrite colors them again)" if fates[batch.KEPT] else ""
-    others = f"; passed over because of their names: {others}" if others else ""
-    done = f"{fates['colored']} colored, {fates['kept']} kept{kept}, {fates['failed']} failed"
+        shared.stop("stopped; finished files are kept, and the same call resumes with the rest")
+    kept = " (--overwrite colors them again)" if counts[batch.KEPT] else ""
+    others = f"; skipped because of their names: {others}" if others else ""
+    done = f"{counts['colored']} colored, {counts['kept']} kept{kept}, {counts['failed']} failed"
     typer.echo(f"{done}{others}")
-    if fates[batch.FAILED]:
+    if counts[batch.FAILED]:
         raise typer.Exit(shared.FAILED)
 
 
@@ -145,7 +146,8 @@ def _films(colorizer, jobs, overwrite, side_by_side, smoothing):
         return
     from tqdm import tqdm
 
-    from colorlib.video import pipeline, smoothing
+    from colorlib.video import pipeline
+    from colorlib.video.smoothing import SMOOTHING
 
     yield from pipeline.color_all(
         colorizer,
@@ -153,19 +155,19 @@ def _films(colorizer, jobs, overwrite, side_by_side, smoothing):
         overwrite,
         functools.partial(tqdm, unit="frame", disable=None, leave=False),
         side_by_side=side_by_side,
-        smoothing=smoothing.SMOOTHING if smoothing is None else smoothing,
+        smoothing=SMOOTHING if smoothing is None else smoothing,
     )
 
 
 def _say(outcome):
-    if outcome.fate == "colored":
-        anew = " (anew, with other settings)" if outcome.anew else ""
-        typer.echo(_printable(f"{outcome.job.source} -> {outcome.job.target}{anew}"))
+    if outcome.status == "colored":
+        again = " (again, with other settings)" if outcome.replaced else ""
+        typer.echo(_printable(f"{outcome.job.source} -> {outcome.job.target}{again}"))
     if outcome.why:
         typer.echo(_printable(f"colorlib: {outcome.why}"), err=True)
 
 
-# A file's name may hold line breaks and what would steer the terminal.
+# A file's name may hold line breaks and control characters.
 def _printable(line):
     from colorlib import files
 

@@ -1,7 +1,7 @@
-"""The commands that bring photographs to the disk and pack them: `fetch` and `pack`.
+"""The commands `fetch` and `pack`: download photographs, and pack them into one file.
 
-Not here: what they call (`colorlib.data.download`, `colorlib.data.crawler`, `colorlib.store`),
-imported inside the commands so that ``colorlib --help`` answers at once.
+Not here: the work (`colorlib.data.download`, `colorlib.data.crawler`, `colorlib.store`). These
+modules are imported inside the commands, so that ``colorlib --help`` starts fast.
 """
 
 import collections
@@ -12,24 +12,24 @@ import typer
 
 from colorlib.cli import shared
 
-fetch = typer.Typer(help="Bring photographs to the disk.", no_args_is_help=True)
+fetch = typer.Typer(help="Download or copy photographs for training.", no_args_is_help=True)
 
-Destination = Annotated[Path, typer.Argument(help="The folder to bring them to.")]
+Destination = Annotated[Path, typer.Argument(help="The folder to write them to.")]
 
 
 @fetch.command("tiny-imagenet")
 def fetch_tiny_imagenet(
     destination: Annotated[
-        Path | None, typer.Argument(help="The folder to make; data/tiny-imagenet-200 by default.")
+        Path | None, typer.Argument(help="The folder to create; data/tiny-imagenet-200 by default.")
     ] = None,
     archive: Annotated[
         Path | None,
         typer.Option(help="A copy on disk: zip, tar, or a folder in the original layout."),
     ] = None,
 ):
-    """Bring Tiny ImageNet: 110 000 labelled images of 64x64 pixels, 248 MB.
+    """Download Tiny ImageNet: 110 000 labelled images of 64x64 pixels, 248 MB.
 
-    A cut download is continued; a second call does nothing.
+    An interrupted download is continued; a second call does nothing.
     """
     from colorlib.data import download
 
@@ -40,24 +40,26 @@ def fetch_tiny_imagenet(
 
 @fetch.command("urls")
 def fetch_urls(
-    addresses: Annotated[Path, typer.Argument(help="A text file: a URL, or id TAB URL, a line.")],
+    addresses: Annotated[Path, typer.Argument(help="A text file; each line: URL, or id TAB URL.")],
     destination: Destination,
-    per_class: Annotated[int | None, typer.Option(min=1, help="Good images of each class.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Good images in all.")] = None,
-    again: Annotated[bool, typer.Option("--again", help="Retry what may have passed.")] = False,
-    concurrency: Annotated[int, typer.Option(min=1, help="Addresses fetched at once.")] = 64,
-    per_host: Annotated[int, typer.Option(min=1, help="Of these, from one host.")] = 8,
+    per_class: Annotated[
+        int | None, typer.Option(min=1, help="Most good images of each class.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Most good images in total.")] = None,
+    again: Annotated[bool, typer.Option("--again", help="Retry temporary failures.")] = False,
+    concurrency: Annotated[int, typer.Option(min=1, help="Simultaneous requests in total.")] = 64,
+    per_host: Annotated[int, typer.Option(min=1, help="Simultaneous requests to one host.")] = 8,
 ):
-    """Bring the images of a list of addresses, as the report did with ImageNet's.
+    """Download the images of a list of URLs, as the report did with ImageNet's.
 
-    Stop it at any time; the same call goes on. report.csv has a row for each address.
+    You can stop it at any time; the same call resumes. report.csv has a row for each URL.
     """
     from colorlib.data import crawler
 
     with shared.explained(crawler.FetchError):
         request_limits = crawler.RequestLimits(concurrency=concurrency, per_host=per_host)
         counts = crawler.fetch_urls(addresses, destination, per_class, limit, again, request_limits)
-        _show_fates(counts, destination)
+        _show_counts(counts, destination)
 
 
 @fetch.command("folder")
@@ -66,27 +68,27 @@ def fetch_folder(
     destination: Destination,
     link: Annotated[bool, typer.Option("--link", help="Hard links instead of copies.")] = False,
 ):
-    """Take the usable photographs of a folder, with a report on the others."""
+    """Copy the usable photographs of a folder, and report on the others."""
     from colorlib.data import download
 
     with shared.explained(download.FetchError):
-        _show_fates(download.fetch_folder(folder, destination, link), destination)
+        _show_counts(download.fetch_folder(folder, destination, link), destination)
 
 
 def pack(
     folder: Annotated[Path, typer.Argument(help="Image files, in a subfolder for each class.")],
-    output: Annotated[Path, typer.Argument(help="The HDF5 file to write.")],
+    output: Annotated[Path, typer.Argument(help="The HDF5 file to create.")],
     size: Annotated[int, typer.Option(min=8, help="Side of the stored squares, in pixels.")] = 64,
-    limit: Annotated[int | None, typer.Option(min=1, help="Take only so many files.")] = None,
-    val: Annotated[int, typer.Option(min=0, help="Files for a store to validate on.")] = 0,
-    test: Annotated[int, typer.Option(min=0, help="Files for a store to test on.")] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Decides which files these are.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=1, help="Pack at most so many files.")] = None,
+    val: Annotated[int, typer.Option(min=0, help="Number of files for validation.")] = 0,
+    test: Annotated[int, typer.Option(min=0, help="Number of files for testing.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the split.")] = 0,
 ):
     """Pack image files into one HDF5 file of unprocessed 8-bit images.
 
-    Grey and broken images are left out and listed, with the reason, in the file. With --val or
-    --test there is a file for each part, and no image in two of them: of images whose stored
-    squares are equal one is taken.
+    Grey and broken images are left out; the file lists them with the reasons. With --val or
+    --test, each part gets a file of its own and no image is in two of them: of images with equal
+    stored squares, only one is used.
 
     Example: colorlib pack photographs photos.h5 --size 256 --val 60 --test 60
     makes photos-train.h5, photos-val.h5 and photos-test.h5
@@ -95,15 +97,17 @@ def pack(
 
     held_out = {name: count for name, count in (("val", val), ("test", test)) if count}
     if held_out and limit:
-        shared.stop("--limit does not go with --val and --test: give a folder of so many files")
+        shared.stop(
+            "--limit can't be combined with --val or --test; name a folder with so many files"
+        )
     with shared.explained(store.StoreError):
         if held_out:
             for path, packed in store.pack_splits(folder, output, size, held_out, seed).items():
                 _show_packed(path, packed)
         else:
             _show_packed(output, store.pack(folder, output, size, limit))
-        if others := store.passed_over(folder):
-            typer.echo(f"passed over because of their names: {others}")
+        if others := store.skipped_files(folder):
+            typer.echo(f"skipped because of their names: {others}")
 
 
 def _show_packed(output, packed):
@@ -121,7 +125,7 @@ def _show_packed(output, packed):
     typer.echo(f"{output}: {len(packed):,} images; left out: {left_out}")
 
 
-def _show_fates(counts, destination):
-    for fate, count in counts.most_common():
-        typer.echo(f"{count:9,} {fate}")
-    typer.echo(f"{destination / 'report.csv'} says why")
+def _show_counts(counts, destination):
+    for status, count in counts.most_common():
+        typer.echo(f"{count:9,} {status}")
+    typer.echo(f"{destination / 'report.csv'} lists the reasons")

@@ -1,4 +1,4 @@
-"""The command that gives a recorded network to other programs: `export`.
+"""The command `export`: write a recorded network for other programs.
 
 Not here: what it calls (`colorlib.export`), imported inside the command so that
 ``colorlib --help`` answers at once.

@@ -1,4 +1,4 @@
-"""What the commands share: options, how a command stops with an error, how Keras starts.
+"""Common parts of the commands: options, errors, and the start of Keras.
 
 Not here: the commands (`colorlib.cli.color`, `commands_data`, `commands_training`).
 """
@@ -15,14 +15,14 @@ Temperature = Annotated[
 ]
 Vividness = Annotated[
     float | None,
-    typer.Option(min=0.0, max=1.5, help="How far rare colors are favored: 0 not at all."),
+    typer.Option(min=0.0, max=1.5, help="Rebalancing strength: 0 off, 1 favors rare colors."),
 ]
 
 RUN_RULE = (
     "a name, your own before those that come with colorlib; or a folder, "
     "with a / in it or a . or ~ at its start."
 )
-"""How all commands understand a run (`runs.place`)."""
+"""The rule by which all commands find a run (`runs.place`)."""
 
 BACKENDS = ("tensorflow", "jax", "torch")
 """That Keras can compute with; torch is an optional extra, since it is large."""
@@ -41,7 +41,7 @@ def explained(*errors):
 
 
 def stop(error):
-    """Say one line on stderr and end the command with the exit code `FAILED`."""
+    """Print one line on stderr and end the command with the exit code `FAILED`."""
     from colorlib import files
 
     typer.echo(f"colorlib: {files.escaped(str(error))}", err=True)

@@ -1,4 +1,4 @@
-"""The commands that train, search and measure: `train`, `search` and `evaluate`.
+"""The commands `train`, `search` and `evaluate`.
 
 Not here: what they call (`colorlib.training`, `colorlib.experiments.l2_search`,
 `colorlib.evaluate`), imported inside the commands so that ``colorlib --help`` answers at once.
@@ -17,21 +17,23 @@ def train(
     preset: Annotated[str, typer.Argument(help=f"One of {', '.join(config.PRESETS)}.")],
     data: Annotated[list[Path], typer.Option(help="A store to train on; repeat for shards.")],
     val: Annotated[list[Path], typer.Option(help="A store to validate on; repeat for shards.")],
-    run: Annotated[str, typer.Option(help=f"Where it is recorded: {shared.RUN_RULE}")],
+    run: Annotated[str, typer.Option(help=f"The run to record: {shared.RUN_RULE}")],
     precision: Annotated[str | None, typer.Option(help="float32 or mixed_bfloat16.")] = None,
     width: Annotated[float | None, typer.Option(help="Factor on the channel counts.")] = None,
     epochs: Annotated[int | None, typer.Option(min=1)] = None,
     batch_size: Annotated[int | None, typer.Option(min=1)] = None,
     start_from: Annotated[
         str | None,
-        typer.Option(help=f"A run to begin with the weights of: {shared.RUN_RULE}"),
+        typer.Option(help=f"A run whose weights to start from: {shared.RUN_RULE}"),
     ] = None,
     backend: Annotated[
         str | None,
-        typer.Option(help=f"What computes; installed: {', '.join(shared.installed_backends())}."),
+        typer.Option(help=f"Keras' backend; installed: {', '.join(shared.installed_backends())}."),
     ] = None,
     workers: Annotated[int, typer.Option(min=0, help="Threads that prepare batches.")] = 2,
-    tensorboard: Annotated[bool, typer.Option("--tensorboard", help="Log for it.")] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Write logs for TensorBoard.")
+    ] = False,
     save_every: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
 ):
     """Train a preset, changed by the options, and record the run.
@@ -85,13 +87,18 @@ def search(
     data: Annotated[
         list[Path], typer.Option(help="A store to take images from; repeat for shards.")
     ],
-    study: Annotated[str, typer.Option(help="A file, made if missing, or a database's URL.")],
+    study: Annotated[str, typer.Option(help="A file, created if missing, or a database's URL.")],
     stage: Annotated[str, typer.Option(help="coarse: 1e-7 to 1. fine: where coarse was best.")],
     trials: Annotated[
-        int | None, typer.Option(min=1, help="Of the stage, by all processes together; 20 or 12.")
+        int | None,
+        typer.Option(
+            min=1, help="Trials of the stage, of all processes together; default 20 or 12."
+        ),
     ] = None,
-    images: Annotated[int, typer.Option(min=1, help="To train on; as many more validate.")] = 256,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Of each trial.")] = None,
+    images: Annotated[
+        int, typer.Option(min=1, help="Training images; as many more are for validation.")
+    ] = 256,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs of each trial.")] = None,
     width: Annotated[float | None, typer.Option(help="Factor on the channel counts.")] = None,
     silence: Annotated[
         int, typer.Option(min=2, help="Seconds after which a silent process counts as dead.")
@@ -137,12 +144,12 @@ def evaluate(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else.")] = False,
     limit: Annotated[
-        int | None, typer.Option(min=2, help="Measure only so many images, spread evenly.")
+        int | None, typer.Option(min=2, help="Evaluate only so many images, spread evenly.")
     ] = None,
     temperature: shared.Temperature = None,
     vividness: shared.Vividness = None,
 ):
-    """Measure how good a run's colors are, next to those of chance.
+    """Evaluate a run's colors, compared with chance.
 
     Cross-entropy and accuracy of the predicted distributions; AuC, rebalanced AuC (Zhang et al.
     2016, section 3.1), PSNR and colorfulness of the colors, beside those of grey, of the training

@@ -1,1 +1,1 @@
-"""Where photographs come from: archives, folders and lists of addresses."""
+"""Photographs for training: Tiny ImageNet, folders and lists of URLs."""

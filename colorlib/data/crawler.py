@@ -1,14 +1,15 @@
-"""A list of addresses -> image files, the report's way to ImageNet: politely and within limits.
+"""Download the images of a list of URLs, within request limits. Chapter 3 of the report.
 
-Not here: which images count (`colorlib.data.validation`), the record of all addresses
-(`colorlib.data.manifest`), archives and folders (`colorlib.data.download`). Chapter 3 of the
-report.
+The report got its ImageNet photographs in this way. Not here: the checks of an image
+(`colorlib.data.validation`), the record of all URLs (`colorlib.data.manifest`), archives and
+folders (`colorlib.data.download`).
 
-Of the existing downloaders img2dataset comes closest. It is not used: it has no limit per host,
-no total timeout and no cap on a file's size, tries again at once and after any error, goes on
-per shard of 10 000 addresses instead of per address, and knows neither grey images nor
-placeholders. Besides, it does not import on Python 3.13 and brings 350 MB of packages that nothing
-here needs, among them pandas, PyArrow and Weights & Biases. `benchmarks/download.py` compares both.
+img2dataset is the closest existing downloader. It is not used here, for these reasons: it has no
+limit per host, no total timeout and no limit on a file's size; it retries at once and after any
+error; it resumes per shard of 10 000 URLs instead of per URL; it detects neither grey images nor
+placeholders; it does not import on Python 3.13; and it installs 350 MB of packages that are not
+needed otherwise, among them pandas, PyArrow and Weights & Biases. `benchmarks/download.py`
+compares both.
 """
 
 import asyncio
@@ -34,42 +35,42 @@ USER_AGENT = "colorlib (a course on image colorization)"
 MAX_REDIRECTS = 5
 
 COMPRESSED = ("gzip", "x-gzip", "deflate")
-"""Encodings of an answer that are undone."""
+"""Content encodings of a response that are decoded."""
 
 RETRIED = {Status.SERVER_ERROR, Status.TIMED_OUT}
 
 
 class WebError(Exception):
-    """An address that brought nothing, with a `fate` and a `why` for the report."""
+    """A failed request, with the `status` and the reason (`why`) for the report."""
 
-    def __init__(self, fate, why):
+    def __init__(self, status, why):
         super().__init__(why)
-        self.fate, self.why = fate, why
+        self.status, self.why = status, why
 
 
 @dataclasses.dataclass(frozen=True)
 class RequestLimits:
-    """How servers are treated, and how long they are borne with.
+    """Limits on the number, duration and size of requests.
 
     Attributes
     ----------
     concurrency, per_host : int
-        Addresses fetched at once, in all and from one host.
+        Maximum number of simultaneous requests, in total and to one host.
     connect_timeout, read_timeout : float
-        Seconds until a connection stands, and between two pieces of an answer.
+        Seconds until the connection is established, and between two chunks of a response.
     total_timeout : float
-        Seconds for one attempt at an address, redirects included.
+        Seconds for one attempt at a URL, redirects included.
     retries : int
-        Further attempts after a time-out or a server error (5xx), and after nothing else.
+        Further attempts after a timeout or a server error (5xx). Other errors are not retried.
     backoff : float
-        Seconds before the first of them; doubled before each of the following.
+        Seconds before the first retry; doubled before each further one.
     max_bytes : int
-        Larger files are not taken.
+        Larger files are rejected.
 
     Raises
     ------
     FetchError
-        If a value makes no sense.
+        If a value is out of range.
     """
 
     concurrency: int = 64
@@ -93,7 +94,7 @@ REQUEST_LIMITS = RequestLimits()
 
 
 class Web:
-    """A client for many addresses at once, inside one event loop.
+    """An HTTP client for many simultaneous requests, inside one event loop.
 
     Parameters
     ----------
@@ -115,40 +116,40 @@ class Web:
         await self._open.aclose()
 
     async def get(self, address, use, is_wanted):
-        """Fetch an address and use what comes.
+        """Request an address and pass the body of the response to `use`.
 
         Parameters
         ----------
         address : str
         use : coroutine function
-            Takes the bytes. The address keeps its place until it is done, so that no more
+            Takes the bytes. The request counts as running until `use` is done, so that no more
             than `RequestLimits.concurrency` files are in memory.
         is_wanted : callable
-            Asked, once the address' turn has come, whether it is to be fetched at all.
+            Called right before the request; if it returns False, no request is made.
 
         Returns
         -------
         object
-            What `use` returned; None if the address was not wanted any more.
+            The result of `use`; None if the address was not wanted any more.
 
         Raises
         ------
         WebError
-            If nothing came.
+            If every attempt failed.
         """
         for attempt in range(self.request_limits.retries + 1):
             try:
                 return await self._attempt(address, use, is_wanted)
             except WebError as error:
-                if error.fate not in RETRIED:
+                if error.status not in RETRIED:
                     raise
                 last = error
             if attempt < self.request_limits.retries:
                 await asyncio.sleep(self.request_limits.backoff * 2**attempt)
-        raise WebError(last.fate, f"{last.why} (attempts: {self.request_limits.retries + 1})")
+        raise WebError(last.status, f"{last.why} (attempts: {self.request_limits.retries + 1})")
 
     async def _attempt(self, address, use, is_wanted):
-        url, left = _checked(address, Status.BAD_ADDRESS), self.request_limits.total_timeout
+        url, remaining = _checked(address, Status.BAD_ADDRESS), self.request_limits.total_timeout
         clock = asyncio.get_running_loop().time
         for _ in range(MAX_REDIRECTS + 1):
             async with self._hosts[url.host], self._slots:
@@ -156,14 +157,14 @@ class Web:
                     return None
                 start = clock()
                 async with self._client() as client:
-                    answer = await self._request(client, url, left)
-                left -= clock() - start
-                if isinstance(answer, bytes):
-                    return await use(answer)
-            url = _checked(answer, Status.BAD_REDIRECT)
+                    result = await self._request(client, url, remaining)
+                remaining -= clock() - start
+                if isinstance(result, bytes):
+                    return await use(result)
+            url = _checked(result, Status.BAD_REDIRECT)
         raise WebError(Status.BAD_REDIRECT, f"more than {MAX_REDIRECTS} redirects")
 
-    # One client would look through all its connections at each request: a client per slot.
+    # A single client searches all its connections at each request, so each slot has a client.
     @contextlib.asynccontextmanager
     async def _client(self):
         if not self._idle:
@@ -188,20 +189,20 @@ class Web:
                 return self._decoded(bytes(body), response.headers.get("Content-Encoding", ""))
         except WebError:
             raise
-        except Exception as error:  # whatever comes up costs one address, not the crawl
+        except Exception as error:  # no error of one address may stop the crawl
             raise self._explain(error, len(body)) from None
 
     def _check(self, response):
         if response.status_code != 200:
-            fate = Status.SERVER_ERROR if response.status_code >= 500 else Status.REFUSED
-            raise WebError(fate, f"{response.status_code} {response.reason_phrase}")
+            status = Status.SERVER_ERROR if response.status_code >= 500 else Status.REFUSED
+            raise WebError(status, f"{response.status_code} {response.reason_phrase}")
         self._check_size(int(response.headers.get("Content-Length", 0)))
 
     def _check_size(self, size):
         if size > self.request_limits.max_bytes:
             raise WebError(Status.TOO_LARGE, f"more than {self.request_limits.max_bytes} bytes")
 
-    # Asked for nothing of the kind, some servers compress all the same.
+    # Some servers compress although the request asks for the identity encoding.
     def _decoded(self, body, encoding):
         if encoding.strip().lower() not in COMPRESSED:
             return body
@@ -209,7 +210,7 @@ class Web:
         try:
             data = unpacker.decompress(body, self.request_limits.max_bytes + 1)
         except zlib.error:
-            return body  # it is not what they say
+            return body  # the header was wrong: the body is not compressed
         self._check_size(len(data))
         if not unpacker.eof:
             raise WebError(Status.CUT_OFF, f"after {len(body)} bytes ({encoding})")
@@ -240,7 +241,7 @@ def _client(request_limits, tls):
     timeout = httpx.Timeout(
         request_limits.read_timeout, connect=request_limits.connect_timeout, pool=None
     )
-    # Servers drop idle connections after five seconds or more: be there first.
+    # Servers close idle connections after five seconds or more; the client closes them earlier.
     limits = httpx.Limits(max_keepalive_connections=1, keepalive_expiry=2.0)
     no_cookies = http.cookiejar.DefaultCookiePolicy(allowed_domains=[])
     return httpx.AsyncClient(
@@ -252,24 +253,24 @@ def _client(request_limits, tls):
     )
 
 
-def _checked(address, fate):
+def _checked(address, status):
     try:
         url = httpx.URL(address)
     except httpx.InvalidURL as error:
-        raise WebError(fate, str(error)) from None
+        raise WebError(status, str(error)) from None
     if url.scheme not in ("http", "https"):
-        raise WebError(fate, f"{url.scheme!r} is neither http nor https")
+        raise WebError(status, f"{url.scheme!r} is neither http nor https")
     labels = url.raw_host.decode("ascii").removesuffix(".").split(".")
     if not all(0 < len(label) < 64 for label in labels) or not 0 <= (url.port or 0) < 2**16:
-        raise WebError(fate, f"{url.netloc.decode('ascii')!r} can't be a host")
+        raise WebError(status, f"{url.netloc.decode('ascii')!r} can't be a host")
     return url
 
 
 LOOKAHEAD = 16
-"""How many times more addresses wait for their host than are fetched at once."""
+"""Tasks per slot: most of them wait for a slot of their host."""
 
-MAY_PASS = {Status.SERVER_ERROR, Status.TIMED_OUT, Status.UNREACHABLE, Status.CUT_OFF}
-"""Fates that another day may change."""
+TEMPORARY = {Status.SERVER_ERROR, Status.TIMED_OUT, Status.UNREACHABLE, Status.CUT_OFF}
+"""Failures that may not occur again later; `fetch_urls(again=True)` retries them."""
 
 
 def fetch_urls(
@@ -281,61 +282,61 @@ def fetch_urls(
     request_limits=REQUEST_LIMITS,
     placeholders=PLACEHOLDERS,
 ):
-    """Fetch the images of a list of addresses; go on where an earlier call stopped.
+    """Download the images of a list of URLs; resume where an earlier call stopped.
 
     Parameters
     ----------
     list_path : path-like
-        See `read_list`. Every class gets its turn: the first address of each, then the second.
+        See `read_list`. The classes take turns: the first URL of each, then the second.
     destination : path-like
-        A folder; images with an id ``class_number`` lie in a folder per class.
-        `colorlib.data.manifest` says what else lies there.
+        A folder. Images with an id ``class_number`` are written to a subfolder per class.
+        `colorlib.data.manifest` describes the other files there.
     per_class, limit : int, optional
-        Stop at so many good images of each class, and in all.
+        Maximum number of good images of each class, and in total.
     again : bool
-        Try once more what earlier calls failed at in a way that may have passed.
-    request_limits : colorlib.data.crawler.RequestLimits
+        Retry the URLs whose earlier failure may be temporary (`TEMPORARY`).
+    request_limits : RequestLimits
     placeholders : collection of str
-        MD5 of pictures that stand for one that is gone.
+        MD5 hashes of pictures that servers send in place of a deleted photograph.
 
     Returns
     -------
     collections.Counter
-        Number of addresses per `Fate`, as in ``report.csv``.
+        Number of URLs per `Status`, as in ``report.csv``.
 
     Raises
     ------
     FetchError
-        If the list can't be used, or the destination can't be written to.
+        If the list can't be read, or the destination can't be written to.
     KeyboardInterrupt
         After Ctrl-C, once the report is written.
     """
     entries = read_list(list_path)
     if per_class is not None and not all(_class(entry) for entry in entries):
         raise FetchError(f"{list_path}: a number per class needs an id of the form class_number")
-    with Manifest(destination) as ledger:
+    with Manifest(destination) as manifest:
         if again:
-            for url, outcome in list(ledger.outcomes.items()):
-                if outcome.fate in MAY_PASS:
-                    del ledger.outcomes[url]
-        crawl = _Crawl(entries, ledger, per_class, limit, request_limits, placeholders)
+            for url, outcome in list(manifest.outcomes.items()):
+                if outcome.status in TEMPORARY:
+                    del manifest.outcomes[url]
+        crawl = _Crawl(entries, manifest, per_class, limit, request_limits, placeholders)
         try:
             _run(crawl)
         finally:
-            counts = ledger.write_report(entries, crawl.missing)
+            counts = manifest.write_report(entries, crawl.missing)
     return counts
 
 
 def read_list(path):
-    """Read a list of addresses.
+    """Read a list of URLs.
 
     Parameters
     ----------
     path : path-like
-        A line per address, alone or after an id and a tab, as in ImageNet's lists of 2011.
-        UTF-8, or UTF-16 with its mark, as PowerShell writes it; lines that are neither are
-        Latin-1. Empty lines are left out, and what follows a ``#`` in an address, which no
-        server gets to see.
+        Each line is a URL, or an id, a tab and a URL, as in ImageNet's lists of 2011. The
+        encoding is UTF-8, or UTF-16 with a byte order mark, as PowerShell writes it; a line
+        that is neither is read as Latin-1. Empty lines and the fragment of a URL (from ``#``
+        on) are dropped.
 
     Returns
     -------
@@ -344,7 +345,7 @@ def read_list(path):
     Raises
     ------
     FetchError
-        If there is no such file, or no address in it.
+        If the file does not exist or holds no URL.
     """
     try:
         text = Path(path).read_bytes().removeprefix(codecs.BOM_UTF8)
@@ -360,7 +361,7 @@ def read_list(path):
     return entries
 
 
-# Bytes are cut and stripped, not text: letters of Latin-1 count as space or line break in text.
+# Bytes are split and stripped, not text: in text, some Latin-1 characters count as white space.
 def _entry(number, line):
     name, tab, url = line.partition(b"\t")
     address, _, _ = (url if tab else name).partition(b"#")
@@ -380,11 +381,11 @@ def _class(entry):
 
 
 class _Crawl:
-    """One call of `fetch_urls`; everything but decoding happens in its event loop."""
+    """One call of `fetch_urls`; everything but the decoding runs in its event loop."""
 
-    def __init__(self, entries, ledger, per_class, limit, request_limits, placeholders):
-        self.ledger, self.request_limits, self.placeholders = ledger, request_limits, placeholders
-        self.per_class, self.limit = per_class, limit
+    def __init__(self, entries, manifest, per_class, limit, request_limits, placeholders):
+        self.manifest, self.placeholders = manifest, placeholders
+        self.per_class, self.limit, self.request_limits = per_class, limit, request_limits
         self.entries = list({entry.url: entry for entry in reversed(entries)}.values())[::-1]
         self.stems = _stems(self.entries)
         self.class_of = {entry.url: _class(entry) for entry in self.entries}
@@ -392,30 +393,30 @@ class _Crawl:
         self.stopped = False
 
     async def run(self):
-        """Fetch until nothing that is wanted is left."""
+        """Fetch until no wanted address remains."""
         self.loop, self.task = asyncio.get_running_loop(), asyncio.current_task()
         self.good, self.good_of = set(), collections.Counter()
         for url in self.class_of:
             self._count(url)
         self.loop.set_default_executor(ThreadPoolExecutor(self.request_limits.concurrency))
-        done = sum(entry.url in self.ledger.outcomes for entry in self.entries)
+        done = sum(entry.url in self.manifest.outcomes for entry in self.entries)
         with (
-            ThreadPoolExecutor(os.cpu_count()) as self.judges,
+            ThreadPoolExecutor(os.cpu_count()) as self.validators,
             tqdm(total=len(self.entries), initial=done, unit=" URLs") as self.bar,
         ):
             async with Web(self.request_limits) as self.web:
-                # An image that turns out to be a double makes room that others can fill.
+                # A duplicate that is dropped later leaves room for another image.
                 while not self.stopped and (todo := self._todo()):
                     await self._sweep(todo)
 
     def stop(self):
-        """Ask `run` to end, from another thread."""
+        """End `run`, called from another thread."""
         self.stopped = True
         if self.loop is not None:
             self.loop.call_soon_threadsafe(self.task.cancel)
 
     def missing(self, entry):
-        """Say why an entry has no outcome."""
+        """Return the outcome of an entry that was not fetched."""
         if self._is_full():
             return Outcome(Status.NOT_NEEDED, f"there are {self.limit} good images")
         if self._is_full(self.class_of[entry.url]):
@@ -423,8 +424,8 @@ class _Crawl:
         return NOT_TRIED
 
     def _count(self, url):
-        outcome = self.ledger.outcomes.get(url)
-        good = outcome is not None and outcome.fate is Status.GOOD
+        outcome = self.manifest.outcomes.get(url)
+        good = outcome is not None and outcome.status is Status.GOOD
         if url in self.class_of and good != (url in self.good):
             (self.good.add if good else self.good.remove)(url)
             self.good_of[self.class_of[url]] += 1 if good else -1
@@ -436,7 +437,7 @@ class _Crawl:
 
     def _is_wanted(self, entry):
         full = self._is_full() or self._is_full(self.class_of[entry.url])
-        return not full and entry.url not in self.ledger.outcomes
+        return not full and entry.url not in self.manifest.outcomes
 
     def _todo(self):
         seen, todo = collections.Counter(), []
@@ -459,20 +460,22 @@ class _Crawl:
     async def _work(self, turns):
         for entry in turns:
             if self._is_wanted(entry):
-                await self._settle(entry)
+                await self._process(entry)
                 self.bar.set_postfix(good=len(self.good), refresh=False)
                 self.bar.update()
 
-    async def _settle(self, entry):
+    async def _process(self, entry):
         try:
-            verdict = await self.web.get(entry.url, self._judge, lambda: self._is_wanted(entry))
+            validation = await self.web.get(
+                entry.url, self._validate, lambda: self._is_wanted(entry)
+            )
         except WebError as error:
-            self.ledger.record(entry.url, Outcome(error.fate, error.why))
+            self.manifest.record(entry.url, Outcome(error.status, error.why))
             return
         if not self._is_wanted(entry):
             return
-        file = f"{self.stems[entry.url]}{verdict.suffix}"
-        dropped = self.ledger.admit(entry.url, file, verdict)
+        file = f"{self.stems[entry.url]}{validation.suffix}"
+        dropped = self.manifest.admit(entry.url, file, validation)
         self._count(entry.url)
         self._count(dropped)
         if self._is_full():
@@ -480,11 +483,11 @@ class _Crawl:
                 if task is not asyncio.current_task():
                     task.cancel()
 
-    async def _judge(self, data):
-        return await self.loop.run_in_executor(self.judges, validate, data, self.placeholders)
+    async def _validate(self, data):
+        return await self.loop.run_in_executor(self.validators, validate, data, self.placeholders)
 
 
-# A notebook's main thread already has an event loop, so the crawl gets a thread of its own.
+# A notebook's main thread already has an event loop, so the crawl runs in another thread.
 def _run(crawl):
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(lambda: asyncio.run(crawl.run()))
@@ -496,7 +499,7 @@ def _run(crawl):
 
 
 def _stems(entries):
-    """Where each address' image is kept: by its id, or by the address' hash if it has none."""
+    """Name each address' file, without the ending: its id, or the address' hash if it has none."""
     stems, taken = {}, set()
     for entry in entries:
         digest = hashlib.sha256(entry.url.encode()).hexdigest()[:16]

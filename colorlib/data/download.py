@@ -1,8 +1,7 @@
-"""Tiny ImageNet, and anyone's own photographs -> folders of image files.
+"""Download Tiny ImageNet, unpack archives, and copy the usable photographs of a folder.
 
-Not here: lists of addresses (`colorlib.data.crawler`) and packing into one file (`colorlib.store`).
-Chapter 3 of the report: Tiny ImageNet is what its Model-64 was trained on. An archive is unpacked
-into its folder and nothing outside it.
+Tiny ImageNet is the training set of the report's Model-64 (chapter 3). Not here: lists of URLs
+(`colorlib.data.crawler`) and packing into one file (`colorlib.store`).
 """
 
 import errno
@@ -31,7 +30,7 @@ MAX_FILES = 250_000
 """Twice what Tiny ImageNet has."""
 
 MAX_BYTES = 2 * 10**9
-"""Unpacked; eight times what Tiny ImageNet has."""
+"""Unpacked; eight times the size of Tiny ImageNet."""
 
 ENCRYPTED = 1
 """The bit of a zip entry's flags."""
@@ -41,22 +40,22 @@ DAMAGE += (NotImplementedError, gzip.BadGzipFile)
 
 
 def unpack(source, folder, max_files=MAX_FILES, max_bytes=MAX_BYTES):
-    """Unpack an archive, or copy a folder, into an empty folder.
+    """Unpack an archive, or copy a folder, into an empty folder; write nothing outside it.
 
     Parameters
     ----------
     source : path-like
         A zip file, a tar file (also compressed) or a folder.
     folder : path-like
-        Exists and is empty.
+        It exists and is empty.
     max_files, max_bytes : int
-        What may come out at most.
+        Limits on the unpacked files.
 
     Raises
     ------
     FetchError
-        If the source is missing or damaged, is no archive, holds a link, a device, an
-        encrypted file or a path that leaves the folder, or unpacks to too much.
+        If the source is missing or damaged, is no archive, exceeds a limit, or holds a link, a
+        device, an encrypted file or a path that leads out of the folder.
     """
     source, folder = Path(source), Path(folder)
     total, made = 0, set()
@@ -75,13 +74,13 @@ def unpack(source, folder, max_files=MAX_FILES, max_bytes=MAX_BYTES):
                     shutil.copyfileobj(packed, file)
                 bar.update()
     except FileExistsError as error:
-        raise FetchError(f"{source}: names {error.filename} twice; get it anew") from None
+        raise FetchError(f"{source}: names {error.filename} twice; get it again") from None
     except DAMAGE as error:
-        raise FetchError(f"{source}: is damaged or cut off ({error}); get it anew") from None
+        raise FetchError(f"{source}: is damaged or cut off ({error}); get it again") from None
 
 
 def _members(source, bar):
-    """Return an iterator over all files of a source: name, bytes, and what opens it."""
+    """Return an iterator over all files of a source: name, size in bytes, function to open it."""
     if source.is_dir():
         return _folder_members(source)
     if not source.is_file():
@@ -90,7 +89,7 @@ def _members(source, bar):
         return _zip_members(source, bar)
     if tarfile.is_tarfile(source):
         return _tar_members(source)
-    raise FetchError(f"{source}: is neither zip nor tar nor a folder, or cut off; get it anew")
+    raise FetchError(f"{source}: is neither zip nor tar nor a folder, or cut off; get it again")
 
 
 def _folder_members(source):
@@ -151,22 +150,22 @@ def fetch_tiny_imagenet(
     timeout=30.0,
     patience=5,
 ):
-    """Bring Tiny ImageNet to a folder; nothing is done if it is there.
+    """Download and unpack Tiny ImageNet; do nothing if the destination already holds it.
 
     Parameters
     ----------
     destination : path-like
         The folder that will hold ``train/``, ``val/`` and the rest of the original layout. It
-        appears when it is complete. A downloaded archive stays beside it, ending in ``.zip``.
+        is created only when complete. A downloaded archive is kept beside it, as ``.zip``.
     archive : path-like, optional
-        A copy that is already on disk, instead of a download: zip, tar (also compressed), or
-        a folder in the original layout.
+        A copy on disk to use instead of a download: zip, tar (also compressed), or a folder in
+        the original layout.
     url, md5 : str
-        What to download, and its hash. A download that was cut is continued.
+        Address of the archive, and its hash. An interrupted download is continued.
     timeout : float
-        Seconds without a sign of the server that count as a failure.
+        Seconds without data from the server that count as a failure.
     patience : int
-        Failures in a row, none of them bringing anything, before giving up.
+        Give up after so many failures in a row during which no data arrived.
 
     Returns
     -------
@@ -176,7 +175,7 @@ def fetch_tiny_imagenet(
     Raises
     ------
     FetchError
-        If the archive can't be had, is not what it should be or is unsafe to unpack, or if
+        If the archive can't be downloaded, is not Tiny ImageNet or is unsafe to unpack, or if
         the destination holds something else.
     """
     destination = Path(destination)
@@ -198,22 +197,22 @@ def fetch_tiny_imagenet(
 
 
 def download(url, path, md5, timeout=30.0, patience=5, pause=1.0):
-    """Download a file, continuing what an earlier call left in ``<path>.partial``.
+    """Download a file; continue an earlier download in ``<path>.partial``.
 
     Parameters
     ----------
     url : str
-        Of a server that, if it can, answers range requests.
+        If the server does not support range requests, the file is downloaded from its start.
     path : path-like
-        Nothing is done if it is there and has the right hash.
+        Nothing is done if it exists and has the right hash.
     md5 : str
         The file's hash.
     timeout : float
-        Seconds without a sign of the server that count as a failure.
+        Seconds without data from the server that count as a failure.
     patience : int
-        Failures in a row, none of them bringing anything, before giving up.
+        Give up after so many failures in a row during which no data arrived.
     pause : float
-        Seconds after the first failure; doubled after each further one.
+        Seconds to wait after the first failure; doubled after each further one.
 
     Returns
     -------
@@ -223,7 +222,7 @@ def download(url, path, md5, timeout=30.0, patience=5, pause=1.0):
     Raises
     ------
     FetchError
-        If it can't be had. What has come is kept, unless its hash is wrong.
+        If the download fails. A partial file is kept; a complete one with a wrong hash is not.
     """
     path = Path(path)
     partial = path.with_name(f"{path.name}.partial")
@@ -238,58 +237,58 @@ def download(url, path, md5, timeout=30.0, patience=5, pause=1.0):
         raise
     except ValueError:
         raise FetchError(
-            f"{url}: what came has another hash than {md5} and was deleted; try again, or get a "
+            f"{url}: the file had another hash than {md5} and was deleted; try again, or get a "
             "copy of the archive elsewhere and name it with --archive"
         ) from None
     return path
 
 
 def fetch_folder(folder, destination, link=False, placeholders=PLACEHOLDERS):
-    """Take the usable images of a folder, anyone's own photographs, to another one.
+    """Copy the usable images of a folder to another folder.
 
     Parameters
     ----------
     folder : path-like
-        Searched through all levels; hidden files and folders are left out.
+        Searched with its subfolders; hidden files and folders are left out.
     destination : path-like
-        The same subfolders appear there, and ``report.csv`` with a row per file. Images that
-        an earlier call brought are not looked at again. A file without the ending of its format
-        gets it; if another file has that name, a hash is put before the ending.
+        It gets the same subfolders, and ``report.csv`` with a row per file. Images that an
+        earlier call copied are not read again. A file without an image's ending gets that of its
+        format; if another file has that name, a hash is put before the ending.
     link : bool
-        Make hard links, which take no room, where the file system can.
+        Make hard links instead of copies where the file system can.
     placeholders : collection of str
-        MD5 of pictures that do not count.
+        MD5 hashes of pictures to reject.
 
     Returns
     -------
     collections.Counter
-        Number of files, and of subfolders that can't be looked into, per `Fate`.
+        Number of files, and of subfolders that can't be read, per `Status`.
 
     Raises
     ------
     FetchError
-        If the folder is missing or empty, or the destination lies in it or can't be written to.
+        If the folder is missing or empty, or the destination is inside it or can't be written to.
     """
     folder, destination = Path(folder), Path(destination)
     if not folder.is_dir():
         raise FetchError(f"{folder}: no such folder; name one that holds photographs")
     if destination.resolve().is_relative_to(folder.resolve()):
-        raise FetchError(f"{destination}: lies in the folder to fetch from; choose another place")
+        raise FetchError(f"{destination}: is in the folder to fetch from; choose another place")
     found = files.below(folder)
     names = [path.relative_to(folder).as_posix() for path in sorted(found.files)]
     locked = {place.relative_to(folder).as_posix(): why for place, why in found.problems}
     if not names and not locked:
         raise FetchError(f"{folder}: holds no files; name a folder of photographs")
     entries = [Entry(line, "", name) for line, name in enumerate([*names, *locked], 1)]
-    with Manifest(destination) as ledger:
+    with Manifest(destination) as manifest:
         try:
             for name, why in locked.items():
-                ledger.record(name, Outcome(Status.UNREADABLE, why))
-            todo = [name for name in names if not _is_taken(ledger, folder / name, name)]
-            todo.sort(key=_has_ending, reverse=True)  # these keep their names
-            _take(ledger, folder, todo, link, placeholders)
+                manifest.record(name, Outcome(Status.UNREADABLE, why))
+            todo = [name for name in names if not _is_taken(manifest, folder / name, name)]
+            todo.sort(key=_has_ending, reverse=True)  # files with an ending keep their names
+            _add(manifest, folder, todo, link, placeholders)
         finally:
-            counts = ledger.write_report(entries)
+            counts = manifest.write_report(entries)
     return counts
 
 
@@ -297,9 +296,9 @@ def _has_ending(name):
     return Path(name).suffix.lower() in images.EXTENSIONS
 
 
-def _is_taken(ledger, path, name):
-    old = ledger.outcomes.get(name)
-    is_good = old is not None and old.fate is Status.GOOD and path.is_file()
+def _is_taken(manifest, path, name):
+    old = manifest.outcomes.get(name)
+    is_good = old is not None and old.status is Status.GOOD and path.is_file()
     return is_good and old.bytes == path.stat().st_size
 
 
@@ -309,8 +308,8 @@ def _bytes_of(path):
     return path.read_bytes()
 
 
-def _take(ledger, folder, names, link, placeholders):
-    def look(name):
+def _add(manifest, folder, names, link, placeholders):
+    def check(name):
         try:
             return validate(_bytes_of(folder / name), placeholders)
         except OSError as error:
@@ -320,15 +319,15 @@ def _take(ledger, folder, names, link, placeholders):
     with ThreadPoolExecutor(os.cpu_count()) as pool, tqdm(total=len(names), unit=" files") as bar:
         for start in range(0, len(names), block):
             some = names[start : start + block]
-            for name, verdict in zip(some, pool.map(look, some), strict=True):
-                file = name if _has_ending(name) else f"{name}{verdict.suffix}"
+            for name, validation in zip(some, pool.map(check, some), strict=True):
+                file = name if _has_ending(name) else f"{name}{validation.suffix}"
                 source = folder / name if link else None
-                ledger.admit(name, file, verdict, source, keep_first=True)
+                manifest.admit(name, file, validation, source, keep_first=True)
                 bar.update()
 
 
 def _complete(url, partial, timeout, patience, pause):
-    """Fetch the rest of a partial file, however often the connection breaks."""
+    """Download the rest of a partial file; reconnect after a failure."""
     most, failures = _size(partial), 0
     while True:
         try:
@@ -379,7 +378,7 @@ def _size(path):
 
 
 def _is_tiny_imagenet(folder):
-    """Look at the outlines only: a folder that is there was complete when it appeared."""
+    """Check the main files only: the folder is created only when it is complete."""
     train, listed = folder / "train", folder / "wnids.txt"
     return (
         listed.is_file()

@@ -1,11 +1,11 @@
-"""The book kept over all images that were asked for: each one's fate, and why.
+"""The manifest of a download: the status of each image that was requested, and the reason.
 
-Not here: where the images come from (`colorlib.data.download`, `colorlib.data.crawler`) and which
-of them count (`colorlib.data.validation`). Chapter 3 of the report.
+Not here: the sources of the images (`colorlib.data.download`, `colorlib.data.crawler`) and the
+checks of an image (`colorlib.data.validation`). Chapter 3 of the report.
 
-A destination holds, beside the images, `journal.jsonl`, which grows by one line per image and
-lets a run that was killed go on, `report.csv`, which is written when a run ends, and `.lock`, which
-only one run at a time can hold.
+A destination holds, beside the images, three files. `journal.jsonl` gets one line per image as
+soon as its status is known; a run that was killed resumes from it. `report.csv` is written when a
+run ends. `.lock` is held by the one run that may write there.
 """
 
 import collections
@@ -29,7 +29,7 @@ JOURNAL, REPORT, LOCK = "journal.jsonl", "report.csv", ".lock"
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Entry:
-    """One image that is asked for: its line in the list, its id there, and where it is."""
+    """A requested image: its line and its id in the list, and its URL or path."""
 
     line: int
     id: str
@@ -42,23 +42,23 @@ COLUMNS = [field.name for kind in (Entry, Outcome) for field in dataclasses.fiel
 
 
 class Manifest:
-    """The outcomes of one destination, kept on disk as they come.
+    """The outcomes of one destination, written to disk one by one.
 
     Parameters
     ----------
     folder : path-like
-        The destination; made if missing. What a killed run left half done is cleared away.
+        The destination; created if missing. Temporary files of a killed run are deleted.
 
     Attributes
     ----------
     outcomes : dict of str to Outcome
-        By address, from this run and the earlier ones. A good one whose file is gone, of another
-        size or another one's by now is left out, so that it is fetched again.
+        By URL, from this run and the earlier ones. A good outcome is left out, so that the image
+        is fetched again, if its file is missing, has another size or belongs to another URL.
 
     Raises
     ------
     FetchError
-        If the folder can't be made, or another process is writing to it.
+        If the folder can't be created, or another process is writing to it.
     """
 
     def __init__(self, folder):
@@ -92,7 +92,7 @@ class Manifest:
         self._lock.release()
 
     def record(self, url, outcome):
-        """Write down what became of an address, at once.
+        """Append the outcome of a URL to the journal.
 
         Parameters
         ----------
@@ -110,47 +110,47 @@ class Manifest:
             if self._journal.write(line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    def admit(self, url, file, verdict, source=None, keep_first=False):
-        """Take an image in, unless the same bytes came from another address before.
+    def admit(self, url, file, validation, source=None, keep_first=False):
+        """Write an image to the destination, unless another URL had the same bytes before.
 
         Parameters
         ----------
         url : str
         file : str
-            Where to keep it, relative to the destination. If another image is there, a hash of
-            the address is appended to the name.
-        verdict : colorlib.data.validation.Validation
-            What `colorlib.data.validation.validate` said.
+            Path relative to the destination. If it belongs to another image, a hash of the URL
+            is appended to the name.
+        validation : colorlib.data.validation.Validation
+            The result of `colorlib.data.validation.validate`.
         source : pathlib.Path, optional
-            A file with these bytes, to make a hard link to if possible.
+            A file with these bytes; a hard link to it is made if possible.
         keep_first : bool
             Keep the first of several identical images. By default all of them are dropped,
-            the earlier ones too: on the web such an image stands for one that is gone.
+            the earlier ones too: on the web they are usually placeholders.
 
         Returns
         -------
         str or None
-            The address of the earlier image, if that was dropped.
+            The URL of the earlier image, if that was dropped.
 
         Raises
         ------
         FetchError
             If the image can't be written.
         """
-        outcome, dropped = verdict.outcome, None
+        outcome, dropped = validation.outcome, None
         if self._unlink(url):
             self._first.pop(self.outcomes[url].sha256, None)
-        if outcome.fate is not Status.GOOD:
+        if outcome.status is not Status.GOOD:
             self.record(url, outcome)
             return None
         first = self._first.setdefault(outcome.sha256, url)
         if first == url:
-            self._keep(url, file, verdict, source)
+            self._keep(url, file, validation, source)
             return None
         if not keep_first:
             dropped = self._drop(first, f"the same image as {url}")
         why = f"the same image as {first}"
-        self.record(url, dataclasses.replace(outcome, fate=Status.IDENTICAL, why=why))
+        self.record(url, dataclasses.replace(outcome, status=Status.IDENTICAL, why=why))
         return dropped
 
     def write_report(self, entries, missing=lambda entry: NOT_TRIED):
@@ -160,12 +160,12 @@ class Manifest:
         ----------
         entries : iterable of Entry
         missing : callable
-            Gives the outcome of an entry that none was recorded for.
+            Returns the outcome of an entry for which none was recorded.
 
         Returns
         -------
         collections.Counter
-            Number of entries per `Fate`; the sum is the number of entries.
+            Number of entries per `Status`; the sum is the number of entries.
 
         Raises
         ------
@@ -187,21 +187,21 @@ class Manifest:
                     outcome = Outcome(Status.REPEATED, f"the same address as line {first}")
                 row = dataclasses.asdict(entry) | dataclasses.asdict(outcome)
                 writer.writerow({key: files.escaped(str(row[key])) for key in row})
-                counts[outcome.fate] += 1
+                counts[outcome.status] += 1
         return counts
 
-    # The row comes before the file: a row without its file is fetched again, a file without
-    # its row would never be accounted for.
-    def _keep(self, url, file, verdict, source):
+    # The row is written before the file: a row without its file is fetched again, but a file
+    # without its row would never appear in the report.
+    def _keep(self, url, file, validation, source):
         file = self._free(url, file)
         path = self.folder / file
-        self.record(url, dataclasses.replace(verdict.outcome, file=file))
+        self.record(url, dataclasses.replace(validation.outcome, file=file))
         try:
             with _explained(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
-                if not (source and _link(source, path, verdict.outcome.bytes)):
+                if not (source and _link(source, path, validation.outcome.bytes)):
                     with files.replacing(path) as temporary:
-                        temporary.write_bytes(verdict.data)
+                        temporary.write_bytes(validation.data)
         except FetchError:
             del self.outcomes[url]
             raise
@@ -214,17 +214,17 @@ class Manifest:
         path = PurePosixPath(file)
         return path.with_name(f"{path.stem}-{digest}{path.suffix}").as_posix()
 
-    # The file goes before its row, for the same reason.
+    # The file is deleted before its row is written, for the same reason.
     def _drop(self, url, why):
         if not self._unlink(url):
             return None
         old = self.outcomes[url]
-        self.record(url, dataclasses.replace(old, fate=Status.IDENTICAL, why=why, file=""))
+        self.record(url, dataclasses.replace(old, status=Status.IDENTICAL, why=why, file=""))
         return url
 
     def _unlink(self, url):
         old = self.outcomes.get(url)
-        if old is None or old.fate is not Status.GOOD:
+        if old is None or old.status is not Status.GOOD:
             return False
         (self.folder / old.file).unlink(missing_ok=True)
         self._owner.pop(old.file.casefold(), None)
@@ -237,18 +237,18 @@ class Manifest:
             end = line[-1:]
             try:
                 row = json.loads(line)
-                url, fate = row.pop("url"), Status(row.pop("fate"))
-            except ValueError:
-                continue  # the line that a killed run was writing
-            outcomes.pop(url, None)  # the last one is to be behind the others
-            outcomes[url] = Outcome(fate, **row)
+                url, status = row.pop("url"), Status(row.pop("status"))
+            except (ValueError, KeyError):
+                continue  # cut off by a kill, or of an older version: fetched again
+            outcomes.pop(url, None)  # the order is that of the last outcomes
+            outcomes[url] = Outcome(status, **row)
         if end != b"\n":
             self._journal.write(b"\n")
         owner = _owners(outcomes)
         return {
             url: outcome
             for url, outcome in outcomes.items()
-            if outcome.fate is not Status.GOOD
+            if outcome.status is not Status.GOOD
             or (owner[outcome.file.casefold()] == url and self._is_there(outcome))
         }
 
@@ -258,8 +258,8 @@ class Manifest:
 
 
 def _owners(outcomes):
-    """Say whose each file is; names that differ only in upper and lower case are one."""
-    good = ((url, outcome) for url, outcome in outcomes.items() if outcome.fate is Status.GOOD)
+    """Map each file to its URL; names that differ only in upper and lower case are the same."""
+    good = ((url, outcome) for url, outcome in outcomes.items() if outcome.status is Status.GOOD)
     return {outcome.file.casefold(): url for url, outcome in good}
 
 
@@ -270,7 +270,7 @@ def _explained(path):
     except OSError as error:
         reason = error.strerror or error
         raise FetchError(
-            f"{path}: can't be written ({reason}); make room, then call again: it goes on"
+            f"{path}: can't be written ({reason}); make room and call again to resume"
         ) from None
 
 

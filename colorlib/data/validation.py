@@ -1,8 +1,8 @@
-"""Which images count: the bytes of a file -> its fate, and why.
+"""Check whether the bytes of a file are a usable color image: its status and the reason.
 
-Not here: where the bytes come from (`colorlib.data.download`, `colorlib.data.crawler`) and the book
-kept over them (`colorlib.data.manifest`). Chapter 3 of the report: what its crawler brought was
-kept unseen; here every image is looked at.
+The report kept its downloads unchecked (chapter 3); here every image is decoded. Not here: the
+sources of the bytes (`colorlib.data.download`, `colorlib.data.crawler`) and the record of all
+images (`colorlib.data.manifest`).
 """
 
 import dataclasses
@@ -16,14 +16,14 @@ from PIL import Image
 from colorlib import images
 
 MINIMUM_SIDE = 64
-"""Pixels of the shorter side below which an image does not count."""
+"""Pixels of the shorter side below which an image is rejected."""
 
 PLACEHOLDERS = frozenset({"880a7a58e05d3e83797f27573bb6d35c"})
-"""MD5 of pictures that stand for a photograph that is gone; this one is Flickr's, 2051 bytes."""
+"""MD5 of pictures that servers send in place of a deleted photograph: Flickr's, 2051 bytes."""
 
 SUFFIXES = {
     "JPEG": ".jpg",
-    "MPO": ".jpg",  # several JPEG in one, as some telephones make them
+    "MPO": ".jpg",  # several JPEG in one file, written by some phones
     "PNG": ".png",
     "WEBP": ".webp",
     "TIFF": ".tif",
@@ -32,15 +32,15 @@ SUFFIXES = {
     "HEIF": ".heic",
     "GIF": None,
 }
-"""What `images` decodes, and the ending each format is kept under; None: kept as PNG."""
+"""The formats that `images` decodes, and the ending of their files; None: converted to PNG."""
 
 
 class FetchError(ValueError):
-    """A source or a destination that can't be used; the message names it and the remedy."""
+    """An unusable source or destination; the message names it and the remedy."""
 
 
 class Status(enum.StrEnum):
-    """What became of an image that was asked for; only the first is kept."""
+    """The status of a requested image; only good images are kept."""
 
     GOOD = "good"
     REFUSED = "refused"
@@ -64,9 +64,9 @@ class Status(enum.StrEnum):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Outcome:
-    """An image's fate and why; the rest is known of images that decode."""
+    """An image's status and the reason; the other fields are set if it could be decoded."""
 
-    fate: Status
+    status: Status
     why: str = ""
     file: str = ""
     width: int = 0
@@ -77,7 +77,7 @@ class Outcome:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Validation:
-    """Whether an image counts, and as which bytes and under which ending to keep it."""
+    """The outcome for an image, the bytes to keep and the ending of its file."""
 
     outcome: Outcome
     data: bytes = b""
@@ -85,20 +85,20 @@ class Validation:
 
 
 def validate(data, placeholders=PLACEHOLDERS):
-    """Say whether the bytes of a file are a color image worth keeping.
+    """Check whether the bytes of a file are a usable color image.
 
     Parameters
     ----------
     data : bytes
-        Of a whole file, as it came.
+        Of the whole file.
     placeholders : collection of str
-        MD5 of files that stand for a photograph that is gone.
+        MD5 hashes of pictures that servers send in place of a deleted photograph.
 
     Returns
     -------
-    Verdict
-        Good are color images of at least `MINIMUM_SIDE` pixels a side, once upright. They are
-        kept as they came; only a GIF becomes a PNG of its first frame.
+    Validation
+        An image is good if it has color and at least `MINIMUM_SIDE` pixels a side. Its bytes
+        are kept unchanged; only a GIF is converted to a PNG of its first frame.
     """
     if hashlib.md5(data, usedforsecurity=False).hexdigest() in placeholders:
         return Validation(Outcome(Status.PLACEHOLDER, "known by its hash", bytes=len(data)))
@@ -108,10 +108,10 @@ def validate(data, placeholders=PLACEHOLDERS):
     except Exception as error:  # Pillow raises nearly anything on damaged files
         return Validation(Outcome(Status.NO_IMAGE, _reason(error), bytes=len(data)))
     height, width = rgb.shape[:2]
-    fate, why = _status(rgb, animated)
+    status, why = _status(rgb, animated)
     data = data if suffix else _png(rgb)
     sha256 = hashlib.sha256(data).hexdigest()
-    outcome = Outcome(fate, why, "", width, height, len(data), sha256)
+    outcome = Outcome(status, why, "", width, height, len(data), sha256)
     return Validation(outcome, data, suffix or ".png")
 
 
@@ -132,13 +132,13 @@ def _status(rgb, animated):
     height, width = rgb.shape[:2]
     if min(height, width) < MINIMUM_SIDE:
         return Status.TOO_SMALL, f"{width}x{height}, at least {MINIMUM_SIDE} a side are needed"
-    step = max(1, max(height, width) // 128)  # a sample says it as well, sooner
+    step = max(1, max(height, width) // 128)  # a sample of the pixels is enough
     if images.is_grey(rgb[::step, ::step]):
         return Status.GREY, "has no color to learn from"
     return Status.GOOD, "first of several frames" if animated else ""
 
 
-# The message of `images.read` without the name, which means nothing here, and the remedy.
+# The message of `images.read` without the file's name, which is unknown here, and the remedy.
 def _reason(error):
     if not isinstance(error, images.ImageError):
         return f"is damaged ({error})"

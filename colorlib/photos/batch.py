@@ -1,7 +1,7 @@
-"""Many photographs and films: paths -> where each colored one goes, and the photographs colored.
+"""Plan the outputs of many photographs and films, and color the photographs.
 
-Not here: what happens to one photograph (`colorlib.photos.photo`, `colorlib.colorize`), to films
-(`colorlib.video.pipeline`), and what is said about it (`colorlib.cli.color`).
+Not here: a single photograph (`colorlib.photos.photo`, `colorlib.colorize`), the coloring of films
+(`colorlib.video.pipeline`) and the messages (`colorlib.cli.color`).
 """
 
 import contextlib
@@ -27,7 +27,7 @@ AT_ONCE = min(4, os.cpu_count() or 1)
 """Photographs colored at the same time."""
 
 LARGE = 2**24
-"""Pixels from which a photograph has the memory to itself."""
+"""Photographs of so many pixels are colored one at a time, to save memory."""
 
 COLORED, KEPT, FAILED = "colored", "kept", "failed"
 
@@ -39,11 +39,11 @@ class Job:
     Attributes
     ----------
     source, target : pathlib.Path
-        Read from and written to.
+        The file to read and the file to write.
     problem : str
-        Why it can't be done, with the remedy; empty if it can.
+        The reason why the job is impossible, with the remedy; otherwise empty.
     known : colorlib.photos.outputs.Entry or None
-        What is known about a file that is there under the target's name.
+        The record of an existing file with the target's name.
     """
 
     source: Path
@@ -54,55 +54,54 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What became of a job.
+    """The result of a job.
 
     Attributes
     ----------
     job : Job
-    fate : {"colored", "kept", "failed"}
-        Kept is a target that was made before, from this source and with these settings.
+    status : {"colored", "kept", "failed"}
+        A target is kept if an earlier call made it from this source with these settings.
     why : str
-        A line that names the file: why it failed, or what of it could not be kept.
-    anew : bool
-        Whether it takes the place of one that was made from this source with other settings.
+        A line that names the file and the reason of a failure, or what could not be kept.
+    replaced : bool
+        Whether it replaces a target made from this source with other settings.
     """
 
     job: Job
-    fate: str
+    status: str
     why: str = ""
-    anew: bool = False
+    replaced: bool = False
 
 
 def plan(paths, output, recursive=False, overwrite=False):
-    """Decide where each colored photograph and film goes.
+    """Choose the target of each photograph and film.
 
     Parameters
     ----------
     paths : sequence of path-like
         Image files, films, and folders of them.
     output : path-like
-        A file's name for a single photograph or film, else a folder, which is made if missing.
-        What lies in subfolders of a folder keeps its place below `output`.
+        A file for a single photograph or film, otherwise a folder, which is created if missing.
+        Files in subfolders keep their relative paths below `output`.
     recursive : bool
-        Whether to look into the subfolders of folders too. Hidden files and folders, and `output`
-        itself, are left out. A GIF, which can't be written, becomes ``NAME.gif.png``, an AVI
-        ``NAME.avi.mp4``.
+        Whether to include subfolders. Hidden files and folders, and `output` itself, are left out.
+        A GIF, which can't be written, becomes ``NAME.gif.png``, an AVI ``NAME.avi.mp4``.
     overwrite : bool
-        Whether a file that changed since it was colored takes its old colored file's place.
+        Whether a source that changed replaces the target that was made from its old content.
 
     Returns
     -------
     list of Job
-        Each file once. Those that would get the same name, or names that differ only in
-        upper and lower case, get ``-2``, ``-3``, ... appended. That is so for what earlier calls
-        colored, too (`colorlib.photos.outputs` knows it): another file of the same name gets a
-        number, and the same file gets the name it had.
+        Each file once. Targets with the same name, ignoring upper and lower case, get ``-2``,
+        ``-3``, ... appended. This includes the targets of earlier calls, which
+        `colorlib.photos.outputs` records: another source with the same name gets a number, and the
+        same source gets its earlier target.
 
     Raises
     ------
     colorlib.images.ImageError
-        If several files are to go into one, a film into a photograph or the other way round, or
-        the folder can't be made.
+        If `output` is one file for several sources or of the wrong kind, or the folder can't be
+        created.
     """
     output, paths = Path(output), [Path(path) for path in paths]
     endings, lists = (*images.EXTENSIONS, *READABLE_FILMS), outputs.Records()
@@ -122,8 +121,8 @@ def plan(paths, output, recursive=False, overwrite=False):
     return _guarded(jobs, lists)
 
 
-def passed_over(paths, output, recursive=False):
-    """Say which files in folders are not taken because of their names.
+def skipped_files(paths, output, recursive=False):
+    """Count the files in folders that are skipped because of their names.
 
     Parameters
     ----------
@@ -141,24 +140,24 @@ def passed_over(paths, output, recursive=False):
 
 
 def color_all(colorizer, jobs, overwrite=False, side_by_side=False, at_once=AT_ONCE):
-    """Color photographs, several at once.
+    """Color photographs in several threads.
 
     Parameters
     ----------
     colorizer : colorlib.colorize.Colorizer
     jobs : sequence of Job
     overwrite : bool
-        Whether to color photographs whose targets are there already, whatever they were made from.
+        Whether to color photographs whose targets exist already, whatever they were made from.
     side_by_side : bool
         Put the grey photograph to the left of the colored one.
     at_once : int
-        Large ones are colored one by one all the same.
+        Number of threads; large photographs are colored one at a time.
 
     Yields
     ------
     Outcome
-        One for each job, in their order. If the loop over them is left, jobs in hand are ended
-        and those behind them are not begun.
+        One for each job, in order. If the iteration is stopped, running jobs are finished and the
+        others are not started.
     """
     alone = threading.Lock()
     pool = ThreadPoolExecutor(at_once)
@@ -180,7 +179,7 @@ def color_file(colorizer, source, target, side_by_side=False):
     ----------
     colorizer : colorlib.colorize.Colorizer
     source, target : path-like
-        Read from and written to; the target's ending decides its format.
+        The file to read and the file to write, whose ending decides its format.
     side_by_side : bool
         Put the grey photograph to the left of the colored one.
 
@@ -209,17 +208,17 @@ def color_file(colorizer, source, target, side_by_side=False):
 
 
 def attempt(job, overwrite, color, settings):
-    """Do a job, unless it is done or can't be; one odd file does not end the work on a folder.
+    """Run a job unless it is done or impossible; turn every error into a failed outcome.
 
     Parameters
     ----------
     job : Job
     overwrite : bool
-        Whether to do it if its target is there already.
+        Whether to run it if its target exists already.
     color : callable
-        Does it, and returns a line about what could not be kept, or nothing.
+        Colors the file, and returns a line about what could not be kept, or "".
     settings : callable
-        Returns what `outputs.fingerprint` does.
+        Returns the result of `outputs.fingerprint`.
 
     Returns
     -------
@@ -228,11 +227,11 @@ def attempt(job, overwrite, color, settings):
     if job.problem:
         return Outcome(job, FAILED, job.problem)
     try:
-        anew = job.target.exists() and not overwrite
-        if anew and _is_done(job, settings()):
+        replaced = job.target.exists() and not overwrite
+        if replaced and _is_done(job, settings()):
             return Outcome(job, KEPT)
         lines = color(), _noted(job, settings())
-        return Outcome(job, COLORED, "; ".join(filter(None, lines)), anew)
+        return Outcome(job, COLORED, "; ".join(filter(None, lines)), replaced)
     except images.ImageError as error:
         return Outcome(job, FAILED, str(error))
     except Exception as error:
@@ -241,7 +240,7 @@ def attempt(job, overwrite, color, settings):
 
 
 def is_film(path):
-    """Say whether a file is a film, by its name."""
+    """Return whether a file's name is that of a film."""
     return Path(path).suffix.lower() in READABLE_FILMS
 
 
@@ -256,7 +255,7 @@ def _single(paths, output):
     return Job(paths[0], output)
 
 
-# What is neither done nor ours to replace is an error.
+# Raises an error if the target was not made by colorlib from this source.
 def _is_done(job, settings):
     remedy = "--overwrite replaces it, another output keeps both"
     if job.known is None or not outputs.is_from(job.known, job.source):
@@ -274,8 +273,8 @@ def _noted(job, settings):
     try:
         outputs.record(job.target, job.source, settings)
     except OSError as error:
-        why = f"is colored, but {outputs.LIST} beside it can't say from what ({error.strerror})"
-        return f"{job.target}: {why}; the next call will not know it"
+        why = f"is colored, but {outputs.LIST} beside it can't be written ({error.strerror})"
+        return f"{job.target}: {why}; the next call will not recognize it"
     return ""
 
 

@@ -1,10 +1,10 @@
-"""What an image file says beside its pixels: EXIF, XMP, texts, resolution; kept, and made true.
+"""Collect the metadata of an image file, EXIF, XMP, texts and resolution, for its colored version.
 
-Not here: pixels (`colorlib.photos.photo`) and color profiles (`colorlib.icc`). What can't be
-read is left out: the words around a photograph are never a reason not to color it.
+Not here: pixels (`colorlib.photos.photo`) and color profiles (`colorlib.icc`). Unreadable metadata
+is dropped, so that it never prevents the coloring.
 
-Made true means that what described the old pixels goes: the orientation, which has been applied,
-the small preview, which is still grey, and how a TIFF file laid out its strips.
+Metadata that describes the old pixels is removed: the orientation, which has been applied, the
+thumbnail, which is grey, and the layout of a TIFF file's strips.
 """
 
 import re
@@ -14,13 +14,13 @@ from PIL import ExifTags, Image
 from colorlib import images
 
 COLOR_SPACE = ExifTags.Base.ColorSpace
-"""EXIF's own word on the color space: 1 is sRGB, 65535 another one."""
+"""EXIF's color space: 1 is sRGB, 65535 another one."""
 
 DESCRIPTIVE = {*range(269, 273), 285, 297, 305, 306, 315, 316}
-"""Tags of TIFF 6.0 up to 532 that tell of the photograph, not of how its bytes lie."""
+"""Tags of TIFF 6.0 up to 532 that describe the photograph, not the layout of its bytes."""
 
 ELSEWHERE = {282, 283, 296, 700, 34675}
-"""Resolution, XMP and profile, which every format has its own place for."""
+"""Resolution, XMP and profile: each format stores them in its own way."""
 
 XMP_ORIENTATION = rb"(tiff:Orientation(?:=[\"']|>))[0-9]"
 
@@ -29,7 +29,7 @@ LONGEST_TEXT = 2**16
 
 
 class Text(str):
-    """Text of EXIF whose bytes stay: Pillow reads them as Latin-1 and would write ASCII."""
+    """An EXIF text that keeps its bytes: Pillow reads it as Latin-1 and would write ASCII."""
 
     def encode(self, *_):
         """Return the bytes that Pillow read."""

@@ -1,10 +1,10 @@
-"""What colored files were made from and with: a hidden list beside them, read and written.
+"""The record of colored files, with their sources and settings: a hidden list beside them.
 
-Not here: which name a colored file gets and whether it is kept (`colorlib.photos.batch`).
+Not here: the choice of names and whether a file is kept (`colorlib.photos.batch`).
 
-A list is needed, as some formats can't hold such a note, and others would show it to everyone. A
-source is known by its content: a moved album is the same album, and what a scanner writes under
-one name again and again are different photographs.
+A list is used since some image formats can't hold this information and in others it would be
+public. A source is identified by the hash of its content: it may be moved, and a file that changed
+under the same name is another source.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 LIST = ".colorlib.jsonl"
-"""Name of the list; it grows by a line per file, and the last line about a file counts."""
+"""Name of the list; a line is appended per file, and the last line about a file is valid."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,16 +31,16 @@ class Entry:
     file : str
         Name of the colored file, in the list's folder.
     size : int
-        Of it in bytes, when it was written.
+        Its size in bytes when it was written.
     content : str
-        SHA-256 of the file it was made from.
+        SHA-256 of the source.
     settings : str
         From `fingerprint`.
     source : str
-        Absolute path of the file it was made from, links followed.
+        Absolute path of the source, links resolved.
     source_size, source_time : int
-        Its bytes and the time of its last change, in ns: while path, size and time stay the same,
-        so does the content.
+        Size in bytes and modification time in ns; while path, size and time are the same, the
+        source is not hashed again.
     """
 
     file: str
@@ -53,13 +53,13 @@ class Entry:
 
 
 class Records:
-    """The lists of several folders, each read when it is asked for the first time."""
+    """The lists of several folders, each read at its first use."""
 
     def __init__(self):
         self._entries, self._by_size = {}, {}
 
     def entry(self, target):
-        """Look a colored file up.
+        """Look up a colored file.
 
         Parameters
         ----------
@@ -72,18 +72,18 @@ class Records:
         return self._of(target.parent).get(target.name.casefold())
 
     def made_from(self, source, target):
-        """Find the files that an earlier call made of a source.
+        """Find the files that earlier calls made from a source.
 
         Parameters
         ----------
         source : pathlib.Path
         target : pathlib.Path
-            The name it would get if it were the only one; ``-2``, ``-3``, ... may be appended.
+            The name without a number; ``-2``, ``-3``, ... may be appended.
 
         Returns
         -------
         list of pathlib.Path
-            Those made when the source lay where it is now come first.
+            Those made from the source at its present path come first.
         """
         self._of(target.parent)
         try:
@@ -107,7 +107,7 @@ class Records:
 
 
 def is_from(entry, source):
-    """Say whether a colored file was made from a source as it is now.
+    """Return whether a colored file was made from a source with its present content.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ def content(path):
     Returns
     -------
     str
-        The SHA-256 of its bytes; empty if it is no file, but a pipe or a device.
+        The SHA-256 of its bytes; empty for a pipe or a device.
 
     Raises
     ------
@@ -153,13 +153,13 @@ def content(path):
 
 
 def fingerprint(colorizer, **others):
-    """Identify a network and all settings by what they do to one picture, and by their values.
+    """Identify a network and all settings by their result for one picture and by their values.
 
     Parameters
     ----------
     colorizer : colorlib.colorize.Colorizer
     **others : object
-        What else makes a difference to the result; JSON can hold it.
+        Further settings that change the result; JSON can hold them.
 
     Returns
     -------
@@ -195,7 +195,7 @@ def record(target, source, settings):
         file.st_size,
         file.st_mtime_ns,
     )
-    # the line break comes first: half a line that a full disk left does not spoil the next one
+    # the line break comes first: half a line left by a full disk does not damage the next one
     line = b"\n" + json.dumps(dataclasses.asdict(entry)).encode()
     with target.with_name(LIST).open("ab", buffering=0) as file:
         file.write(line)

@@ -1,11 +1,11 @@
-"""A photograph with all that belongs to it: an image file -> L at its full depth, and back.
+"""Read a photograph with its metadata and full bit depth, and write it in color.
 
-Not here: its colors (`colorlib.colorize`), and images to train on, of which only 8-bit RGB is
-needed (`colorlib.images`).
+Not here: its colors (`colorlib.colorize`), and images for training, which are 8-bit RGB
+(`colorlib.images`).
 
-What is kept of a file: its resolution, its 16 bits per channel where the format can hold them in
-color (PNG, TIFF), its transparency, its EXIF, XMP and texts, its pixels per inch and an sRGB
-profile. The orientation is applied. `colorlib.icc` says what becomes of other color spaces.
+A file keeps its resolution, its 16 bits per channel where the format can hold them in color (PNG,
+TIFF), its transparency, its EXIF, XMP and texts, its pixels per inch and its sRGB profile. The
+orientation is applied. Other color spaces are converted (`colorlib.icc`).
 
 Pillow has no pixels for color in 16 bits. OpenCV encodes them; the chunks of a PNG file (third
 edition of its specification, section 11) and the tags of a TIFF file (TIFF 6.0) are written here.
@@ -29,7 +29,7 @@ QUALITY = 95
 PNG_COMPRESSION = 3
 """Of zlib: a third of the time of Pillow's 6, for files 1% larger."""
 
-DEEP_FORMATS = ("PNG", "TIFF")
+FORMATS_WITH_16_BITS = ("PNG", "TIFF")
 """Formats that can hold color in 16 bits per channel."""
 
 OPAQUE_FORMATS = ("JPEG", "BMP")
@@ -131,7 +131,7 @@ def count_pixels(path):
 
 
 def write(path, pixels, profile=None, kept=None):
-    """Write colored pixels with all that belongs to their photograph, or nothing at all.
+    """Write colored pixels with their photograph's metadata, atomically.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ def write(path, pixels, profile=None, kept=None):
 
 
 def depth_in(path, photograph):
-    """Say in what depth a photograph's colors go into a file of this name.
+    """Return the bit depth in which a photograph is written to a file of this name.
 
     Parameters
     ----------
@@ -186,7 +186,7 @@ def depth_in(path, photograph):
     colorlib.images.ImageError
         If the ending names no known format.
     """
-    holds_16_bits = images.format_of(path) in DEEP_FORMATS
+    holds_16_bits = images.format_of(path) in FORMATS_WITH_16_BITS
     return np.uint16 if holds_16_bits and photograph.pixels.dtype == np.uint16 else np.uint8
 
 

@@ -1,1 +1,1 @@
-"""Films: reading and writing, temporal smoothing, and coloring that can be stopped."""
+"""Films: reading and writing, temporal smoothing, and resumable coloring."""

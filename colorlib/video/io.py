@@ -1,17 +1,16 @@
-"""Film files in and out: PyAV (ffmpeg's libraries) reads and writes a frame at a time.
+"""Read and write film files with PyAV (ffmpeg's libraries), one frame at a time.
 
-Not here: colors (`colorlib.colorize`), and how a film is colored so that it can be stopped
-(`colorlib.video.pipeline`).
+Not here: colors (`colorlib.colorize`) and the resumable coloring (`colorlib.video.pipeline`).
 
-What is kept of a film: its resolution, every frame's time, the shape of its pixels, its sound and,
-where the format can hold them, its subtitles, its chapters and its metadata (`KEPT`). The
-orientation is applied, the two fields of an interlaced picture become one frame, and time stamps
-that restart go on: where all streams jump back, they are moved by the same offset. New pictures are
-H.264 (VP9 in WebM) with 8 bits and color at half the resolution, as every player expects; that
-needs even sides, so the last row or column of an odd one is doubled.
+A film keeps its resolution, the time of every frame, its pixel aspect ratio, its sound and, where
+the format can hold them, its subtitles, chapters and metadata (`KEPT`). The orientation is applied,
+and an interlaced film is deinterlaced. Where the time stamps of all streams jump back, a common
+offset is added so that they continue. The pictures are encoded as H.264 (VP9 in WebM) with 8 bits
+and chroma at half the resolution, which every player supports; this needs even sides, so the last
+row or column of an odd side is repeated.
 
-Nothing is decoded where it can be avoided: the segments, sound and subtitles are copied as they
-are. Sound that the new format can't hold is encoded again.
+Segments, sound and subtitles are copied without decoding. Sound that the new format can't hold is
+encoded again.
 """
 
 import contextlib
@@ -31,28 +30,28 @@ from av.video.reformatter import ColorRange, Colorspace, ColorTrc
 from colorlib import images
 
 JUMP = 0.25
-"""Seconds by which the times of a stream have to go back; within a recording they never do."""
+"""Seconds by which the times of a stream go back at a restart; within a recording they never do."""
 
 STRAY = 1.0
-"""Seconds that a stream goes on in the old times where another one only has a wrong time."""
+"""If another stream continues for so many seconds, a backward jump is a single wrong time."""
 
 WAIT = 400
-"""Packets within which all streams go back; a stream of pictures or sound can have ended."""
+"""Packets within which all streams have to jump back, unless a stream has ended."""
 
 
 def continuous(packets):
-    """Let the clock go on where it restarts.
+    """Make time stamps continue where they restart.
 
     Parameters
     ----------
     packets : iterable of av.packet.Packet
-        Of a film, all its streams, in the order of the file.
+        The packets of all streams of a film, in the order of the file.
 
     Yields
     ------
     av.packet.Packet
-        The same ones in the same order. Behind a restart `pts` and `dts` are changed, so that
-        they begin where the latest packet before it ends.
+        The same packets in the same order. After a restart `pts` and `dts` are shifted, so that
+        they begin where the last packet before it ends.
     """
     packets, part, shift = iter(packets), _Part(), 0
     for packet in packets:
@@ -73,9 +72,9 @@ def continuous(packets):
 
 
 class _Part:
-    """What is between two restarts: the latest time of each stream, and where all begins and ends.
+    """The part between two restarts: the latest time of each stream, and its start and end.
 
-    Subtitles do not count: they are too rare to tell a restart by.
+    Subtitles are ignored: they are too rare to detect a restart.
     """
 
     def __init__(self):
@@ -95,7 +94,7 @@ class _Part:
         return _time(packet.dts, packet) - self.latest[index]
 
     def until_all_went_back(self, packets):
-        """Return packets, each with whether it is behind the restart; none is if it is a stray."""
+        """Pair packets with whether they are after the restart; all False if there is none."""
         now, gone_back, around = _Part(), set(), []
         now.latest = dict(self.latest)
         for packet in packets:
@@ -128,29 +127,29 @@ def _moved(packet, shift):
 
 
 DEMUXERS = "mov,matroska,webm,avi,mpeg,mpegts,asf,ogg,flv,dv"
-"""What ffmpeg may try; others would follow a list to other files, or take a photograph."""
+"""The formats that ffmpeg may read; others would open further files, or read photographs."""
 
 VERSION = av.__version__
-"""Of PyAV, and with it of ffmpeg's libraries."""
+"""The version of PyAV, which determines that of ffmpeg's libraries."""
 
 LARGEST = 2**25
-"""Pixels in a frame: 8192 x 4096; more is refused."""
+"""Maximum number of pixels in a frame: 8192 x 4096."""
 
 HD = 720
-"""Rows from which a film that does not say it has BT.709's colors, below it BT.601's."""
+"""A film without a color space has BT.709's from so many rows on, otherwise BT.601's."""
 
 ORIENTATION = "DISPLAYMATRIX"
 
 DEINTERLACING = ("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
-"""ffmpeg's filter, so that a picture's even and odd rows, filmed one after the other, agree."""
+"""ffmpeg's filter; it leaves progressive pictures unchanged."""
 
 FORMATS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 """The endings of files that can be written -> ffmpeg's name of the format."""
 
-# x264's looking ahead came out otherwise once in thirty times; a film gone on with would differ
+# with x264's lookahead one run in thirty differed; a resumed film has to be identical
 REPEATABLE = {"x264-params": "mbtree=0:rc-lookahead=0:weightp=0"}
 
-# without B-frames each packet holds the next frame, and segments join without arithmetic
+# without B-frames the packets are in presentation order, so segments can be concatenated
 H264 = ("libx264", {"crf": "17", "preset": "veryfast", "bf": "0", **REPEATABLE})
 VP9 = ("libvpx-vp9", {"crf": "24", "b": "0", "deadline": "good", "cpu-used": "5", "row-mt": "1"})
 
@@ -164,13 +163,13 @@ class Frame:
     rgb : ndarray of uint8, shape (height, width, 3)
         sRGB, upright.
     time : int or None
-        When it is shown, in the film's unit, if the file says so.
+        Presentation time in the film's unit; None if the file has none.
     duration : int
-        How long it is shown, in the film's unit; 0 if the file does not say.
+        Duration in the film's unit; 0 if the file has none.
     aspect : fractions.Fraction or None
-        Width of a pixel over its height, if the file says so.
+        Pixel aspect ratio, width over height; None if the file has none.
     damaged : int
-        Places up to here that could not be decoded.
+        Number of places so far that could not be decoded.
     """
 
     rgb: np.ndarray
@@ -190,29 +189,28 @@ class Reader:
     Attributes
     ----------
     unit : fractions.Fraction
-        Seconds in a tick of its clock.
+        The time base: seconds in a tick.
     step : int
-        Ticks between two frames, on the average.
+        Average number of ticks between two frames.
     expected : int or None
-        Frames that the file announces, about.
+        Approximate number of frames, from the file's header.
     seconds : float or None
-        That the file announces.
+        Duration, from the file's header.
     announces_pictures : bool
-        Whether these are the seconds of its pictures; else they are those of all that is in it.
+        Whether `seconds` is the duration of the pictures alone, or that of all streams.
     reached : float
-        Seconds into the film, of its pictures or its sound, up to which it was read.
+        Seconds, of pictures or sound, that were read so far.
     may_restart : bool
-        Whether its clock may restart, so that a time can be in it twice.
+        Whether time stamps may restart, so that a time can occur twice.
     damaged : int
-        Places so far that could not be decoded.
+        Number of places so far that could not be decoded.
     high_dynamic_range : bool
-        Whether its brightness is coded for brighter screens (ITU-R BT.2100); it is taken as any
-        other film's.
+        Whether the film is HDR (ITU-R BT.2100); its values are read like those of other films.
 
     Raises
     ------
     colorlib.images.ImageError
-        If it is no film, has no pictures, or their size is beyond reason.
+        If it is no film, has no pictures, or exceeds `LARGEST`.
     """
 
     def __init__(self, path):
@@ -251,17 +249,17 @@ class Reader:
         self._container.close()
 
     def frames(self, since=None):
-        """Decode the frames, one after the other.
+        """Decode the frames one by one.
 
         Parameters
         ----------
         since : int, optional
-            Begin at or, as far as the file allows, shortly before this time.
+            Seek to this time; the first frame may be shortly before it.
 
         Yields
         ------
         Frame
-            What can't be decoded is left out, and counted in `damaged`.
+            Damaged places are skipped and counted in `damaged`.
         """
         if since is not None:
             self._container.seek(since, stream=self._video)
@@ -292,7 +290,7 @@ class Reader:
     def _count_damage(self):
         self.damaged += 1
 
-    # from the first interlaced picture on; the filter itself leaves the others as they are
+    # the filter starts at the first interlaced picture and leaves progressive ones unchanged
     def _progressive(self, frames):
         graph = None
         for frame in frames:
@@ -308,15 +306,15 @@ class Reader:
             yield from _pulled(graph, self.unit)
 
     def _rgb(self, frame):
-        untold = frame.colorspace not in set(Colorspace)
+        unknown = frame.colorspace not in set(Colorspace)
         usual = Colorspace.ITU709 if self._size[1] >= HD else Colorspace.ITU601
         width, height = self._size
         converted = frame.reformat(
-            width, height, "rgb24", src_colorspace=usual if untold else frame.colorspace
+            width, height, "rgb24", src_colorspace=usual if unknown else frame.colorspace
         )
         rgb = converted.to_ndarray()
         if frame.format.name.startswith("gray") and frame.color_range == ColorRange.MPEG:
-            rgb = _stretched(rgb)  # the conversion takes grey for full range, always
+            rgb = _stretched(rgb)  # the conversion always treats grey as full range
         return rgb
 
     def _refuse(self, why):
@@ -330,13 +328,13 @@ class Writer:
     Parameters
     ----------
     path : path-like
-        Of an MP4 file, whatever its name.
+        The format is MP4 whatever the ending.
     reader : Reader
-        Of the film that it is a copy of.
+        The source film.
     first : Frame
-        As the frames to come are: its shape and aspect count.
+        A frame with the shape and the aspect of all frames.
     webm : bool
-        Whether the pictures are to go into WebM in the end.
+        Whether to encode the pictures for WebM.
     """
 
     def __init__(self, path, reader, first, webm=False):
@@ -363,7 +361,7 @@ class Writer:
             self._container.mux(self._stream.encode(None))
             self._container.close()
         else:
-            with contextlib.suppress(OSError, av.error.FFmpegError):  # the first error is told
+            with contextlib.suppress(OSError, av.error.FFmpegError):  # report the first error only
                 self._container.close()
 
     def add(self, rgb, time, duration):
@@ -398,10 +396,10 @@ def opened(path):
     options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}
     try:
         if not Path(path).stat().st_size:
-            raise images.ImageError(f"{path}: is empty; get it anew")
+            raise images.ImageError(f"{path}: is empty; get it again")
         if not Path(path).is_file():
             raise images.ImageError(f"{path}: is no file; name a film")
-        # "file:" so that no name, such as "concat:x.mp4", is an instruction
+        # with "file:" a name such as "concat:x.mp4" is not taken for a protocol
         return av.open(f"file:{path}", options=options, metadata_errors="replace")
     except FileNotFoundError:
         raise images.ImageError(f"{path}: no such file; check the path") from None
@@ -409,23 +407,23 @@ def opened(path):
         raise images.ImageError(f"{path}: may not be read; check its permissions") from None
     except (OSError, av.error.FFmpegError):
         why = "is no film, or it is damaged or cut off"
-        raise images.ImageError(f"{path}: {why}; get it anew, or convert it to MP4") from None
+        raise images.ImageError(f"{path}: {why}; get it again, or convert it to MP4") from None
 
 
 def packets(film, damaged=lambda: None):
-    """Read a film's pictures, sound and subtitles, as far as they can be read.
+    """Read the packets of a film's pictures, sound and subtitles.
 
     Parameters
     ----------
     film : av.container.InputContainer
         From `opened`.
     damaged : callable
-        Called if nothing behind a place can be read.
+        Called if the rest of the file can't be read.
 
     Yields
     ------
     av.packet.Packet
-        In the order of the file; where its clock restarts the times go on.
+        In the order of the file, with continuous time stamps.
     """
     streams = film.streams
 
@@ -491,7 +489,7 @@ KEPT = {
     "synopsis": "synopsis",
     "keywords": "keywords",
 }
-"""ffmpeg's keys of what goes into the new file -> what they are called here."""
+"""ffmpeg's metadata keys that are copied -> their names in messages."""
 
 OTHER_KEYS = {
     "com.apple.quicktime.location.iso6709": "location",
@@ -503,25 +501,25 @@ OTHER_KEYS = {
 
 
 def concatenate(parts, source, path, ending):
-    """Put segments one behind the other, with the sound of the film they are of.
+    """Concatenate segments, and add the source film's sound, subtitles and metadata.
 
     Parameters
     ----------
     parts : sequence of (path-like, int)
-        Files of a `io.Writer`, and the time at which each begins, in the film's unit.
+        Files of a `Writer`, and the start time of each in the film's unit.
     source : path-like
         The film.
     path : path-like
-        Written.
+        The file to write.
     ending : str
-        One of `io.FORMATS`, which decides the format.
+        A key of `FORMATS`.
 
     Returns
     -------
     list of str
-        What of the film could not be kept, in words.
+        Names of the streams and metadata that the format can't hold.
     """
-    # faststart puts the table of contents first, so that a browser can begin at once
+    # faststart puts the index first, so that a browser can start playing before the end is loaded
     options = {"movflags": "+faststart"} if FORMATS[ending] in ("mp4", "mov") else {}
     with (
         opened(source) as film,
@@ -533,11 +531,11 @@ def concatenate(parts, source, path, ending):
         unit = film.streams.best("video").time_base
         pictures = out.add_stream_from_template(first.streams.video[0])
         pictures.time_base = unit
-        lanes, lost = _mapped_streams(film, out, ending)
+        mapping, lost = _mapped_streams(film, out, ending)
         tracks = [_pictures(parts, unit, pictures)]
-        if lanes:
-            tracks.append(_sound(film, lanes))
-        # by time: written one behind the other, ffmpeg would have to hold them in memory
+        if mapping:
+            tracks.append(_sound(film, mapping))
+        # interleaved by time; otherwise ffmpeg holds the packets in memory
         for _, packet in heapq.merge(*tracks, key=lambda pair: pair[0]):
             out.mux(packet)
     with opened(path) as written:
@@ -545,31 +543,31 @@ def concatenate(parts, source, path, ending):
     return lost + [KEPT[key] for key in words if key not in there]
 
 
-# Matroska has its keys in capitals.
+# Matroska's keys are in capitals.
 def _metadata(film):
     named = {key.lower(): words for key, words in film.metadata.items()}
     others = {new: named[old] for old, new in OTHER_KEYS.items() if old in named}
     return {key: words for key, words in (others | named).items() if key in KEPT}
 
 
-# A lane is what carries on the packets of one stream: (from, to, whether they are encoded anew).
+# The stream mapping: a source stream's index -> (target stream, whether its packets are encoded).
 def _mapped_streams(film, out, ending):
-    lanes, lost = {}, []
+    mapping, lost = {}, []
     for stream in [*film.streams.audio, *film.streams.subtitles]:
         context = stream.codec_context
         name = context.codec.canonical_name if context else "unknown"
         raw_sound = name.startswith("pcm_") and ending in (".mp4", ".m4v")  # few players take it
         if name in out.supported_codecs and not raw_sound:
-            lane = (out.add_stream_from_template(stream), False)
+            target = (out.add_stream_from_template(stream), False)
         elif stream.type == "audio" and context:
             codec = "libopus" if ending == ".webm" else "aac"
-            lane = (_encoder(out, codec, context), True)
+            target = (_encoder(out, codec, context), True)
         else:
             lost.append(f"{'sound' if stream.type == 'audio' else 'subtitles'} ({name})")
             continue
-        lane[0].metadata.update({k: v for k, v in stream.metadata.items() if k == "language"})
-        lanes[stream.index] = lane
-    return lanes, lost
+        target[0].metadata.update({k: v for k, v in stream.metadata.items() if k == "language"})
+        mapping[stream.index] = target
+    return mapping, lost
 
 
 def _encoder(out, codec, context):
@@ -593,14 +591,14 @@ def _pictures(parts, unit, stream):
                 yield float(packet.dts * unit), packet
 
 
-def _sound(film, lanes):
-    ended = {}  # the latest time of each stream: damaged ones go back, which no file may
-    ours = (packet for packet in packets(film) if packet.stream.index in lanes)
+def _sound(film, mapping):
+    ended = {}  # the latest time of each stream: packets with earlier times are dropped
+    ours = (packet for packet in packets(film) if packet.stream.index in mapping)
     for packet in itertools.chain(ours, [None]):
-        done = lanes.items() if packet is None else [(packet.stream.index, None)]
+        done = mapping.items() if packet is None else [(packet.stream.index, None)]
         for index, _ in list(done):
-            stream, anew = lanes[index]
-            for new in _remapped(packet, stream) if anew else [packet]:
+            stream, is_encoded = mapping[index]
+            for new in _remapped(packet, stream) if is_encoded else [packet]:
                 if new is None or new.dts is None or new.dts <= ended.get(index, new.dts - 1):
                     continue
                 ended[index], new.stream = new.dts, stream

@@ -1,11 +1,11 @@
-"""A film -> the film in color: frame by frame, without flicker, with its sound, and resumable.
+"""Color a film frame by frame, without flicker and with its sound; a stopped film is resumed.
 
-Not here: film files (`colorlib.video.io`, `colorlib.video.io`), where flicker goes
-(`colorlib.video.smoothing`), and which films there are (`colorlib.photos.batch`).
+Not here: film files (`colorlib.video.io`), temporal smoothing (`colorlib.video.smoothing`) and the
+choice of films (`colorlib.photos.batch`).
 
-What is colored is kept in segments, in a hidden folder beside the target that is gone when the
-film is whole. Each segment has beside it what the next one needs, so that a film that was
-stopped, even killed, and goes on becomes the same as one that was not.
+The colored frames are written in segments, to a hidden folder beside the target that is deleted
+when the film is complete. Each segment has a checkpoint with the state that the next one needs, so
+a film that was stopped or killed, and resumed, is identical to one that was not.
 """
 
 import collections
@@ -34,37 +34,37 @@ from colorlib.video.smoothing import (
 )
 
 SEGMENT = 96
-"""Frames in a segment, the most that have to be colored again after a stop: some seconds' work."""
+"""Frames in a segment: at most so many are colored again after a stop, which takes seconds."""
 
 AHEAD = 2
-"""Frames in hand, times the threads; each takes some tens of bytes a pixel."""
+"""Frames in memory per thread; each takes some tens of bytes a pixel."""
 
 ENDS_EARLY = 1.0
-"""Seconds, and 2%, by which a film may be shorter than it announces before a word is said."""
+"""A film that is shorter than announced by more than these seconds plus 2% gets a note."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """A frame on its way through.
+    """A frame at some stage of the pipeline.
 
     Attributes
     ----------
     frame : colorlib.video.io.Frame
-        Without its pixels once they are not needed.
-    mark : int
-        By which the frame is known again.
+        Without its pixels, which are not needed any more.
+    frame_checksum : int
+        Identifies the frame when a film is resumed.
     lightness : ndarray of float32, shape (height, width)
         L, 0..100.
     state : colorlib.video.smoothing.TemporalSmoothing
-        The predicted colors, at first as predicted, then without flicker.
+        The predicted colors, before or after smoothing.
     time : int
-        When it is shown: after the one before, whatever the file says.
+        Its presentation time, strictly increasing even where the file's times are not.
     rgb : ndarray of uint8, shape (height, width, 3), or None
         The result.
     """
 
     frame: io.Frame
-    mark: int
+    frame_checksum: int
     lightness: np.ndarray
     state: TemporalSmoothing
     time: int = 0
@@ -79,14 +79,14 @@ def color_all(colorizer, jobs, overwrite=False, progress=None, **how):
     colorizer : colorlib.colorize.Colorizer
     jobs : sequence of colorlib.photos.batch.Job
     overwrite : bool
-        Whether to color films whose targets are there already.
+        Whether to color films whose targets exist already.
     progress, **how
         For `color_film`.
 
     Yields
     ------
     colorlib.photos.batch.Outcome
-        One for each job, in their order.
+        One for each job, in order.
     """
     settings = functools.cache(lambda: outputs.fingerprint(colorizer, **how))
     for job in jobs:
@@ -97,26 +97,26 @@ def color_all(colorizer, jobs, overwrite=False, progress=None, **how):
 
 
 def color_film(colorizer, source, target, smoothing=SMOOTHING, side_by_side=False, progress=None):
-    """Color a film; where an earlier call was stopped, this one goes on.
+    """Color a film; resume where an earlier call was stopped.
 
     Parameters
     ----------
     colorizer : colorlib.colorize.Colorizer
     source, target : path-like
-        Read from and written to; the target's ending, one of `io.FORMATS`, decides its format.
+        The target's ending, one of `io.FORMATS`, decides its format.
     smoothing : float
         0..1, for `smoothing.smooth`.
     side_by_side : bool
         Put the grey film to the left of the colored one.
     progress : callable, optional
-        Called with an iterable of frames and, by name, with their ``total`` (None if unknown)
-        and how many are done, ``initial``; its result is iterated over, then closed, as
-        ``tqdm``'s is.
+        A progress bar such as ``tqdm``: called with an iterable of frames, their ``total`` (None
+        if unknown) and the number that is done, ``initial``. Its result is iterated and closed.
 
     Returns
     -------
     str
-        A line that names the target: what could not be kept or decoded; empty if all is well.
+        A line that names the target and what could not be kept or decoded; empty if there is
+        nothing to report.
 
     Raises
     ------
@@ -144,11 +144,11 @@ def color_film(colorizer, source, target, smoothing=SMOOTHING, side_by_side=Fals
                 for picture in shown:
                     writer.add(picture)
             if not done:
-                raise images.ImageError(f"{source}: none of it can be decoded; get it anew")
-            parts = [(segments.segment(folder, n), stand.start) for n, stand in enumerate(done)]
+                raise images.ImageError(f"{source}: no frame can be decoded; get it again")
+            parts = [(segments.segment(folder, n), each.start) for n, each in enumerate(done)]
             with images.explained_writing(target):
-                lost = io.concatenate(parts, source, folder / "joined", ending)
-                (folder / "joined").replace(target)
+                lost = io.concatenate(parts, source, folder / "concatenated", ending)
+                (folder / "concatenated").replace(target)
     shutil.rmtree(folder, ignore_errors=True)
     return _report(target, reader, done, lost)
 
@@ -158,7 +158,7 @@ def _report(target, reader, done, lost):
     if reader.high_dynamic_range:
         notes.append("as ordinary film, although the source is HDR: it may look flat")
     if reader.damaged:
-        notes.append(f"{reader.damaged} damaged places in the source")
+        notes.append(f"{reader.damaged} damaged places in the source were skipped")
     seconds = float((done[-1].time + reader.step - done[0].start) * reader.unit)
     if not reader.announces_pictures:
         seconds = max(seconds, reader.reached)
@@ -167,7 +167,7 @@ def _report(target, reader, done, lost):
     return f"{target}: {'; '.join(notes)}" if notes else ""
 
 
-# Whatever makes a difference to the result: what was colored with others is not gone on with.
+# Everything that changes the result: segments with other settings are not continued.
 def _settings(colorizer, source, ending, smoothing, side_by_side):
     file = Path(source).stat()
     probe = np.linspace(0, 255, 64 * 64 * 3).reshape(64, 64, 3).astype(np.uint8)
@@ -182,40 +182,44 @@ def _settings(colorizer, source, ending, smoothing, side_by_side):
     }
 
 
-# The frames behind those that are done. A jump is quick, but only trusted if it leads to the
-# very frame that was the last one; else the frames are counted from the start.
+# The frames that remain. Seeking is fast, but its result is used only if it finds the last frame
+# that was colored; otherwise the frames are counted from the start.
 def _rest(reader, last):
-    if last.told is None or reader.may_restart:
+    if last.source_time is None or reader.may_restart:
         yield from itertools.islice(reader.frames(), last.frames, None)
         return
-    with io.Reader(reader.path) as scout:
-        frames = scout.frames(since=last.told)
-        behind = itertools.dropwhile(lambda x: x.time is None or x.time < last.told, frames)
-        found = next(behind, None)
-        if found and found.time == last.told and _mark(found.rgb) == last.mark:
+    with io.Reader(reader.path) as seeking:
+        frames = seeking.frames(since=last.source_time)
+        rest = itertools.dropwhile(lambda x: x.time is None or x.time < last.source_time, frames)
+        found = next(rest, None)
+        if (
+            found
+            and found.time == last.source_time
+            and _frame_checksum(found.rgb) == last.frame_checksum
+        ):
             before = last.damaged - found.damaged
-            for frame in behind:
+            for frame in rest:
                 yield dataclasses.replace(frame, damaged=before + frame.damaged)
-            reader.damaged, reader.reached = before + scout.damaged, scout.reached
+            reader.damaged, reader.reached = before + seeking.damaged, seeking.reached
             return
     yield from itertools.islice(reader.frames(), last.frames, None)
 
 
-def _mark(rgb):
+def _frame_checksum(rgb):
     return zlib.crc32(np.ascontiguousarray(rgb[::4, ::4]))
 
 
 def _colored(frames, colorizer, last, step, smoothing, side_by_side):
-    def look(frame):
+    def predict(frame):
         lightness = colorspace.rgb_to_lab(frame.rgb)[..., 0]
         ab = colorizer.predict_ab(lightness)
         state = TemporalSmoothing(ab, on_grid(lightness, ab))
-        mark = _mark(frame.rgb)
-        return Picture(dataclasses.replace(frame, rgb=None), mark, lightness, state)
+        checksum = _frame_checksum(frame.rgb)
+        return Picture(dataclasses.replace(frame, rgb=None), checksum, lightness, state)
 
     follow = colorizer.decoding.follow_edges
 
-    def dye(picture):
+    def paint(picture):
         rgb = colorize.apply_colors(picture.lightness, picture.state.ab, follow_edges=follow)
         if side_by_side:
             grey = colorize.apply_colors(picture.lightness, np.zeros((1, 1, 2), np.float32))
@@ -224,20 +228,20 @@ def _colored(frames, colorizer, last, step, smoothing, side_by_side):
 
     pool = ThreadPoolExecutor(batch.AT_ONCE)
     try:
-        looked = _ahead(pool, look, frames)
-        yield from _ahead(pool, dye, _steadied(looked, last, step, smoothing))
+        predicted = _ahead(pool, predict, frames)
+        yield from _ahead(pool, paint, _smoothed(predicted, last, step, smoothing))
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def _steadied(pictures, last, step, smoothing):
+def _smoothed(pictures, last, step, smoothing):
     state, time = last.state, last.time
     for picture in pictures:
         state = smooth(state, picture.state.ab, picture.state.lightness, smoothing)
-        told = picture.frame.time
-        if told is None:
-            told = 0 if time is None else time + step
-        time = told if time is None else max(told, time + 1)
+        source_time = picture.frame.time
+        if source_time is None:
+            source_time = 0 if time is None else time + step
+        time = source_time if time is None else max(source_time, time + 1)
         yield dataclasses.replace(picture, state=state, time=time)
 
 
@@ -252,9 +256,9 @@ def _ahead(pool, do, items):
 
 
 class _Segments:
-    """Where pictures are put, one after the other; `done` grows by a `Stand` for each segment.
+    """A writer of segments; `done` grows by a `SegmentCheckpoint` for each one.
 
-    Only writing happens in here, so what goes wrong in here is said to be that.
+    It only writes, so every error in it is reported as an error of writing.
     """
 
     def __init__(self, target, folder, reader, done):
@@ -293,19 +297,19 @@ class _Segments:
         with files.replacing(path) as temporary:
             with io.Writer(temporary, self._reader, like, webm) as self._writer:
                 yield
-            # before the segment has its name: where one is, all of it is
-            self._done.append(self._stand(segments.checksum(temporary)))
+            # before the segment is renamed: a segment with its name always has its checkpoint
+            self._done.append(self._checkpoint(segments.checksum(temporary)))
             segments.save(path, self._done[-1])
 
-    def _stand(self, checksum):
+    def _checkpoint(self, checksum):
         before = self._done[-1].frames if self._done else 0
         last = self._last
         return segments.SegmentCheckpoint(
             frames=before + self._frames,
             start=self._first.time,
             time=last.time,
-            told=last.frame.time,
-            mark=last.mark,
+            source_time=last.frame.time,
+            frame_checksum=last.frame_checksum,
             damaged=last.frame.damaged,
             checksum=checksum,
             state=last.state,

@@ -1,11 +1,9 @@
-"""What is done of a film that is not whole yet: segments in a folder, and how to go on from them.
+"""The segments and checkpoints of an unfinished film, in a hidden folder beside the target.
 
-Not here: how a segment is colored (`colorlib.video.pipeline`), and the film files
-(`colorlib.video.io`).
+Not here: coloring (`colorlib.video.pipeline`) and film files (`colorlib.video.io`).
 
-The folder is hidden, lies beside the target and is gone when the film is whole. A segment and
-what the next one needs are written under other names and renamed, so a killed process leaves
-whole ones.
+A segment and its checkpoint are written under temporary names and renamed, so a killed process
+leaves complete files only.
 """
 
 import contextlib
@@ -23,20 +21,20 @@ from colorlib.video import smoothing
 
 @dataclasses.dataclass(frozen=True)
 class SegmentCheckpoint:
-    """How far a film is, as of the end of a segment.
+    """The state of a film at the end of a segment.
 
     Attributes
     ----------
     frames : int
-        Colored so far.
+        Number of frames colored so far.
     start, time : int
-        When the segment's first and last frames are shown.
-    told : int or None
-        The last frame's time, as the source says it.
-    mark : int
-        By which the last frame is known again.
+        Presentation times of the segment's first and last frames.
+    source_time : int or None
+        The last frame's time stamp in the source.
+    frame_checksum : int
+        CRC-32 of the last frame's pixels in the source.
     damaged : int
-        Places so far that could not be decoded.
+        Number of places so far that could not be decoded.
     checksum : int
         CRC-32 of the segment's file.
     state : colorlib.video.smoothing.TemporalSmoothing or None
@@ -45,8 +43,8 @@ class SegmentCheckpoint:
     frames: int = 0
     start: int = 0
     time: int | None = None
-    told: int | None = None
-    mark: int = 0
+    source_time: int | None = None
+    frame_checksum: int = 0
     damaged: int = 0
     checksum: int = 0
     state: smoothing.TemporalSmoothing | None = None
@@ -54,24 +52,24 @@ class SegmentCheckpoint:
 
 @contextlib.contextmanager
 def work_folder(target, settings):
-    """Open the folder in which a film is worked on; one process at a time.
+    """Open and lock the folder for the segments of a film.
 
     Parameters
     ----------
     target : pathlib.Path
-        The film to be.
+        The path of the finished film.
     settings : dict
-        JSON's types. Segments that were made with others are thrown away.
+        Values that JSON can hold. Segments of other settings are deleted.
 
     Yields
     ------
     pathlib.Path
-        The folder; it stays if there is a segment in it.
+        The folder; it is kept if there is a segment in it.
 
     Raises
     ------
     colorlib.images.ImageError
-        If another process works in it, or it can't be written.
+        If another process uses the folder, or it can't be written.
     """
     folder = target.with_name(f".{target.name}.partial")
     with images.explained_writing(target):
@@ -95,16 +93,16 @@ def _locked(folder, target):
         raise images.ImageError(f"{target}: {why}") from None
 
 
-# What a killed run was writing goes, and so do the segments of other settings.
-def _clear(folder, told):
-    for left in [*folder.glob(".*.partial"), folder / "joined"]:
+# Deletes temporary files of a killed run, and the segments of other settings.
+def _clear(folder, settings):
+    for left in [*folder.glob(".*.partial"), folder / "concatenated"]:
         _remove(left)
-    note = folder / "settings.json"
-    if not note.is_file() or note.read_bytes() != told:
-        for old in [*folder.glob("[0-9]*.*"), note]:
+    path = folder / "settings.json"
+    if not path.is_file() or path.read_bytes() != settings:
+        for old in [*folder.glob("[0-9]*.*"), path]:
             _remove(old)
-        with files.replacing(note) as temporary:
-            temporary.write_bytes(told)
+        with files.replacing(path) as temporary:
+            temporary.write_bytes(settings)
 
 
 def _remove(path):
@@ -120,36 +118,35 @@ def segment(folder, number):
 
 
 def checkpoints(folder):
-    """Find out how far a film is.
+    """Load the checkpoints of a film.
 
     Parameters
     ----------
     folder : pathlib.Path
-        From `workshop`.
+        From `work_folder`.
 
     Returns
     -------
-    list of Stand
-        At the end of each whole segment, up to the first that is missing or damaged; what is
-        there of the others is removed.
+    list of SegmentCheckpoint
+        One for each segment up to the first that is missing or damaged; the files of later
+        segments are deleted.
     """
     done = []
-    while stand := _load(segment(folder, len(done))):
-        done.append(stand)
+    while checkpoint := _load(segment(folder, len(done))):
+        done.append(checkpoint)
     for path in folder.glob("[0-9]*.*"):
         if path.name >= f"{len(done):05}":
             _remove(path)
     return done
 
 
-def save(path, stand):
-    """Write a `Stand` into an NPZ file beside its segment."""
-    numbers = {
-        name: value for name, value in vars(stand).items() if name != "state" and value is not None
-    }
+def save(path, checkpoint):
+    """Write a `SegmentCheckpoint` into an NPZ file beside its segment."""
+    fields = vars(checkpoint).items()
+    numbers = {name: value for name, value in fields if name != "state" and value is not None}
     path = path.with_suffix(".npz")
     with files.replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, ab=stand.state.ab, lightness=stand.state.lightness, **numbers)
+        np.savez(file, ab=checkpoint.state.ab, lightness=checkpoint.state.lightness, **numbers)
 
 
 def checksum(path):
@@ -166,11 +163,11 @@ def _load(path):
         with path.with_suffix(".npz").open("rb") as file, np.load(file) as arrays:
             state = smoothing.TemporalSmoothing(arrays["ab"], arrays["lightness"])
             numbers = {name: int(arrays[name]) for name in arrays if name not in vars(state)}
-        stand = SegmentCheckpoint(state=state, **numbers)
-        whole = stand.checksum == checksum(path) and stand.frames > 0 and _is_state(state)
+        checkpoint = SegmentCheckpoint(state=state, **numbers)
+        whole = checkpoint.checksum == checksum(path) and checkpoint.frames > 0 and _is_state(state)
     except Exception:  # NumPy and zipfile raise nearly anything on damaged files
         return None
-    return stand if whole else None
+    return checkpoint if whole else None
 
 
 def _is_state(state):

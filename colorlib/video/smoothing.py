@@ -1,11 +1,12 @@
-"""The colors of frames that follow one another -> the same without flicker.
+"""Temporal smoothing: remove the flicker from the colors of consecutive frames.
 
-Not here: how a frame's colors are predicted (`colorlib.colorize`) and film files
-(`colorlib.video.io`, `colorlib.video.pipeline`). Neither the paper nor the report colors films: the
-network sees each frame alone, and what it is unsure of changes with the grain.
+Not here: the prediction of a frame's colors (`colorlib.colorize`) and film files
+(`colorlib.video.io`). Neither the paper nor the report colors films: the network sees each frame
+alone, and where it is uncertain its prediction changes with the grain.
 
-The colors of a frame are mixed with those of the frames before it, an exponential mean on the
-network's small grid. Where something moved the new colors count more, and a cut begins anew.
+The colors of a frame are averaged with those of the frames before it (exponential moving average)
+on the network's small grid. Where something moved, the new colors get more weight; at a cut the
+average is reset.
 """
 
 import dataclasses
@@ -15,25 +16,25 @@ import cv2
 import numpy as np
 
 SMOOTHING = 0.85
-"""Share of a still place's color that comes from the frames before."""
+"""Weight of the previous frames where nothing moves."""
 
 STILL, MOVED = 1.5, 6.0
-"""Changes of L on the small grid: up to the first all is grain, from the second all is new."""
+"""Changes of L on the small grid: below the first it is grain, above the second it is motion."""
 
 CUT = 10.0
-"""Mean change of L on the small grid, over all of the frame, that is another scene."""
+"""Mean change of L over the frame, on the small grid, from which it is another scene."""
 
 
 @dataclasses.dataclass(frozen=True)
 class TemporalSmoothing:
-    """What a frame leaves to the one behind it.
+    """The state of the moving average after a frame.
 
     Attributes
     ----------
     ab : ndarray of float32, shape (h, w, 2)
-        The frame's (a, b), without flicker.
+        The smoothed (a, b) of the frame.
     lightness : ndarray of float32, shape (h, w)
-        The L, 0..100, that these colors belong to: a mean over the same frames.
+        L, 0..100, averaged over the same frames with the same weights.
     """
 
     ab: np.ndarray
@@ -41,24 +42,24 @@ class TemporalSmoothing:
 
 
 def smooth(before, ab, lightness, smoothing=SMOOTHING):
-    """Take the flicker out of a frame's colors.
+    """Smooth a frame's colors with those of the frames before it.
 
     Parameters
     ----------
-    before : Steady or None
-        Of the frame before; None for the first one.
+    before : TemporalSmoothing or None
+        The state after the previous frame; None for the first frame.
     ab : ndarray of float32, shape (h, w, 2)
         Predicted (a, b).
     lightness : ndarray of float32, shape (h, w)
         L in 0..100, from `on_grid`.
     smoothing : float
-        0..1, the share of a still place's color that comes from `before`: 0 leaves `ab` as it is,
-        1 keeps a color until something moves.
+        0..1, the weight of `before` where nothing moves: 0 returns `ab` unchanged, 1 keeps a
+        color until something moves.
 
     Returns
     -------
-    Steady
-        That of this frame.
+    TemporalSmoothing
+        The state after this frame.
     """
     new = TemporalSmoothing(ab, lightness)
     if before is None or not smoothing or before.lightness.shape != lightness.shape:
@@ -75,19 +76,19 @@ def smooth(before, ab, lightness, smoothing=SMOOTHING):
 
 
 def on_grid(lightness, ab):
-    """Bring L to the resolution of the predicted colors.
+    """Resize L to the resolution of the predicted colors.
 
     Parameters
     ----------
     lightness : ndarray of float32, shape (height, width)
         L in 0..100.
     ab : ndarray, shape (h, w, 2)
-        Only its shape counts.
+        Only its shape is used.
 
     Returns
     -------
     ndarray of float32, shape (h, w)
-        Means over areas.
+        Area averages of `lightness`.
     """
     height, width = ab.shape[:2]
     return cv2.resize(lightness, (width, height), interpolation=cv2.INTER_AREA)
@@ -99,21 +100,21 @@ def flicker(abs_in_time, still=None):
     Parameters
     ----------
     abs_in_time : sequence of ndarray, each of shape (h, w, 2)
-        (a, b) of frames that follow one another.
+        (a, b) of consecutive frames.
     still : ndarray of bool, shape (h, w), optional
-        Where nothing moves; all of the frame if left out.
+        Where nothing moves; by default the whole frame.
 
     Returns
     -------
     float
-        Mean distance in the ab plane between a place's colors in two frames, units of Lab.
+        Mean distance in the ab plane between the colors of two consecutive frames, in Lab units.
     """
     chosen = slice(None) if still is None else still
     steps = itertools.pairwise(abs_in_time)
     return float(np.mean([np.linalg.norm((b - a)[chosen], axis=-1).mean() for a, b in steps]))
 
 
-# An old film's brightness flickers as a whole, which is no movement: the median is taken off.
+# The brightness of an old film flickers as a whole, which is not motion: subtract the median.
 def _change(before, lightness):
     difference = lightness - before
     return np.abs(difference - np.median(difference))

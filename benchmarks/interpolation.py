@@ -1,11 +1,11 @@
-"""How much to keep of a fine-tuned network, and how much of the one that it started from.
+"""Measure networks with weights interpolated between the start and the end of a fine-tuning.
 
-    python benchmarks/mixing.py RUN --images STORE --before STORE [--share 0 0.5 1] [--json FILE]
+    python benchmarks/interpolation.py RUN --images STORE --before STORE [--share 0 1] [--json FILE]
 
-Measures networks on the straight line from the weights that a training began with (share 0) to
-those it ended with (share 1): on validation images like those it was fine-tuned on, and on images
-like those it had learned from before. The numbers behind ``mixing`` in `config.MODEL_256`. Of a run
-that was recorded mixed, the end of the training is computed back from what was recorded.
+Share 0 is the start of the training, 1 its end. The networks are measured on validation images like
+those of the fine-tuning, and on images like those of the training before. ``interpolation`` in
+`config.MODEL_256` was chosen from these numbers. The end of a training whose recorded weights are
+interpolated is computed from them and the start.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def networks(run, origin, shares):
     start = network.get_weights()
     for share in shares:
         network.set_weights(recorded)
-        model.mix(network, start, share / run.settings.mixing)
+        model.interpolate(network, start, share / run.settings.interpolation)
         yield share, network
 
 
@@ -90,7 +90,7 @@ def main():
     rows = sweep(run, opened, before, arguments.share, arguments.limit)
     print_table(rows)
     if arguments.json:
-        result = {"run": run.path.name, "mixing": run.settings.mixing, "rows": rows}
+        result = {"run": run.path.name, "interpolation": run.settings.interpolation, "rows": rows}
         with files.replacing(arguments.json) as temporary:
             temporary.write_text(json.dumps(result, indent=1) + "\n")
 
