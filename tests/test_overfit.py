@@ -26,7 +26,7 @@ def test_a_loss_that_is_no_number_stops_the_run(monkeypatch):
     tiny = script.BASE.replace(width=1 / 64, epochs=3)
     overfitter = script.Overfitter(samples.square("flower", 64), tiny)
     monkeypatch.setattr(overfitter, "iterate", lambda: (np.nan, np.nan, 1e-4))
-    with pytest.raises(callbacks.DivergedError, match="a rate: .* epoch 1"):
+    with pytest.raises(callbacks.DivergedError, match=r"a rate: .* epoch 1"):
         overfitter.run(tiny, "a rate")
 
 
