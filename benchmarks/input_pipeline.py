@@ -41,7 +41,11 @@ from sklearn.neighbors import BallTree
 from colorlib import colorspace, config, generator, images, quantizer, samples, store
 
 COLUMNS = ("way", "bytes_per_image", "images_per_second", "cpu_seconds_per_1000")
-SETTINGS = ((config.REPORT_64, 4096), (config.REPORT_256, 512))  # and how many images
+SETTINGS = (
+    (config.REPORT_64.replace(batch_size=128), 4096),
+    (config.REPORT_256.replace(batch_size=32), 512),
+)
+"""Sizes and crops of the report in batches that keep a pipeline busy, and how many images."""
 JOBS = 8
 """Different batches in rows 1 and 3."""
 

@@ -76,10 +76,15 @@ class Overfitter:
         self.network.optimizer.learning_rate = settings.learning_rate
         rule = self.plateau_rule(settings)
         start, rows = time.perf_counter(), []
-        for iteration in tqdm(range(settings.epochs), name, unit=" iterations"):
-            rows.append(self.iterate())
-            if settings.plateau_patience:
-                rule.on_epoch_end(iteration, {"loss": rows[-1][0]})
+        diverged = callbacks.StopWhenDiverged(name)
+        with callbacks.Interrupt() as interrupt:
+            for iteration in tqdm(range(settings.epochs), name, unit=" iterations"):
+                rows.append(self.iterate())
+                logs = {"loss": rows[-1][0]}
+                interrupt.on_train_batch_end(iteration)
+                diverged.on_train_batch_end(iteration, logs)
+                if settings.plateau_patience:
+                    rule.on_epoch_end(iteration, logs)
         columns = zip(*rows, strict=True)
         curves = dict(zip(("loss", "val_loss", "rate"), map(list, columns), strict=True))
         seconds = round(time.perf_counter() - start)

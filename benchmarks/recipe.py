@@ -24,7 +24,12 @@ from colorlib import colorize, colorspace, config, evaluate, metrics, runs, stor
 BASE = config.MODEL_64_QUARTER.replace(width=1 / 8, crop=32, epochs=1)
 
 RECIPE_OF_THE_REPORT = config.REPORT_64.replace(
-    width=BASE.width, crop=BASE.crop, epochs=1, precision=BASE.precision
+    network="table_1",
+    batch_size=128,  # as recorded, before its code was read
+    width=BASE.width,
+    crop=BASE.crop,
+    epochs=1,
+    precision=BASE.precision,
 )
 
 MODEL_64_ROWS = {

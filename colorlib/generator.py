@@ -133,13 +133,30 @@ class ColorBatches(keras.utils.PyDataset):
         codes : ndarray of int32, shape (batch, crop / 4, crop / 4)
             The ab code of each output pixel: the mean over its 4x4 input pixels.
         """
-        count = len(self.indices)
-        chosen = self.indices[self._order(epoch)[_share(count, self.batches, index)]]
+        chosen = self._chosen(epoch, index)
         lightness, codes = _encode(len(chosen), self.crop, self._crops(chosen, epoch, index))
         if self.degrade:
             rng = np.random.default_rng((self.seed, 2, epoch, index))
             augmentation.degrade(lightness, self.degrade, rng)
         return lightness, codes
+
+    def photographs(self, epoch, index):
+        """Return the crops of a batch before they are encoded.
+
+        Parameters
+        ----------
+        epoch, index : int
+            Which batch of which epoch.
+
+        Returns
+        -------
+        ndarray of uint8, shape (batch, crop, crop, 3)
+            sRGB.
+        """
+        return self._crops(self._chosen(epoch, index), epoch, index)(slice(None))
+
+    def _chosen(self, epoch, index):
+        return self.indices[self._order(epoch)[_share(len(self.indices), self.batches, index)]]
 
     def _order(self, epoch):
         if not self.train:

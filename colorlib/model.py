@@ -47,8 +47,8 @@ def build_model(
     dtype : str, optional
         A Keras dtype policy such as ``"mixed_bfloat16"``; Keras' global policy by default.
         The last layer and a classifier's encoder compute in float32 all the same.
-    network : {"table_1", "zhang_2016", "zhang_2017", "lite0", "lite2"}
-        Table 1, a released network, or a decoder on an EfficientNet-Lite encoder (`table.layers`).
+    network : {"table_1", "published", "zhang_2016", "zhang_2017", "lite0", "lite2"}
+        As for `table.layers`.
 
     Returns
     -------

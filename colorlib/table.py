@@ -189,6 +189,9 @@ _TORCH = dict(scale=1 / 100, offset=-0.5, epsilon=TORCH_EPSILON, symmetric=True)
 
 FAMILIES = {
     "table_1": Family(TABLE_1),
+    "published": Family(
+        tuple(row._replace(batch_norm=row.batch_norm and row.name != "conv8_3") for row in TABLE_1)
+    ),
     "zhang_2016": Family(ZHANG_2016, **_TORCH),
     "zhang_2017": Family(ZHANG_2017, **_TORCH, hints=True),
 }
@@ -250,8 +253,9 @@ def layers(network="table_1", width=1.0):
 
     Parameters
     ----------
-    network : {"table_1", "zhang_2016", "zhang_2017", "lite0", "lite2"}
-        Table 1, a released network, or a decoder on an EfficientNet-Lite encoder.
+    network : {"table_1", "published", "zhang_2016", "zhang_2017", "lite0", "lite2"}
+        Table 1; the same without BatchNorm in block 8, as in the report's published code; a
+        released network; or a decoder on an EfficientNet-Lite encoder.
     width : float
         Factor on every channel count but the last, or on the decoder's.
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from colorlib import generator, samples
+from colorlib import callbacks, generator, samples
 from colorlib.experiments import ablation
 
 
@@ -66,3 +66,11 @@ def test_every_fault_at_once_can_be_trained():
 def test_the_sound_constant_is_the_papers():
     # the mean over n outputs + c |w|^2 is (the sum + lambda / 2 |w|^2) / n for c = lambda / (2 n)
     assert pytest.approx(7.8e-6, rel=1e-2) == ablation.SOUND.l2
+
+
+def test_a_loss_that_is_no_number_stops_it():
+    patches = samples.patches(16, 32)
+    settings = ablation.SOUND.replace(width=1 / 64, epochs=1, batch_size=8)
+    endless = ablation.Suspect({"learning_rate": float("inf")})
+    with pytest.raises(callbacks.DivergedError):
+        ablation.train(endless, patches, patches, settings)

@@ -2,9 +2,11 @@
 
 import json
 
+import numpy as np
+import pytest
 import scripts
 
-from colorlib import samples
+from colorlib import callbacks, samples
 
 script = scripts.load("overfit")
 
@@ -17,6 +19,15 @@ def test_a_run_starts_anew_and_repeats_itself():
     again = overfitter.run(tiny)
     assert first["loss"] == again["loss"] and first["ab"] == again["ab"]
     assert other["loss"][0] != first["loss"][0] and other["rate"] == [1e-2] * 4
+
+
+def test_a_loss_that_is_no_number_stops_the_run(monkeypatch):
+    script = scripts.load("overfit")
+    tiny = script.BASE.replace(width=1 / 64, epochs=3)
+    overfitter = script.Overfitter(samples.square("flower", 64), tiny)
+    monkeypatch.setattr(overfitter, "iterate", lambda: (np.nan, np.nan, 1e-4))
+    with pytest.raises(callbacks.DivergedError, match=r"a rate: .* epoch 1"):
+        overfitter.run(tiny, "a rate")
 
 
 def test_what_the_rule_would_not_touch_is_not_made_twice():

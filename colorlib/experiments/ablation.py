@@ -9,8 +9,8 @@ import dataclasses
 import keras
 import numpy as np
 
+from colorlib import callbacks as training_callbacks
 from colorlib import config, generator, quantizer, training
-from colorlib.callbacks import SetEpoch
 from colorlib.experiments import l2_search
 
 PAPERS_L2 = 1e-3
@@ -86,6 +86,13 @@ def train(suspect, images, validation, settings=SOUND, callbacks=()):
     dict of str to list of float
         For each epoch, in nats per pixel: ``loss`` in training and ``val_loss``, both with the L2
         penalty as Keras reports them, and ``val_cross_entropy`` without it.
+
+    Raises
+    ------
+    colorlib.callbacks.DivergedError
+        If a loss is no finite number any more.
+    KeyboardInterrupt
+        After the batch during which Ctrl-C was pressed.
     """
     settings = settings.replace(**suspect.changes)
     training.make_deterministic(settings.seed)
@@ -97,15 +104,17 @@ def train(suspect, images, validation, settings=SOUND, callbacks=()):
     batches = RepeatedBatches(seen, settings.batch_size) if suspect.repeated else seen
     spoil = WrappedLightness if suspect.wrapped else lambda sound: sound
     without_penalty = CrossEntropy()
-    set_epochs = [SetEpoch(seen), SetEpoch(measured)]
-    network.fit(
-        spoil(batches),
-        validation_data=spoil(measured),
-        epochs=settings.epochs,
-        callbacks=[*set_epochs, without_penalty, *callbacks],
-        shuffle=False,  # Keras would shuffle with a global random state
-        verbose=0,
-    )
+    set_epochs = [training_callbacks.SetEpoch(batches) for batches in (seen, measured)]
+    with training_callbacks.Interrupt() as interrupt:
+        stops = [interrupt, training_callbacks.StopWhenDiverged("the ablation")]
+        network.fit(
+            spoil(batches),
+            validation_data=spoil(measured),
+            epochs=settings.epochs,
+            callbacks=[*set_epochs, *stops, without_penalty, *callbacks],
+            shuffle=False,  # Keras would shuffle with a global random state
+            verbose=0,
+        )
     history = {name: network.history.history[name] for name in ("loss", "val_loss")}
     return {**history, "val_cross_entropy": without_penalty.curve}
 

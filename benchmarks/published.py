@@ -1,0 +1,118 @@
+"""Why was validation erratic? The published code's combination, and one thing undone at a time.
+
+    python benchmarks/published.py --train TRAIN.h5 --val VAL.h5 [--only NAME ...] [--seeds 0 1 2]
+
+TRAIN.h5 and VAL.h5 are Tiny ImageNet packed at 40 pixels (``colorlib pack FOLDER FILE --size 40``).
+Only images of four classes are used (`CLASSES`), so that colors can be learned within a minute.
+Runs that are in the record already are not made again, so it can be stopped at any time. Most
+runs take batches of one image, for which ``KERAS_BACKEND=jax`` is faster than TensorFlow.
+Notebook 08 reads the record.
+"""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+from tqdm.auto import tqdm
+
+from colorlib import config, files, runs, store
+from colorlib.experiments import published
+
+RECORD = config.RUNS / "published" / "published.json"
+
+CLASSES = ("n01910747", "n02074367", "n07747607", "n07749582")
+"""Jellyfish, dugong, orange, lemon: those whose colors differ most (by the Kullback-Leibler
+divergence) from the mean of all 200 classes."""
+
+
+def main():
+    """Make the runs that are missing."""
+    arguments = parse()
+    train, validation = of_classes(arguments.train), of_classes(arguments.val)
+    data = {"classes": CLASSES, "train_images": len(train), "validation_images": len(validation)}
+    record = load(arguments.output, data)
+    done = {(run["recipe"], run["seed"]) for run in record["runs"]}
+    planned = [(n, s) for s in arguments.seeds for n in arguments.only or published.RECIPES]
+    with tqdm([pair for pair in planned if pair not in done], unit=" runs") as bar:
+        for name, seed in bar:
+            bar.set_postfix_str(f"{name}, seed {seed}")
+            record["runs"].append(measure(name, seed, train, validation))
+            write(arguments.output, record)
+
+
+def parse():
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--train", required=True, help="a packed set to train on")
+    parser.add_argument("--val", required=True, help="a packed set to measure on")
+    parser.add_argument("--only", nargs="+", choices=published.RECIPES, help="all by default")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--output", type=Path, default=RECORD, help=f"default: {RECORD}")
+    return parser.parse_args()
+
+
+def of_classes(path):
+    """Read the images of `CLASSES` out of a packed set."""
+    packed = store.Store(path)
+    wanted = [packed.classes.index(name) for name in CLASSES]
+    return packed.read(np.flatnonzero(np.isin(packed.class_ids, wanted)))
+
+
+def measure(name, seed, train, validation):
+    """Make a run; return what is recorded of it."""
+    keras.backend.clear_session()
+    start = time.perf_counter()
+    history = published.train(published.RECIPES[name].replace(seed=seed), train, validation)
+    seconds = round(time.perf_counter() - start)
+    rounded = {key: np.round(values, 4).tolist() for key, values in history.items()}
+    return {"recipe": name, "seed": seed, "seconds": seconds, **rounded}
+
+
+def load(path, data):
+    """Read the record, or begin one."""
+    begun = {"data": data, "recipes": described(), "points": points()}
+    begun = json.loads(json.dumps(begun))
+    if not path.exists():
+        return {"environment": runs.environment(), **begun, "runs": []}
+    record = json.loads(path.read_text())
+    if {key: record.get(key) for key in begun} != begun:
+        raise SystemExit(f"{path}: was made with other data or settings; delete it to start anew")
+    return record
+
+
+def described():
+    """Return all recipes, ready for JSON."""
+    return {
+        name: {**vars(recipe), "settings": recipe.settings.to_dict()}
+        for name, recipe in published.RECIPES.items()
+    }
+
+
+def points():
+    """Return how many images lie between two points, and how many points a run has."""
+    return {
+        "images": published.POINT,
+        "still_images": published.STILL_POINT,
+        "still": published.STILL_POINTS,
+    }
+
+
+def write(path, record):
+    """Replace the record whole: a line for each run, in fixed order."""
+    names = list(published.RECIPES)
+    done = sorted(record["runs"], key=lambda run: (names.index(run["recipe"]), run["seed"]))
+    head = json.dumps({key: value for key, value in record.items() if key != "runs"})
+    lines = ",\n".join(json.dumps(run) for run in done)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with files.replacing(path) as temporary:
+        temporary.write_text(f'{head[:-1]}, "runs": [\n{lines}\n]}}\n')
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,254 @@
+"""The combination of settings in the report's published code, and what each of them does.
+
+Not here: the experiment that records it (`benchmarks/published.py`), and what came of it
+(notebook 08). Figures 5 and 7 of the report: erratic validation curves, which it could not explain.
+
+Everything is small, so that a training takes a minute. Widths scale the rate: with Adam a step of
+the same rate moves a layer's output in proportion to the number of its inputs, so a network of a
+sixteenth of the channels gets about sixteen times the rate (Yang et al. 2022, arXiv 2203.03466).
+"""
+
+import dataclasses
+
+import cv2
+import numpy as np
+
+from colorlib import callbacks, colorspace, config, generator, quantizer, table, training
+from colorlib.experiments import ablation
+
+CROP = 32
+"""Side in pixels of the training crops; the stored images have 40."""
+
+POINT = 600
+"""Training images between two points of a validation curve."""
+
+STILL_POINT, STILL_POINTS = 120, 12
+"""The same while no weight moves, and how many points of that kind there are."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """A way to train and to validate.
+
+    Attributes
+    ----------
+    settings : colorlib.config.TrainConfig
+        An epoch is a point of the validation curve, `POINT` images.
+    wrapped : bool
+        The network sees `raw_lightness` of L instead of L brought to -1..1.
+    bilinear : bool
+        Targets are `bilinear_codes`, instead of means over 4x4 pixels.
+    validation : {"center", "whole", "random"}
+        Validate on crops of the training's size, on whole images, or on crops that are drawn anew
+        for each point, as the report's text says.
+    """
+
+    settings: config.TrainConfig
+    wrapped: bool = False
+    bilinear: bool = False
+    validation: str = "center"
+
+    def replace(self, **changes):
+        """Return a copy with some fields, or some of its settings', changed."""
+        own = {key: changes.pop(key) for key in list(changes) if key in vars(self)}
+        return dataclasses.replace(self, settings=self.settings.replace(**changes), **own)
+
+
+SOUND = Recipe(
+    config.TrainConfig(
+        image_size=40,
+        crop=CROP,
+        width=1 / 16,
+        epochs=16,
+        batch_size=8,
+        learning_rate=1.6e-3,
+        l2=ablation.PAPERS_L2 / (2 * (CROP // table.STRIDE) ** 2),
+        start_from_prior=True,
+        batch_norm_momentum=0.95,
+    )
+)
+"""As free of faults as we can make it: Adam at a constant rate, small."""
+
+PUBLISHED = SOUND.replace(
+    batch_size=1,
+    batch_norm_momentum=0.99,
+    wrapped=True,
+    validation="whole",
+    network="published",
+    bilinear=True,
+    decay=1e-3,
+    l2=1e-4,
+)
+"""All that the published code does otherwise. In both, the prior stands for the long beginning."""
+
+UNDONE = {
+    "batch size 8": dict(batch_size=8),
+    "momentum 0.999": dict(batch_norm_momentum=0.999),
+    "L neither wrapped nor raw": dict(wrapped=False),
+    "validation cropped": dict(validation="center"),
+    "BatchNorm in block 8": dict(network="table_1"),
+    "targets averaged": dict(bilinear=False),
+    "rate kept": dict(decay=0.0),
+    "the paper's L2": dict(l2=SOUND.settings.l2),
+}
+"""What is taken back of `PUBLISHED`, one at a time."""
+
+ALONE = {
+    "batch size 1": dict(batch_size=1),
+    "momentum 0.99": dict(batch_norm_momentum=0.99),
+    "validation on random crops": dict(validation="random"),
+}
+"""What is done to `SOUND`, one at a time."""
+
+RECIPES = {
+    "sound": SOUND,
+    "published": PUBLISHED,
+    **{f"undone: {name}": PUBLISHED.replace(**changes) for name, changes in UNDONE.items()},
+    **{f"alone: {name}": SOUND.replace(**changes) for name, changes in ALONE.items()},
+}
+
+
+class Photographs(generator.ColorBatches):
+    """Batches as a recipe makes them; an epoch is so many images, and not all there are.
+
+    Parameters
+    ----------
+    rgb : ndarray of uint8, shape (n, size, size, 3)
+        sRGB.
+    recipe : Recipe
+    crop : int
+        Side in pixels.
+    batch_size : int
+    train : bool
+        Whether crops and order are random.
+    count : int
+        Images in an epoch.
+    """
+
+    def __init__(self, rgb, recipe, crop, batch_size, train, count):
+        super().__init__(rgb, batch_size, crop, train, seed=recipe.settings.seed, workers=0)
+        self.recipe, self.steps = recipe, -(-count // batch_size)
+
+    def __len__(self):
+        return self.steps
+
+    def batch(self, epoch, index):
+        """Return lightness and codes of a batch, as `generator.ColorBatches.batch` does."""
+        rgb = self.photographs(*divmod(epoch * self.steps + index, self.batches))
+        lightness, codes = generator.encode(rgb)
+        if self.recipe.wrapped:
+            lightness = raw_lightness(lightness)
+        return lightness, bilinear_codes(rgb) if self.recipe.bilinear else codes
+
+
+def train(recipe, images, validation, point=POINT, progress=()):
+    """Train by a recipe and follow the validation loss; then go on with a rate of zero.
+
+    In the second part no weight moves, and only BatchNorm's running statistics follow the batches.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    images, validation : ndarray of uint8, shape (n, size, size, 3)
+        sRGB: to train on, and to measure on.
+    point : int
+        Images between two measurements.
+    progress : sequence of keras.callbacks.Callback
+        Called with the first part.
+
+    Returns
+    -------
+    dict
+        Lists with a number for each point, in nats per pixel: ``loss`` in training, with the L2
+        penalty as Keras reports it; ``validation`` without it; ``still``, the validation loss
+        while no weight moves. And ``prior``, a number: the validation loss of the training
+        images' frequencies of colors.
+
+    Raises
+    ------
+    colorlib.callbacks.DivergedError
+        If a loss is no finite number any more.
+    KeyboardInterrupt
+        After the batch during which Ctrl-C was pressed.
+    """
+    settings, still = recipe.settings, min(STILL_POINT, point)
+    with callbacks.Interrupt() as interrupt:
+        training.make_deterministic(settings.seed)
+        crop, size = settings.crop, validation.shape[1]
+        seen = Photographs(images, recipe, crop, settings.batch_size, True, point)
+        random, side = recipe.validation == "random", size if recipe.validation == "whole" else crop
+        measured = Photographs(validation, recipe, side, 250, random, len(validation))
+        colors = Photographs(images, recipe, crop, 500, False, len(images))
+        prior = quantizer.prior(_histogram(colors))
+        network = training.new_network(settings, len(seen), prior)
+        rules = [interrupt, callbacks.StopWhenDiverged("the ablation")]
+        losses, curve = _fit(network, seen, measured, settings.epochs, [*rules, *progress])
+        network.optimizer.learning_rate = 0.0
+        seen.steps = -(-still // settings.batch_size)
+        _, standing = _fit(network, seen, measured, STILL_POINTS, rules)
+    chance = _cross_entropy_of(prior, measured)
+    return {"loss": losses, "validation": curve, "still": standing, "prior": chance}
+
+
+def raw_lightness(lightness):
+    """Make the input of the published code: 8-bit L minus 128 in bytes, and no scaling.
+
+    Parameters
+    ----------
+    lightness : ndarray of float, any shape
+        L in 0..100.
+
+    Returns
+    -------
+    ndarray of float32, same shape
+        What the network's first layer, made for L in 0..100, brings to 0..255.
+    """
+    eight_bits = ablation.wrap_lightness(lightness) * np.float32(255 / 100)
+    return (eight_bits - table.LIGHTNESS_OFFSET) / np.float32(table.LIGHTNESS_SCALE)
+
+
+def bilinear_codes(rgb):
+    """Make targets as the published code does: 8-bit Lab, resized to a quarter bilinearly.
+
+    At a quarter of the size OpenCV's bilinear interpolation sees only the middle 2x2 of each 4x4
+    pixels.
+
+    Parameters
+    ----------
+    rgb : ndarray of uint8, shape (n, size, size, 3)
+        sRGB; the size is a multiple of 4.
+
+    Returns
+    -------
+    ndarray of int32, shape (n, size / 4, size / 4)
+        ab codes.
+    """
+    count, size = rgb.shape[:2]
+    ab = colorspace.rgb_to_lab8(rgb.reshape(1, -1, 3)).reshape(count, size, size, 3)[..., 1:]
+    quarter = (size // table.STRIDE,) * 2
+    small = np.stack([cv2.resize(one, quarter, interpolation=cv2.INTER_LINEAR) for one in ab])
+    return quantizer.ab_codes(small[..., 0], small[..., 1])
+
+
+def _fit(network, seen, measured, epochs, rules):
+    without_penalty = ablation.CrossEntropy()
+    history = network.fit(
+        seen,
+        validation_data=measured,
+        epochs=epochs,
+        callbacks=[*map(callbacks.SetEpoch, (seen, measured)), *rules, without_penalty],
+        shuffle=False,  # Keras would shuffle with a global random state
+        verbose=0,
+    )
+    return history.history["loss"], without_penalty.curve
+
+
+def _histogram(batches):
+    codes = np.concatenate([batches[index][1].ravel() for index in range(len(batches))])
+    return np.bincount(codes, minlength=quantizer.CODES)
+
+
+def _cross_entropy_of(prior, batches):
+    bins, weights = quantizer.soft_encoding()
+    code_losses = -(weights * np.log(np.maximum(prior, quantizer.PRIOR_FLOOR))[bins]).sum(axis=-1)
+    return float(np.average(code_losses, weights=_histogram(batches)))
