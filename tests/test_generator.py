@@ -146,9 +146,9 @@ def test_impossible_scales_are_refused(patches, crop_scale):
 
 def test_a_training_hands_its_scale_to_its_batches_alone(patches, tiny):
     settings = tiny.replace(crop_scale=0.3)
-    seen = training._batches(settings, patches, True, 0)
+    seen = training.batches_for(settings, patches, True, 0)
     assert seen.crop_scale == 0.3 and config.REPORT_64.crop_scale is None
-    plain = training._batches(tiny, patches, True, 0)
+    plain = training.batches_for(tiny, patches, True, 0)
     assert not np.array_equal(seen[0][0], plain[0][0])
 
 
