@@ -49,7 +49,7 @@ lab: .venv/installed  ## open JupyterLab on the first notebook
 	$(BIN)/jupyter lab $(firstword $(NOTEBOOKS))
 
 app: .venv/installed  ## serve notebook 10 as a web page, here only; HOST and PORT change where
-	JUPYTER_PATH=app $(BIN)/voila notebooks/10_color_your_own.ipynb --template=course \
+	JUPYTER_PATH=colorlib/app $(BIN)/voila notebooks/10_color_your_own.ipynb --template=course \
 	  --Voila.ip=$(HOST) --port=$(PORT) --no-browser \
 	  --TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_cell_tags=notebook-only
 

@@ -56,7 +56,7 @@ def test_wrapped_batches_keep_their_codes():
 def test_every_fault_at_once_can_be_trained():
     patches = samples.patches(24, 64)
     settings = ablation.SOUND.replace(width=1 / 16, epochs=2, batch_size=8)
-    everything = ablation.Suspect({"l2": 1e-2}, random_crops=True, wrapped=True, repeated=True)
+    everything = ablation.Fault({"l2": 1e-2}, random_crops=True, wrapped=True, repeated=True)
     history = ablation.train(everything, patches[:16], patches[16:], settings)
     assert {len(curve) for curve in history.values()} == {2}
     penalty = np.subtract(history["val_loss"], history["val_cross_entropy"])
@@ -71,6 +71,6 @@ def test_the_sound_constant_is_the_papers():
 def test_a_loss_that_is_no_number_stops_it():
     patches = samples.patches(16, 32)
     settings = ablation.SOUND.replace(width=1 / 64, epochs=1, batch_size=8)
-    endless = ablation.Suspect({"learning_rate": float("inf")})
+    endless = ablation.Fault({"learning_rate": float("inf")})
     with pytest.raises(callbacks.DivergedError):
         ablation.train(endless, patches, patches, settings)

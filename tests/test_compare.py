@@ -143,7 +143,7 @@ STEPS = "data/runs/overfit/overfit.json#runs/0.01 kept/loss/len"
 
 
 @pytest.mark.parametrize(
-    ("checks", "verdict"),
+    ("checks", "outcome"),
     [
         ([[EPOCHS, ">", 299]], "by construction"),
         ([[EPOCHS, ">", 299], [STEPS, "==", 300]], "agree"),
@@ -155,13 +155,13 @@ STEPS = "data/runs/overfit/overfit.json#runs/0.01 kept/loss/len"
         ([[[2, 1, 3], "above", 1.5], [[2, 1, 3], "below", 0.5]], "differ"),
     ],
 )
-def test_verdicts_follow_from_checks(checks, verdict):
+def test_outcomes_follow_from_checks(checks, outcome):
     words = {"quote": "q", "where": "w", "done": "d", "ours": "o", "evidence": []}
-    assert claims.settle({**words, "checks": checks})["verdict"] == verdict
+    assert claims.settle({**words, "checks": checks})["outcome"] == outcome
 
 
 def test_claims_show_the_numbers_that_they_refer_to():
-    words = {"quote": "a | b", "where": "5", "verdict": "agree", "evidence": ["README.md"]}
+    words = {"quote": "a | b", "where": "5", "outcome": "agree", "evidence": ["README.md"]}
     entry = {**words, "done": f"{{{EPOCHS}}} epochs", "ours": f"{{{EPOCHS}:.1f}}"}
     row = claims.settle(entry)
     assert row == {**words, "done": "300 epochs", "ours": "300.0"}

@@ -15,7 +15,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from colorlib import colorize, colorspace, config, generator, quantizer, runs, samples
 from colorlib.experiments import ablation, claims
 
-overfit, faults, compare = (scripts.load(name) for name in ("overfit", "suspects", "compare"))
+overfit, faults, compare = (scripts.load(name) for name in ("overfit", "ablation", "compare"))
 RATES = [f"{rate:g}" for rate in overfit.RATES]
 QUOTES = Path(__file__).with_name("report_quotes.txt")
 
@@ -109,7 +109,7 @@ def faulty():
 
 
 def columns(faulty, name, column):
-    own = [run for run in faulty["runs"] if run["suspect"] == name]
+    own = [run for run in faulty["runs"] if run["fault"] == name]
     assert [run["seed"] for run in own] == [0, 1, 2]
     return np.array([run[column] for run in own])
 
@@ -122,22 +122,22 @@ def ratios(faulty, name):
 
 def test_the_faulty_trainings_hold_what_is_planned_and_are_small(faulty):
     assert config.TrainConfig(**faulty["sound"]) == ablation.SOUND
-    assert len(faulty["runs"]) == 3 * len(ablation.SUSPECTS)
-    for name in ablation.SUSPECTS:
+    assert len(faulty["runs"]) == 3 * len(ablation.FAULTS)
+    for name in ablation.FAULTS:
         assert columns(faulty, name, "val_loss").shape == (3, ablation.SOUND.epochs)
     assert faults.RECORD.stat().st_size < 20_000
 
 
 def test_two_faults_change_only_what_is_seen_of_the_training(faulty):
     losses = columns(faulty, "sound", "loss")
-    for name in ablation.SUSPECTS:
+    for name in ablation.FAULTS:
         only_seen = name in ("sound", "random validation crops", "BatchNorm momentum 0.99")
         assert np.array_equal(columns(faulty, name, "loss"), losses) == only_seen
 
 
 def test_the_conclusion_of_notebook_08(faulty):
     erratic = ["random validation crops", "repeated batches", "BatchNorm momentum 0.99"]
-    names = [name for name in ablation.SUSPECTS if (ratios(faulty, name) > 1).all()]
+    names = [name for name in ablation.FAULTS if (ratios(faulty, name) > 1).all()]
     assert names == erratic
     assert ratios(faulty, "repeated batches").min() > 5
     assert ratios(faulty, "BatchNorm momentum 0.99").min() > 10
@@ -204,8 +204,8 @@ def test_every_claim_is_complete_and_shown_by_something(entries):
     assert len({(entry["quote"], entry["where"]) for entry in entries}) == len(entries) >= 60
     for entry in entries:
         assert entry["done"] and entry["ours"], entry["quote"]
-        assert ("verdict" in entry) != ("checks" in entry), entry["quote"]
-        assert entry.get("verdict", claims.AGREE) in claims.VERDICTS
+        assert ("outcome" in entry) != ("checks" in entry), entry["quote"]
+        assert entry.get("outcome", claims.AGREE) in claims.OUTCOMES
         assert entry["evidence"], entry["quote"]
         for path in entry["evidence"]:
             assert (config.ROOT / path).exists(), f"{entry['quote']}: {path}"
@@ -227,8 +227,8 @@ def test_a_constant_of_ours_never_agrees_with_itself(entries):
     for entry in entries:
         sides = [str(side) for check in entry.get("checks", []) for side in check]
         if sides and not any(".json#" in side or ".csv#" in side for side in sides):
-            verdict = claims.settle(entry)["verdict"]
-            assert verdict in (claims.CONSTRUCTION, claims.DIFFER), entry["quote"]
+            outcome = claims.settle(entry)["outcome"]
+            assert outcome in (claims.CONSTRUCTION, claims.DIFFER), entry["quote"]
 
 
 def test_the_claims_show_what_is_recorded(compared):

@@ -1,6 +1,6 @@
 """A small sound training, the faults that may have spoilt the report's, and how rough a curve is.
 
-Not here: the experiment that tries each of them (`benchmarks/suspects.py`), and what came of it
+Not here: the experiment that tries each of them (`benchmarks/ablation.py`), and what came of it
 (notebook 08). Figures 5 and 7 of the report: erratic validation curves, which it could not explain.
 """
 
@@ -34,8 +34,8 @@ SOUND = config.TrainConfig(
 
 
 @dataclasses.dataclass(frozen=True)
-class Suspect:
-    """One fault; a suspect without any is the sound training.
+class Fault:
+    """One fault; or none: the sound training.
 
     Attributes
     ----------
@@ -55,26 +55,26 @@ class Suspect:
     repeated: bool = False
 
 
-SUSPECTS = {
-    "sound": Suspect(),
-    "batch size 1": Suspect({"batch_size": 1}),
-    "random validation crops": Suspect(random_crops=True),
-    "uint8 wrap of L": Suspect(wrapped=True),
-    "repeated batches": Suspect(repeated=True),
-    "time decay 1e-3": Suspect({"decay": 1e-3}),
-    "L2 in the wrong units": Suspect({"l2": PAPERS_L2}),
-    "BatchNorm momentum 0.99": Suspect({"batch_norm_momentum": 0.99}),
-    "momentum 0.99, rate 1e-4": Suspect({"learning_rate": 1e-4, "batch_norm_momentum": 0.99}),
+FAULTS = {
+    "sound": Fault(),
+    "batch size 1": Fault({"batch_size": 1}),
+    "random validation crops": Fault(random_crops=True),
+    "uint8 wrap of L": Fault(wrapped=True),
+    "repeated batches": Fault(repeated=True),
+    "time decay 1e-3": Fault({"decay": 1e-3}),
+    "L2 in the wrong units": Fault({"l2": PAPERS_L2}),
+    "BatchNorm momentum 0.99": Fault({"batch_norm_momentum": 0.99}),
+    "momentum 0.99, rate 1e-4": Fault({"learning_rate": 1e-4, "batch_norm_momentum": 0.99}),
 }
 """Six that the report invites; a seventh, Keras' own momentum; and that at the report's rate."""
 
 
-def train(suspect, images, validation, settings=SOUND, callbacks=()):
+def train(fault, images, validation, settings=SOUND, callbacks=()):
     """Train the sound way but for one fault, and follow the validation loss.
 
     Parameters
     ----------
-    suspect : Suspect
+    fault : Fault
     images, validation : ndarray of uint8, shape (n, size, size, 3)
         sRGB: to train on, and to measure on after each epoch.
     settings : colorlib.config.TrainConfig
@@ -94,15 +94,15 @@ def train(suspect, images, validation, settings=SOUND, callbacks=()):
     KeyboardInterrupt
         After the batch during which Ctrl-C was pressed.
     """
-    settings = settings.replace(**suspect.changes)
+    settings = settings.replace(**fault.changes)
     training.make_deterministic(settings.seed)
     cut = dict(crop=settings.crop, seed=settings.seed)
     seen = generator.ColorBatches(images, settings.batch_size, flip=settings.flip, **cut)
-    measured = generator.ColorBatches(validation, 250, train=suspect.random_crops, **cut)
+    measured = generator.ColorBatches(validation, 250, train=fault.random_crops, **cut)
     prior = quantizer.prior(quantizer.code_histogram(images))
     network = training.new_network(settings, len(seen), prior)
-    batches = RepeatedBatches(seen, settings.batch_size) if suspect.repeated else seen
-    spoil = WrappedLightness if suspect.wrapped else lambda sound: sound
+    batches = RepeatedBatches(seen, settings.batch_size) if fault.repeated else seen
+    spoil = WrappedLightness if fault.wrapped else lambda sound: sound
     without_penalty = CrossEntropy()
     set_epochs = [training_callbacks.SetEpoch(batches) for batches in (seen, measured)]
     with training_callbacks.Interrupt() as interrupt:

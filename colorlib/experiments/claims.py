@@ -35,7 +35,7 @@ CONSTRUCTION = "by construction"
 
 PAPER = "a statement about the paper"
 
-VERDICTS = (AGREE, DIFFER, UNTESTABLE, CONSTRUCTION, PAPER)
+OUTCOMES = (AGREE, DIFFER, UNTESTABLE, CONSTRUCTION, PAPER)
 
 MISSING = "not recorded yet"
 
@@ -151,23 +151,23 @@ def settle(entry):
     ----------
     entry : dict
         ``quote`` (the report's own words), ``where`` in the report, what was ``done``, ``ours``
-        (what we find; both with references), ``evidence`` (paths), and ``verdict``, or ``checks``
+        (what we find; both with references), ``evidence`` (paths), and ``outcome``, or ``checks``
         that all hold if the claim is true.
 
     Returns
     -------
     dict of str
-        The same without checks, and with a verdict: one of `VERDICTS`. What refers to a run that
+        The same without checks, and with an outcome: one of `OUTCOMES`. What refers to a run that
         is not there, or what the numbers don't tell, can't be tested. Checks of nothing but our
         own constants hold by construction.
     """
     row = {key: entry[key] for key in ("quote", "where", "done", "ours", "evidence")}
     try:
         filled = {key: fill_in(entry[key]) for key in ("done", "ours")}
-        verdict = entry.get("verdict") or _verdict(entry["checks"])
+        outcome = entry.get("outcome") or _outcome(entry["checks"])
     except MissingValueError:
-        filled, verdict = {"ours": MISSING}, UNTESTABLE
-    return {**row, **filled, "verdict": verdict}
+        filled, outcome = {"ours": MISSING}, UNTESTABLE
+    return {**row, **filled, "outcome": outcome}
 
 
 def read_claims(path=CLAIMS):
@@ -201,18 +201,18 @@ def as_markdown(rows, root="../"):
     str
     """
     lines = [
-        "| the report | where | what we did | what we find | verdict | shown by |",
+        "| the report | where | what we did | what we find | outcome | shown by |",
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
         links = ", ".join(f"[{path.rsplit('/')[-1]}]({root}{path})" for path in row["evidence"])
         cells = [f"\u201c{row['quote']}\u201d", row["where"], row["done"], row["ours"]]
-        cells += [f"**{row['verdict']}**", links]
+        cells += [f"**{row['outcome']}**", links]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines)
 
 
-def _verdict(checks):
+def _outcome(checks):
     results = [holds(check) for check in checks]
     if False in results:
         return DIFFER

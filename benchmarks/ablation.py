@@ -1,6 +1,6 @@
-"""Why was validation erratic? Each suspect switched on alone, on an equal small budget.
+"""Why was validation erratic? Each fault switched on alone, on an equal small budget.
 
-    python benchmarks/suspects.py --train TRAIN.h5 --val VAL.h5 [--only NAME ...] [--seeds 0 1 2]
+    python benchmarks/ablation.py --train TRAIN.h5 --val VAL.h5 [--only NAME ...] [--seeds 0 1 2]
 
 Every run sees the same number of images, of the same 768, and is measured on the same 1000.
 Runs that are in the record already are not made again, so it can be stopped at any time, and two
@@ -19,7 +19,7 @@ import keras
 from colorlib import config, evaluate, runs, store
 from colorlib.experiments import ablation
 
-RECORD = config.RUNS / "suspects" / "suspects.json"
+RECORD = config.RUNS / "ablation" / "ablation.json"
 
 
 def main():
@@ -29,8 +29,8 @@ def main():
     validation = evenly(arguments.val, arguments.validation)
     data = {"train_images": len(train), "validation_images": len(validation)}
     for seed in arguments.seeds:
-        for name in arguments.only or ablation.SUSPECTS:
-            if any((run["suspect"], run["seed"]) == (name, seed) for run in load(data)["runs"]):
+        for name in arguments.only or ablation.FAULTS:
+            if any((run["fault"], run["seed"]) == (name, seed) for run in load(data)["runs"]):
                 continue
             run = measure(name, seed, train, validation)
             write(data, run)
@@ -44,7 +44,7 @@ def parse():
     parser.add_argument("--val", required=True, help="a packed set to measure on")
     parser.add_argument("--images", type=int, default=768, help="in an epoch")
     parser.add_argument("--validation", type=int, default=1000, help="measured on")
-    parser.add_argument("--only", nargs="+", choices=ablation.SUSPECTS, help="runs; all by default")
+    parser.add_argument("--only", nargs="+", choices=ablation.FAULTS, help="runs; all by default")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     return parser.parse_args()
 
@@ -59,11 +59,11 @@ def measure(name, seed, train, validation):
     """Make a run; return what is recorded of it."""
     keras.backend.clear_session()
     start = time.perf_counter()
-    suspect = ablation.SUSPECTS[name]
-    history = ablation.train(suspect, train, validation, ablation.SOUND.replace(seed=seed))
+    fault = ablation.FAULTS[name]
+    history = ablation.train(fault, train, validation, ablation.SOUND.replace(seed=seed))
     seconds = round(time.perf_counter() - start)
     curves = {key: [round(float(v), 4) for v in curve] for key, curve in history.items()}
-    return {"suspect": name, "seed": seed, "seconds": seconds, **curves}
+    return {"fault": name, "seed": seed, "seconds": seconds, **curves}
 
 
 def load(data):
@@ -80,9 +80,9 @@ def load(data):
 def write(data, run):
     """Add a run to the record, which is replaced whole: a line for each run, in fixed order."""
     record = load(data)
-    names = list(ablation.SUSPECTS)
+    names = list(ablation.FAULTS)
     done = [*record.pop("runs"), run]
-    done.sort(key=lambda row: (names.index(row["suspect"]), row["seed"]))
+    done.sort(key=lambda row: (names.index(row["fault"]), row["seed"]))
     lines = ",\n".join(json.dumps(row) for row in done)
     harness.write(RECORD, f'{json.dumps(record)[:-1]}, "runs": [\n{lines}\n]}}\n')
 
