@@ -15,6 +15,7 @@ import time
 import misbehaving_server
 import pytest
 from misbehaving_server import Server, photograph
+from tqdm.auto import tqdm
 
 from colorlib import files, images
 from colorlib.data import crawler, manifest
@@ -508,3 +509,10 @@ def test_the_journal_is_lines_of_json(server, tmp_path):
     crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY)
     (line,) = (tmp_path / "out" / manifest.JOURNAL).read_text().splitlines()
     assert json.loads(line)["status"] == "good"
+
+
+def test_a_bar_that_was_interrupted_does_not_stop_the_next_crawl(tmp_path, server):
+    listed = write_list(tmp_path, [server.url("/good/5")])
+    with tqdm.get_lock():  # as Ctrl-C between two instructions leaves it
+        counts = crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY)
+    assert counts == {Status.GOOD: 1}

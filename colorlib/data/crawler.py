@@ -20,6 +20,7 @@ import dataclasses
 import hashlib
 import http.cookiejar
 import os
+import threading
 import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -489,6 +490,8 @@ class _Crawl:
 
 # A notebook's main thread already has an event loop, so the crawl runs in another thread.
 def _run(crawl):
+    # Ctrl-C inside of an earlier bar can leave its lock with this thread, and the other one waiting
+    tqdm.set_lock(threading.RLock())
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(lambda: asyncio.run(crawl.run()))
         try:
