@@ -34,7 +34,7 @@ help:  ## show this list
 figures: .venv/installed  ## run every notebook, write the report's figures into figures/
 	@mkdir -p build && touch build/started
 	$(ALIKE) COLORLIB_FIGURES=$(CURDIR)/figures $(BIN)/jupyter nbconvert --to notebook --execute --log-level WARN --output-dir build/notebooks $(NOTEBOOKS)
-	@echo "Figures:"; find figures -name '*.png' -newer build/started | sort | sed 's/^/  /'
+	@echo "Figures:"; find figures -name '*.[jp][pn]g' -newer build/started | sort | sed 's/^/  /'
 
 test: .venv/installed  ## unit tests; all notebooks, compared with their stored outputs and figures
 	rm -rf build/figures
