@@ -45,7 +45,10 @@ DATA, LONGEST_COMMENT = "Data", 65_533
 """Name of the text of a PNG file, and bytes of the comment of a JPEG file, with `drawn_data`."""
 
 MOST_POINTS = 64
-"""Points of a curve, and cells along an image's side, in `drawn_data`."""
+"""Points of a curve in `drawn_data`, about."""
+
+CELLS = 4
+"""Along an image's side in `drawn_data`."""
 
 LIGHTNESS = 50.0
 """L at which colors of the ab plane are shown."""
@@ -159,8 +162,7 @@ def _thinned(values):
 
 def _cells(image):
     pixels = np.ma.filled(np.ma.asarray(image, np.float32), 0)
-    side = MOST_POINTS // 16
-    return cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
+    return cv2.resize(pixels, (CELLS, CELLS), interpolation=cv2.INTER_AREA)
 
 
 def image_grid(rows, column_titles=(), row_titles=(), height=1.6):

@@ -116,6 +116,16 @@ def escaped(text):
 
 
 @contextlib.contextmanager
+def explained_writing(path, kind):
+    """Turn an OSError into an error of this kind that names the file or folder and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        reason = error.strerror or error
+        raise kind(f"{path}: can't be written ({reason}); choose another place") from None
+
+
+@contextlib.contextmanager
 def replacing(path):
     """Hand out a temporary path that becomes `path` if the block ends well, else vanishes."""
     path = Path(path)

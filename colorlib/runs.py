@@ -326,7 +326,7 @@ def locked(path):
         If another process trains in it, or it can't be made or written.
     """
     path = Path(path)
-    with _explained_writing(path):
+    with files.explained_writing(path, RunError):
         (path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
         try:
             lock = filelock.FileLock(path / CHECKPOINTS / "lock").acquire(timeout=0)
@@ -358,7 +358,7 @@ def begin(path, settings, data, prior):
         If the folder holds a run with other settings or other data, or can't be written.
     """
     wanted = {"settings": settings.to_dict(), "data": data}
-    with _explained_writing(path):
+    with files.explained_writing(path, RunError):
         if (path / "config.json").exists():
             found = _read_json(path / "config.json")
             shown = differences(found, wanted)
@@ -459,15 +459,6 @@ def _halved(name, values):
     if not np.isfinite(values).all():
         raise ValueError(f"{name}: has values that no half-precision number can hold")
     return values
-
-
-@contextlib.contextmanager
-def _explained_writing(path):
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or error
-        raise RunError(f"{path}: can't be written ({reason}); choose another place") from None
 
 
 def _decoding(values):

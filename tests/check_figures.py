@@ -24,15 +24,14 @@ PATCH = 20
 TOLERANCE = 24
 """Levels of 255 that an average may differ by."""
 
-
 SHARE = 0.05
 """Of the range of a curve, or of an image's levels, that a value may differ by."""
 
 
 def moved(drawn, committed):
-    """Return by what share of their range the data of two figures differ most; infinity if at all.
+    """Return by what share of their range the data of two figures differ most.
 
-    It is 0 where one was saved without data.
+    It is 0 where one was saved without data, and infinite where they hold other curves.
     """
     data = []
     for path in (drawn, committed):

@@ -34,9 +34,9 @@ def export(run: Run, output: Output, size: Size = None):
 
     Example: colorlib export model-64 model-64.onnx --size 256x256
     """
-    from colorlib import export, runs
+    from colorlib import export, files
 
-    with shared.explained_writing(output, runs.RunError, ValueError):
+    with shared.explained(ValueError), files.explained_writing(output, ValueError):
         if output.suffix != ".onnx":
             raise ValueError(f"{output}: the name has to end in .onnx")
         export.export(run, output, _sides(size) if size else None)
@@ -78,9 +78,10 @@ def pack(
 
     Example: colorlib runs export my-first my-first.zip
     """
+    from colorlib import files
     from colorlib.data import sharing
 
-    with shared.explained_writing(output, ValueError):
+    with shared.explained(ValueError), files.explained_writing(output, ValueError):
         if output.suffix != ".zip":
             raise ValueError(f"{output}: the name has to end in .zip")
         sharing.pack(run, output)
@@ -111,9 +112,10 @@ def publish(
 
     Nothing is uploaded. The Hub's own program does that: hf upload YOU/NAME FOLDER
     """
+    from colorlib import files
     from colorlib.data import sharing
 
-    with shared.explained_writing(folder, ValueError):
+    with shared.explained(ValueError), files.explained_writing(folder, ValueError):
         sharing.publish(run, folder, license)
     typer.echo(f"{run} -> {folder}")
 

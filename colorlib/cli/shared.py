@@ -40,16 +40,6 @@ def explained(*errors):
         stop(error)
 
 
-@contextlib.contextmanager
-def explained_writing(path, *errors):
-    """Do the same, also where the system refuses to write a file or a folder of this name."""
-    with explained(*errors):
-        try:
-            yield
-        except OSError as error:
-            stop(f"{path}: can't be written ({error.strerror or error}); choose another place")
-
-
 def stop(error):
     """Print one line on stderr and end the command with the exit code `FAILED`."""
     from colorlib import files

@@ -13,7 +13,6 @@ import dataclasses
 import fractions
 import itertools
 import struct
-import zlib
 
 import numpy as np
 from PIL import Image, PngImagePlugin
@@ -298,25 +297,22 @@ def _write_png(path, pages, count, loop):
             data = [content for name, content, _ in chunks if name == b"IDAT"]
             if not begun:
                 for name, content, _ in itertools.takewhile(lambda x: x[0] != b"IDAT", chunks):
-                    file.write(_chunk(name, content))
+                    PngImagePlugin.putchunk(file, name, content)
                 frames = count - (page.duration is None)
-                file.write(_chunk(b"acTL", struct.pack(">II", frames, loop)))
+                PngImagePlugin.putchunk(file, b"acTL", struct.pack(">II", frames, loop))
             if page.duration is not None:
-                file.write(_chunk(b"fcTL", _control(next(numbers), image.size, page.duration)))
+                PngImagePlugin.putchunk(
+                    file, b"fcTL", _control(next(numbers), image.size, page.duration)
+                )
             for content in data:
                 if begun:
                     content = struct.pack(">I", next(numbers)) + content
-                file.write(_chunk(b"fdAT" if begun else b"IDAT", content))
+                PngImagePlugin.putchunk(file, b"fdAT" if begun else b"IDAT", content)
             begun = True
-        file.write(_chunk(b"IEND", b""))
+        PngImagePlugin.putchunk(file, b"IEND", b"")
 
 
 _PLAIN = {"compress_level": photo.PNG_COMPRESSION}
-
-
-def _chunk(name, content):
-    body = name + content
-    return struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
 
 
 def _control(number, size, milliseconds):

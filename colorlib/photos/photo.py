@@ -311,8 +311,7 @@ def write_png(path, pixels, profile=None, kept=None):
     with Path(path).open("wb") as file:
         file.write(encoded[:SIGNATURE_AND_HEADER])
         for kind, data in chunks:
-            file.write(struct.pack(">I", len(data)) + kind + data)
-            file.write(struct.pack(">I", zlib.crc32(kind + data)))
+            PngImagePlugin.putchunk(file, kind, data)
         file.write(encoded[SIGNATURE_AND_HEADER:])
 
 
