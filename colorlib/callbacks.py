@@ -23,7 +23,7 @@ import keras
 import numpy as np
 from tqdm.auto import tqdm
 
-from colorlib import files, generator, optimizers, quantizer, runs
+from colorlib import files, generator, hints, optimizers, quantizer, runs
 
 
 class SetEpoch(keras.callbacks.Callback):
@@ -462,7 +462,10 @@ class Predictions(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Color them, and add the colors to the file."""
-        logits = np.asarray(self.model.predict_on_batch(self.lightness))
+        seen = self.lightness
+        if len(self.model.inputs) > 1:
+            seen = [seen, hints.nothing(*seen.shape[:3])]
+        logits = np.asarray(self.model.predict_on_batch(seen))
         favored = quantizer.rebalance(logits, self.weights, VIVIDNESS)
         new = {"plain": quantizer.annealed_mean(logits), "vivid": quantizer.annealed_mean(favored)}
         if self.seen is None:

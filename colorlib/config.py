@@ -90,10 +90,9 @@ class TrainConfig:
     ----------
     image_size, crop : int
         Side in pixels of the stored images and of the random crops the network sees.
-    network : {"table_1", "published", "zhang_2016", "zhang_2017", "lite0", "lite2"}
-        Table 1 of the report; the same without BatchNorm in block 8, as in its published code; a
-        network that the paper's authors released; or a decoder on a classifier's encoder
-        (`table.layers`).
+    network : str
+        Table 1 of the report, another network of the paper's authors, or a decoder on a
+        classifier's encoder: one of `table.NETWORKS`, described in `table.layers`.
     width : float
         Factor on every channel count but the last; of a decoder on an encoder, on the decoder's.
     epochs, batch_size : int
@@ -119,7 +118,8 @@ class TrainConfig:
         Begin with the classifier's own weights in its encoder (`pretrained.load_encoder`).
     start_from : str
         A recorded run, by its name or folder (`runs.find`), to begin with the weights of,
-        widened if this network is wider (`model.start_from`); empty begins with random ones.
+        widened if this network is wider, and perhaps a network without hints for one with them
+        (`model.start_from`); empty begins with random ones.
     interpolation : float
         Weight, above 0 and at most 1, of the trained weights in the recorded ones; the rest is that
         of the weights of ``start_from`` (`model.interpolate`, WiSE-FT). 1 is off.
@@ -331,6 +331,17 @@ TRANSFER = TRANSFER_160.replace(
 )
 """The last part of its training: the weights are an exponential moving average."""
 
+HINTS = TRANSFER.replace(
+    crop=192,
+    network="lite0_hints",
+    epochs=6,
+    batch_size=64,
+    learning_rate=5e-4,
+    start_from="transfer",
+    encoder_rate=1.0,
+)
+"""The default network taught to take hints (`colorlib.hints`)."""
+
 OVERFIT = TrainConfig(
     crop=64,
     epochs=300,
@@ -364,6 +375,7 @@ PRESETS = {
     "TRANSFER_128": TRANSFER_128,
     "TRANSFER_160": TRANSFER_160,
     "TRANSFER": TRANSFER,
+    "HINTS": HINTS,
     "OVERFIT": OVERFIT,
     "SEARCH": SEARCH,
 }

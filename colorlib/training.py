@@ -12,7 +12,7 @@ that was never stopped: batches depend on the epoch alone, and everything else i
 import keras
 import numpy as np
 
-from colorlib import generator, losses, model, optimizers, pretrained, quantizer, runs, store
+from colorlib import generator, losses, model, optimizers, pretrained, quantizer, runs, store, table
 from colorlib.callbacks import (
     BestWeights,
     Checkpoint,
@@ -179,6 +179,7 @@ def batches_for(settings, images, train, workers):
         workers=workers,
         crop_scale=settings.crop_scale,
         degrade=settings.degrade,
+        take_hints=table.takes_hints(settings.network),
     )
 
 
