@@ -304,8 +304,8 @@ def _convolution(row, dtype, settings):
     return kinds[row.kind](row.channels, row.kernel, **common, **settings)
 
 
-# Logits, (a, b) and what the first layer sees need float32. So do depthwise convolutions, for speed: in half precision a CPU
-# takes longer over them than the decoder gains.
+# Logits, (a, b) and what the first layer sees need float32. So do depthwise convolutions, for
+# speed: in half precision a CPU takes longer over them than the decoder gains.
 def _dtype(row, dtype):
     exact = row.channels in (table.BINS, 2) or row.kind in ("rescale", "tanh")
     exact = exact or row.name == table.SEEN or row.name.startswith(table.ENCODER)
