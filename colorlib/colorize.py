@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 
-from colorlib import augmentation, colorspace, config, icc, images, quantizer, runs
+from colorlib import augmentation, colorspace, config, hints, icc, images, quantizer, runs
 from colorlib.table import BINS, INPUT_MULTIPLE
 
 GUIDE_RADIUS = 8
@@ -139,20 +139,22 @@ class Colorizer:
             raise ValueError("a vividness other than 0 needs the rebalancing weights")
         self.network, self.decoding, self.weights = network, decoding, weights
 
-    def __call__(self, rgb):
+    def __call__(self, rgb, points=None):
         """Color a photograph.
 
         Parameters
         ----------
         rgb : ndarray of uint8, shape (height, width, 3)
             sRGB, grey or not: only its L is looked at.
+        points : colorlib.hints.Points, optional
+            A user's hints, for a network that takes them.
 
         Returns
         -------
         ndarray of uint8, shape (height, width, 3)
             The same L, new colors, all of which sRGB can show.
         """
-        return render(self, Lightness(icc.srgb()(rgb)))
+        return render(self, Lightness(icc.srgb()(rgb)), points=points)
 
     def predict_ab(self, lightness):
         """Predict the colors of a photograph, at the network's output resolution.
@@ -224,25 +226,33 @@ class Colorizer:
             photograph, *working_shape(*photograph.shape, self.decoding.working_size)
         )
 
-    def answer(self, view):
+    def answer(self, view, points=None):
         """Run the network's forward pass.
 
         Parameters
         ----------
         view : ndarray of float32, shape (height, width)
             From `view`.
+        points : colorlib.hints.Points, optional
+            A user's hints.
 
         Returns
         -------
         ndarray of float32, shape (h, w, 313)
             Logits, with h and w a quarter of the view's.
+
+        Raises
+        ------
+        ValueError
+            If there are hints, and the network takes none.
         """
         if self.decoding.jpeg_quality:
             view = augmentation.compress(view, self.decoding.jpeg_quality)
-        return predict(self.network, view[None, ..., None])[0]
+        given = None if points is None else hints.placed(points, *view.shape)[None]
+        return predict(self.network, view[None, ..., None], given)[0]
 
 
-def predict(network, lightness):
+def predict(network, lightness, given=None):
     """Predict for images with any sides; they are padded by mirroring.
 
     Parameters
@@ -251,6 +261,8 @@ def predict(network, lightness):
         Its attribute ``input_multiple`` says what it needs; 8 by default.
     lightness : ndarray of float32, shape (n, height, width, 1)
         L in 0..100; the sides are multiples of 4.
+    given : ndarray of float32, shape (n, height, width, 3), optional
+        Hints (`hints.placed`).
 
     Returns
     -------
@@ -260,9 +272,10 @@ def predict(network, lightness):
     height, width = lightness.shape[1:3]
     multiple = getattr(network, "input_multiple", INPUT_MULTIPLE)
     margins = (0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)
-    padded = np.pad(lightness, margins, mode="symmetric")
-    logits = np.asarray(network.predict_on_batch(padded))
-    stride = padded.shape[1] // logits.shape[1]
+    seen = [lightness] if given is None else [lightness, given]
+    padded = [np.pad(one, margins, mode="symmetric") for one in seen]
+    logits = np.asarray(network.predict_on_batch(*padded))
+    stride = padded[0].shape[1] // logits.shape[1]
     return logits[:, : height // stride, : width // stride]
 
 
@@ -344,7 +357,7 @@ def enlarge(lightness, ab, follow_edges=False):
     return _colors_of_band(lightness, colors, slice(0, len(lightness)), len(lightness))
 
 
-def render(colorizer, photograph, depth=np.uint8, side_by_side=False):
+def render(colorizer, photograph, depth=np.uint8, side_by_side=False, points=None):
     """Color a photograph of any size, a band of rows at a time.
 
     Parameters
@@ -356,6 +369,8 @@ def render(colorizer, photograph, depth=np.uint8, side_by_side=False):
         Of the result.
     side_by_side : bool
         Put the grey photograph to the left of the colored one.
+    points : colorlib.hints.Points, optional
+        A user's hints.
 
     Returns
     -------
@@ -367,7 +382,7 @@ def render(colorizer, photograph, depth=np.uint8, side_by_side=False):
     if height * width <= BAND:  # then L is kept, and not computed twice
         source = Lightness(photograph.lightness(slice(0, height)), photograph.alpha)
     view = colorizer.view(source)
-    ab = colorizer.decode(colorizer.answer(view))
+    ab = colorizer.decode(colorizer.answer(view, points))
     colors = _prepared(view, ab, colorizer.decoding.follow_edges)
     return paint(source, colors, depth, side_by_side)
 

@@ -39,6 +39,9 @@ FIGURES = Path(os.environ.get("COLORLIB_FIGURES") or HOME / "build" / "figures")
 DEFAULT_RUN = "transfer"
 """The recorded run that colors photographs by default."""
 
+HINTS_RUN = "hints"
+"""The recorded run that colors photographs by a user's hints."""
+
 SCALES = ("smoke", "full")
 
 WIDTHS = (1 / 64, 2)

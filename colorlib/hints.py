@@ -1,16 +1,26 @@
-"""Hints: some pixels' true colors, given to a network beside the lightness.
+"""Hints: the colors of some pixels, given to a network beside the lightness.
 
-Not here: the networks that take them (`colorlib.table`). Section 3.3 of Zhang et al. 2017,
-"Real-Time User-Guided Image Colorization with Learned Deep Priors", arXiv 1705.02999.
+Not here: the networks that take them (`colorlib.table`) and files of hints
+(`colorlib.photos.hint_files`). Section 3 of Zhang et al. 2017, "Real-Time User-Guided Image
+Colorization with Learned Deep Priors", arXiv 1705.02999.
 
-An image's hints are an array (height, width, 3): a and b of CIE Lab and 1 where they are given,
-three zeros elsewhere. For the training they are drawn at random out of the colors to predict, as a
-user might have set them.
+A user's hints are points with colors. A network gets them as an array (height, width, 3): a and b
+of CIE Lab and 1 where they are given, three zeros elsewhere. For the training they are drawn at
+random out of the colors to predict, as a user might have set them.
 """
 
+from typing import NamedTuple
+
+import cv2
 import numpy as np
 
 from colorlib.table import CHANNELS, HINTS
+
+PATCH = 3
+"""Side in pixels, of what the network sees, of the square that gets a point's color."""
+
+SUGGESTIONS = 9
+"""Colors that are suggested for a point, as many as in the paper."""
 
 NONE = 0.2
 """Share of the images without any hint, beside those whose number of points is drawn as 0: a
@@ -27,6 +37,73 @@ LARGEST = 9
 
 SPREAD = 1 / 4
 """Standard deviation of the points' places about the center, in an image's sides."""
+
+
+class Points(NamedTuple):
+    """A user's hints.
+
+    Attributes
+    ----------
+    places : ndarray of floating point, shape (n, 2)
+        x and y from the photograph's upper left corner, in 0..1.
+    ab : ndarray of floating point, shape (n, 2)
+        (a, b) there; a color's own lightness does not count.
+    """
+
+    places: np.ndarray
+    ab: np.ndarray
+
+
+def placed(points, height, width):
+    """Give points to a network as the array that it takes.
+
+    Parameters
+    ----------
+    points : Points
+    height, width : int
+        Of what the network sees.
+
+    Returns
+    -------
+    ndarray of float32, shape (height, width, 3)
+        Hints: squares of `PATCH` pixels; where they overlap, their mean.
+    """
+    columns, rows = (np.asarray(points.places) * (width, height)).astype(int).T
+    cells = rows.clip(0, height - 1) * width + columns.clip(0, width - 1)
+    sums = [
+        np.bincount(cells, values, height * width).reshape(height, width)
+        for values in (*np.asarray(points.ab).T, np.ones(len(cells)))
+    ]
+    spread = cv2.boxFilter(
+        np.dstack(sums), -1, (PATCH, PATCH), normalize=False, borderType=cv2.BORDER_CONSTANT
+    )
+    return (spread / np.maximum(spread[..., 2:], 1)).astype(np.float32)
+
+
+def suggestions(probabilities, centers, count=SUGGESTIONS):
+    """Find the modes of a predicted distribution, as colors to choose from.
+
+    Parameters
+    ----------
+    probabilities : ndarray of floating point, shape (313,)
+    centers : ndarray of floating point, shape (313, 2)
+        (a, b) of the bins (`quantizer.bin_centers`).
+    count : int
+
+    Returns
+    -------
+    ndarray of float64, shape (count, 2)
+        (a, b) of the means of weighted k-means (section 3.4 of the paper), those with the largest
+        share of the probability first. Fewer, if fewer bins have a probability.
+    """
+    from sklearn.cluster import KMeans  # takes longer to import than a photograph to color
+
+    some = probabilities > probabilities.max() * 1e-3
+    count = min(count, np.count_nonzero(some))
+    means = KMeans(count, n_init=1, random_state=0)
+    labels = means.fit_predict(centers[some], sample_weight=probabilities[some])
+    shares = np.bincount(labels, probabilities[some], count)
+    return means.cluster_centers_[np.argsort(-shares, kind="stable")]
 
 
 def nothing(batch, height, width):

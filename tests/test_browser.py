@@ -202,7 +202,7 @@ def use_the_studio(page, granny):
         "the divider moves",
     )
     with page.expect_download() as waiting:
-        page.locator(".cl-download button").click()
+        page.locator(".cl-actions .cl-download button").click()
     assert waiting.value.suggested_filename == "granny-colored.jpg"
     assert images.read(waiting.value.path()).shape == (300, 300, 3)
 
@@ -283,14 +283,14 @@ def overlap_uploads(page, granny):
 def fail_to_download(page, temporary):
     """Without a place for temporary files nothing can be written."""
     shutil.rmtree(temporary)
-    button = page.locator(".cl-download button")
+    button = page.locator(".cl-actions .cl-download button")
     button.click()
-    sync_api.expect(page.locator(".cl-download p")).to_contain_text("try again")
+    sync_api.expect(page.locator(".cl-actions .cl-download p")).to_contain_text("try again")
     sync_api.expect(button).to_have_text("Download in full resolution")
     temporary.mkdir()
     with page.expect_download():
         button.click()
-    sync_api.expect(page.locator(".cl-download p")).to_have_text("")
+    sync_api.expect(page.locator(".cl-actions .cl-download p")).to_have_text("")
 
 
 def refuse_bad_files(page, folder):

@@ -338,6 +338,6 @@ def test_a_studio_without_models_says_so(tmp_path, monkeypatch):
 
 def test_nothing_is_loaded_from_elsewhere():
     paths = [*widgets.HERE.glob("*.js"), *widgets.HERE.glob("*.css")]
-    assert len(paths) == 4
+    assert len(paths) == 5
     for path in paths:
         assert "http" not in path.read_text() and "@import" not in path.read_text()

@@ -156,7 +156,7 @@ class Answer(colorize.Colorizer):
         super().__init__(None, decoding, weights)
         self.logits = logits
 
-    def answer(self, view):
+    def answer(self, view, points=None):
         """Return the answer, whatever is asked."""
         return self.logits
 
@@ -255,19 +255,21 @@ def check_file(name, size):
         raise images.ImageError(f"{name}: is empty; choose another file")
 
 
-def ask(colorizer, picture):
+def ask(colorizer, picture, points=None):
     """Let a network look at a picture.
 
     Parameters
     ----------
     colorizer : colorlib.colorize.Colorizer
     picture : Picture
+    points : colorlib.hints.Points, optional
+        A user's hints.
 
     Returns
     -------
     Answer
     """
-    logits = colorizer.answer(colorizer.view(picture.photograph))
+    logits = colorizer.answer(colorizer.view(picture.photograph), points)
     return Answer(logits, colorizer.decoding, colorizer.weights)
 
 

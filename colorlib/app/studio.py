@@ -3,17 +3,19 @@
 Not here: the computations (`colorlib.app.preview`, `colorlib.app.distribution`) and the widgets
 that ipywidgets lacks (`colorlib.app.widgets`).
 
-The network runs once for a photograph and a model; a slider only decodes its output again.
+The network runs once for a photograph, a model and its hints; a slider only decodes its output
+again. Hints belong to the photograph: with a model that takes none they are not shown.
 """
 
 import html
 
 import ipywidgets
 
-from colorlib import colorize, images, runs, samples
+from colorlib import colorize, hints, images, quantizer, runs, samples
 from colorlib.app import distribution, preview, widgets
+from colorlib.photos import hint_files
 
-MODELS = ("transfer", "model-64", "model-256", "zhang-2016", "zhang-2017")
+MODELS = ("transfer", "hints", "model-64", "model-256", "zhang-2016", "zhang-2017")
 """Recorded runs to choose from; those that do not exist are left out."""
 
 FIRST = "coffee"
@@ -62,7 +64,7 @@ class Studio:
         if not there:
             raise runs.RunError(f"none of the models exists: {', '.join(models)}; train one")
         self.asked, self._answers, self._colorizers = 0, {}, {}
-        self._is_held, self._own = False, None
+        self._is_held, self._own, self._earlier = False, None, []
         self._make_widgets(there, first)
         self.view = self._arrange()
         self._open(_sample(first))
@@ -103,6 +105,7 @@ class Studio:
             slider.value = getattr(decoding, field)
         self._is_held = False
         self._decode()
+        self._suggest()
 
     def save(self):
         """Color the photograph at its full resolution.
@@ -113,6 +116,62 @@ class Studio:
         data : bytes
         """
         return preview.full_resolution(self.picture, self.answer)
+
+    @property
+    def marks(self):
+        """The hints: a list of `colorlib.photos.hint_files.Mark`."""
+        return [hint_files.Mark(*mark) for mark in self.divider.marks]
+
+    def hint(self, color):
+        """Give the chosen point a color: a new hint, or another color for the one there.
+
+        Parameters
+        ----------
+        color : str
+            As ``#rrggbb``.
+        """
+        self.divider.marks = [*self._others(), [*self.divider.point, color]]
+
+    def remove(self):
+        """Remove the hint at the chosen point."""
+        self.divider.marks = self._others()
+
+    def undo(self):
+        """Take back the last change of the hints."""
+        if self._earlier:
+            before = self._earlier[-1]
+            self.divider.marks = before
+            del self._earlier[-2:]  # this change is no step of its own
+            self._show_hinting()
+
+    def load(self, name, data):
+        """Take the hints of a file instead of those there are.
+
+        Parameters
+        ----------
+        name : str
+        data : bytes
+            As `hint_files.parse` reads it.
+
+        Raises
+        ------
+        colorlib.images.ImageError
+            If it does not suit the photograph.
+        """
+        text = hint_files.decode(data, name)
+        marks = hint_files.parse(text, name, *self.picture.photograph.shape)
+        self.divider.marks = [list(mark) for mark in marks]
+
+    def saved_hints(self):
+        """Write the hints as a file that the command and `load` read.
+
+        Returns
+        -------
+        name : str
+        data : bytes
+        """
+        text = hint_files.formatted(self.marks, *self.picture.photograph.shape)
+        return f"{self.picture.name.rpartition('.')[0]}-hints.csv", text.encode()
 
     def _make_widgets(self, models, first):
         self.photograph = ipywidgets.Dropdown(
@@ -129,7 +188,15 @@ class Studio:
         self.sliders = {name: _slider(low, high) for name, (_, low, high, _) in SLIDERS.items()}
         self.resetting = ipywidgets.Button(description="Reset")
         self.status, self.prediction = ipywidgets.HTML(), ipywidgets.HTML()
-        self.downloading = widgets.Download(self.save, label="Download in full resolution")
+        self.downloading = widgets.Download(
+            self.save, label="Download in full resolution", working="Coloring every pixel …"
+        )
+        self.palette = widgets.Palette(self._reporting(self.hint))
+        self.removing, self.undoing, self.clearing = (
+            ipywidgets.Button(description=name) for name in ("Remove", "Undo", "Clear")
+        )
+        self.loading = ipywidgets.FileUpload(accept=hint_files.ENDING, description="Load hints")
+        self.saving = widgets.Download(self.saved_hints, label="Save hints")
 
     def _arrange(self):
         choices = _box(
@@ -143,10 +210,18 @@ class Studio:
             for name, (title, _, _, hint) in SLIDERS.items()
         ]
         actions = _box("cl-actions", self.resetting, self.downloading)
+        self.hinting = _box(
+            "cl-group",
+            _label("Hints", "click on the picture, then choose its color there"),
+            self.palette,
+            _box("cl-buttons", self.removing, self.undoing, self.clearing),
+            _box("cl-buttons two", self.loading, self.saving),
+        )
         title = _label("Predicted distribution", "at the point that you click on")
         panel = _box(
             "cl-panel",
             _box("cl-group", *sliders, actions),
+            self.hinting,
             _box("cl-group", title, self.prediction),
         )
         shown = _box("cl-shown", self.divider, self.status)
@@ -159,6 +234,12 @@ class Studio:
             slider.observe(self._reporting(lambda _: self._is_held or self._update(False)), "value")
         self.resetting.on_click(self._reporting(lambda _: self._update()))
         self.divider.observe(self._reporting(lambda _: self._show_distribution()), "point")
+        self.divider.observe(self._reporting(lambda _: self._suggest()), "point")
+        self.divider.observe(self._reporting(self._change_hints), "marks")
+        self.removing.on_click(self._reporting(lambda _: self.remove()))
+        self.undoing.on_click(self._reporting(lambda _: self.undo()))
+        self.clearing.on_click(self._reporting(lambda _: setattr(self.divider, "marks", [])))
+        self.loading.observe(self._reporting(self._load), "value")
 
     # Shows every error on the page, which stays as it was.
     def _reporting(self, do):
@@ -188,9 +269,10 @@ class Studio:
         self._is_held = False
 
     def _open(self, picture):
-        answers = {self.model.value: self._look(picture)}
+        answers = {self.model.value: self._look(picture, [])}
         height, width = picture.lightness.shape
-        self.picture, self._answers = picture, answers
+        self.picture, self._answers, self._earlier = picture, answers, []
+        self._is_held, self.divider.marks, self._is_held = True, [], False
         self.divider.width, self.divider.height = width, height
         self.divider.before = preview.jpeg(picture.grey())
         self.reset()
@@ -198,14 +280,46 @@ class Studio:
     # Once for a photograph and a model.
     def _update(self, reset=True):
         if self.model.value not in self._answers:
-            self._answers[self.model.value] = self._look(self.picture)
+            self._answers[self.model.value] = self._look(self.picture, self.marks)
         self.reset() if reset else self._decode()
 
-    def _look(self, picture):
+    def _change_hints(self, change):
+        if self._is_held:
+            return
+        self._earlier.append(change["old"])
+        takes = {name for name in self._answers if self._takes_hints(name)}
+        self._answers = {name: self._answers[name] for name in self._answers.keys() - takes}
+        self._update(reset=False)
+
+    def _load(self, change):
+        for file in change["new"]:
+            self.load(file["name"], bytes(file["content"]))
+        if change["new"]:
+            self.loading.value = ()  # so that the same file can be chosen again
+
+    # The hints at other points than the chosen one.
+    def _others(self):
+        return [mark for mark in self.divider.marks if mark[:2] != self.divider.point]
+
+    # Modes of the distribution that the network predicts without a hint at this point.
+    def _suggest(self):
+        if not self._takes_hints(self.model.value) or not colorize.has_bins(self.answer.logits):
+            self.palette.colors = []
+            return
+        answer, others = self.answer, self._others()
+        if len(others) < len(self.divider.marks):
+            marks = [hint_files.Mark(*mark) for mark in others]
+            answer = preview.ask(self._colorizer(), self.picture, _points(marks))
+        found = distribution.at(answer, self.picture, *self.divider.point)
+        ab = hints.suggestions(found.probabilities, quantizer.bin_centers())
+        self.palette.colors = distribution.css_colors(ab, found.lightness)
+
+    def _look(self, picture, marks):
         said = self.status.value
         self.status.value = f"{_title(self.model.value)} is looking …"
+        points = _points(marks) if self._takes_hints(self.model.value) else None
         try:
-            answer = preview.ask(self._colorizer(), picture)
+            answer = preview.ask(self._colorizer(), picture, points)
         except BaseException:
             self.status.value = said
             raise
@@ -218,8 +332,15 @@ class Studio:
         self.divider.after = preview.jpeg(preview.colored(self.picture, self.answer))
         self._describe()
         self._show_distribution()
+        self._show_hinting()
 
-    def _describe(self):
+    def _show_hinting(self):
+        takes = self._takes_hints(self.model.value)
+        self.divider.marked = takes
+        self.hinting.layout.display = "" if takes else "none"
+        self.removing.disabled = len(self._others()) == len(self.divider.marks)
+        self.undoing.disabled = not self._earlier
+        self.clearing.disabled = self.saving.disabled = not self.divider.marks
         height, width = self.picture.photograph.shape
         size = self.answer.decoding.working_size
         seen = " × ".join(str(side) for side in colorize.working_shape(height, width, size)[::-1])
@@ -235,8 +356,11 @@ class Studio:
         found = distribution.at(self.answer, self.picture, *self.divider.point)
         self.prediction.value = distribution.plane(found) + distribution.swatches(found)
 
-    def _colorizer(self):
-        name = self.model.value
+    def _takes_hints(self, name):
+        return self._colorizer(name).network.takes_hints
+
+    def _colorizer(self, name=None):
+        name = name or self.model.value
         if name not in self._colorizers:
             self._colorizers[name] = colorize.colorizer_for(name)
         return self._colorizers[name]
@@ -244,6 +368,10 @@ class Studio:
     def _repr_mimebundle_(self, **options):
         bundle = self.view._repr_mimebundle_(**options)
         return {**bundle, "text/plain": "The studio appears here when this cell is run."}
+
+
+def _points(marks):
+    return hint_files.points(marks) if marks else None
 
 
 def _sample(name):
