@@ -1,15 +1,17 @@
 """The studio without a browser: uploads, decoding, distributions and widgets."""
 
+import datetime
 import re
 
 import cv2
+import hints_run
 import numpy as np
 import odd_files
 import pytest
 
 from colorlib import colorize, colorspace, config, images, quantizer, runs, samples
 from colorlib.app import distribution, preview, studio, widgets
-from colorlib.photos import photo
+from colorlib.photos import hint_files, photo
 
 PILLOWS_WARNINGS = pytest.mark.filterwarnings(
     "ignore:.*EXIF:UserWarning:PIL", "ignore::PIL.Image.DecompressionBombWarning"
@@ -341,3 +343,79 @@ def test_nothing_is_loaded_from_elsewhere():
     assert len(paths) == 5
     for path in paths:
         assert "http" not in path.read_text() and "@import" not in path.read_text()
+
+
+@pytest.fixture
+def hinting(tmp_path, monkeypatch):
+    """A studio whose model takes hints."""
+    hints_run.make(tmp_path)
+    monkeypatch.setattr(config, "RUNS", tmp_path)
+    return studio.Studio(["hints", "model-64"])
+
+
+def test_a_hint_changes_the_picture_and_can_be_undone(hinting):
+    shown, asked = hinting.divider.after, hinting.asked
+    hinting.divider.point = [0.3, 0.6]
+    assert len(hinting.palette.colors) > 1 and hinting.asked == asked
+    hinting.palette._on_message(None, {"kind": "color", "color": "#2e6b34"}, [])
+    assert hinting.marks == [(0.3, 0.6, "#2e6b34")] and hinting.asked == asked + 1
+    green = hinting.divider.after
+    assert green != shown
+    hinting.hint("#a02020")  # the same point
+    assert hinting.marks == [(0.3, 0.6, "#a02020")] and hinting.divider.after != green
+    hinting.divider.marks = [[0.8, 0.6, "#a02020"]]  # moved in the browser
+    assert hinting.removing.disabled
+    for marks in ([(0.3, 0.6, "#a02020")], [(0.3, 0.6, "#2e6b34")], []):
+        assert not hinting.undoing.disabled
+        hinting.undoing.click()
+        assert hinting.marks == marks
+    assert hinting.divider.after == shown and hinting.undoing.disabled
+
+
+def test_hints_are_removed_and_forgotten_with_the_photograph(hinting):
+    shown = hinting.divider.after
+    hinting.hint("#2e6b34")
+    hinting.removing.click()
+    assert hinting.marks == [] and hinting.divider.after == shown
+    hinting.hint("#2e6b34")
+    hinting.clearing.click()
+    assert hinting.marks == [] and hinting.clearing.disabled
+    hinting.hint("#2e6b34")
+    hinting.photograph.value = "rocket"
+    assert hinting.marks == [] and hinting.undoing.disabled
+
+
+def test_hints_are_shown_only_to_a_model_that_takes_them(hinting):
+    hinting.hint("#2e6b34")
+    hinted = hinting.divider.after
+    hinting.model.value = "model-64"
+    assert not hinting.divider.marked and hinting.hinting.layout.display == "none"
+    assert not hinting.palette.colors
+    hinting.model.value = "hints"
+    assert hinting.divider.marked and hinting.divider.after == hinted
+
+
+def uploaded(name, data):
+    times = dict(last_modified=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
+    return dict(name=name, type="text/csv", size=len(data), content=memoryview(data), **times)
+
+
+def test_hints_are_saved_loaded_and_used_by_the_command(hinting, tmp_path):
+    for point, color in (([0.3, 0.6], "#2e6b34"), ([0.9, 0.1], "#a02020")):
+        hinting.divider.point = point
+        hinting.hint(color)
+    shown = hinting.divider.after
+    name, data = hinting.saved_hints()
+    assert name == "coffee-hints.csv"
+    (tmp_path / name).write_bytes(data)
+    images.write(tmp_path / "coffee.png", samples.load("coffee"))
+    points = hint_files.read(tmp_path / name, tmp_path / "coffee.png")
+    _, saved = hinting.save()
+    got = cv2.imdecode(np.frombuffer(saved, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    expected = colorize.colorizer_for("hints")(samples.load("coffee"), points)
+    np.testing.assert_array_equal(got, expected)
+    hinting.clearing.click()
+    hinting.loading.value = [uploaded(name, data)]
+    assert hinting.divider.after == shown and len(hinting.marks) == 2
+    hinting.loading.value = [uploaded("x.csv", b"1,2")]
+    assert "x.csv: line 1: the header is" in hinting.status.value and len(hinting.marks) == 2

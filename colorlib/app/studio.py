@@ -341,6 +341,8 @@ class Studio:
         self.removing.disabled = len(self._others()) == len(self.divider.marks)
         self.undoing.disabled = not self._earlier
         self.clearing.disabled = self.saving.disabled = not self.divider.marks
+
+    def _describe(self):
         height, width = self.picture.photograph.shape
         size = self.answer.decoding.working_size
         seen = " × ".join(str(side) for side in colorize.working_shape(height, width, size)[::-1])
