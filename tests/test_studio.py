@@ -1,6 +1,5 @@
 """The studio without a browser: uploads, decoding, distributions and widgets."""
 
-import datetime
 import re
 
 import cv2
@@ -395,11 +394,6 @@ def test_hints_are_shown_only_to_a_model_that_takes_them(hinting):
     assert hinting.divider.marked and hinting.divider.after == hinted
 
 
-def uploaded(name, data):
-    times = dict(last_modified=datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC))
-    return dict(name=name, type="text/csv", size=len(data), content=memoryview(data), **times)
-
-
 def test_hints_are_saved_loaded_and_used_by_the_command(hinting, tmp_path):
     for point, color in (([0.3, 0.6], "#2e6b34"), ([0.9, 0.1], "#a02020")):
         hinting.divider.point = point
@@ -415,7 +409,9 @@ def test_hints_are_saved_loaded_and_used_by_the_command(hinting, tmp_path):
     expected = colorize.colorizer_for("hints")(samples.load("coffee"), points)
     np.testing.assert_array_equal(got, expected)
     hinting.clearing.click()
-    hinting.loading.value = [uploaded(name, data)]
+    hinting.load(name, data)
     assert hinting.divider.after == shown and len(hinting.marks) == 2
-    hinting.loading.value = [uploaded("x.csv", b"1,2")]
-    assert "x.csv: line 1: the header is" in hinting.status.value and len(hinting.marks) == 2
+    begin = {"kind": "begin", "id": "1", "name": "x.csv", "size": 3}
+    for content in (begin, {"kind": "part", "id": "1"}):
+        hinting.loading._on_message(None, content, [b"1,2"])
+    assert "x.csv: line 1: the header is" in hinting.loading.message and len(hinting.marks) == 2

@@ -61,6 +61,8 @@ function render({ model, el }) {
     const [x, y] = model.get("point");
     spot.style.left = `${x * 100}%`;
     spot.style.top = `${y * 100}%`;
+    const chosen = (mark) => mark[0] === x && mark[1] === y;
+    model.get("marks").forEach((mark, i) => layer.children[i]?.classList.toggle("chosen", chosen(mark)));
   };
   const shape = () => {
     const [width, height] = [model.get("width"), model.get("height")];
@@ -124,6 +126,7 @@ function render({ model, el }) {
   const draw = () => {
     const focused = [...layer.children].indexOf(document.activeElement);
     layer.replaceChildren(...(model.get("marked") ? model.get("marks").map(mark) : []));
+    place();
     if (focused >= 0) (layer.children[focused] || spot).focus();
   };
 

@@ -161,6 +161,7 @@ class Studio:
         text = hint_files.decode(data, name)
         marks = hint_files.parse(text, name, *self.picture.photograph.shape)
         self.divider.marks = [list(mark) for mark in marks]
+        self.loading.say("")
 
     def saved_hints(self):
         """Write the hints as a file that the command and `load` read.
@@ -195,7 +196,14 @@ class Studio:
         self.removing, self.undoing, self.clearing = (
             ipywidgets.Button(description=name) for name in ("Remove", "Undo", "Clear")
         )
-        self.loading = ipywidgets.FileUpload(accept=hint_files.ENDING, description="Load hints")
+        self.loading = widgets.Upload(
+            self.load,
+            lambda *_: None,
+            suffixes=[hint_files.ENDING],
+            largest=hint_files.LARGEST,
+            label="Load hints",
+            wanted="no table of hints by its name; choose a CSV file",
+        )
         self.saving = widgets.Download(self.saved_hints, label="Save hints")
 
     def _arrange(self):
@@ -239,7 +247,6 @@ class Studio:
         self.removing.on_click(self._reporting(lambda _: self.remove()))
         self.undoing.on_click(self._reporting(lambda _: self.undo()))
         self.clearing.on_click(self._reporting(lambda _: setattr(self.divider, "marks", [])))
-        self.loading.observe(self._reporting(self._load), "value")
 
     # Shows every error on the page, which stays as it was.
     def _reporting(self, do):
@@ -290,12 +297,6 @@ class Studio:
         takes = {name for name in self._answers if self._takes_hints(name)}
         self._answers = {name: self._answers[name] for name in self._answers.keys() - takes}
         self._update(reset=False)
-
-    def _load(self, change):
-        for file in change["new"]:
-            self.load(file["name"], bytes(file["content"]))
-        if change["new"]:
-            self.loading.value = ()  # so that the same file can be chosen again
 
     # The hints at other points than the chosen one.
     def _others(self):

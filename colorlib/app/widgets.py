@@ -128,11 +128,19 @@ class Upload(anywidget.AnyWidget):
         Endings that the browser offers.
     largest : int
         Bytes, more of which the browser refuses.
+    label : str
+        In the place.
+    wanted : str
+        What the browser says of a file with another ending, after "is".
     message : str
         Shown below; plain text.
     """
 
     _esm = HERE / "upload.js"
+    label = traitlets.Unicode("Upload a photograph, or drop it here").tag(sync=True)
+    wanted = traitlets.Unicode(
+        "no photograph by its name; choose a JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF or HEIC file"
+    ).tag(sync=True)
     suffixes = traitlets.List(traitlets.Unicode()).tag(sync=True)
     largest = traitlets.Int().tag(sync=True)
     part = traitlets.Int(PART).tag(sync=True)
