@@ -122,12 +122,15 @@ class Picture:
         L in 0..100, of at most `SCREEN` pixels.
     truth : ndarray of float32, shape (height, width, 2), or None
         (a, b) of the same pixels, if the photograph is in color.
+    views : dict of int to ndarray
+        What networks saw of it, by their working size (`ask`).
     """
 
     name: str
     photograph: photo.Photograph
     lightness: np.ndarray
     truth: np.ndarray | None
+    views: dict = dataclasses.field(default_factory=dict)
 
     def grey(self):
         """Draw the photograph without its colors.
@@ -269,7 +272,10 @@ def ask(colorizer, picture, points=None):
     -------
     Answer
     """
-    logits = colorizer.answer(colorizer.view(picture.photograph), points)
+    size = colorizer.decoding.working_size
+    if size not in picture.views:
+        picture.views[size] = colorizer.view(picture.photograph)
+    logits = colorizer.answer(picture.views[size], points)
     return Answer(logits, colorizer.decoding, colorizer.weights)
 
 
