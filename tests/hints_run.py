@@ -25,7 +25,7 @@ def make(folder):
     shutil.copytree(start.path, folder / "hints")
     path = folder / "hints"
     recorded = json.loads((path / "config.json").read_text())
-    recorded["settings"]["network"] = "lite0_hints"
+    recorded["settings"] |= dict(network="lite0_hints", start_from=config.DEFAULT_RUN)
     (path / "config.json").write_text(json.dumps(recorded))
     rows, (_, weights) = table.layers("lite0_hints"), start.weights()
     rng = np.random.default_rng(0)
