@@ -16,7 +16,7 @@ ROOT = PACKAGE.parent
 """The repository, if this is a clone of it."""
 
 INSTALLED = (PACKAGE / "recorded").is_dir()
-"""Whether this is an installed package, which holds the default run, and not a clone."""
+"""Whether this is an installed package, with the runs that color by default, and no clone."""
 
 RECORDED = PACKAGE / "recorded" if INSTALLED else ROOT / "data" / "runs"
 """The runs that come with the package; read-only unless it is the same folder as `RUNS`."""
