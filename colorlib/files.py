@@ -6,6 +6,7 @@ Not here: what the files hold (`colorlib.images`, `colorlib.store`).
 import collections
 import contextlib
 import dataclasses
+import json
 import os
 import secrets
 from pathlib import Path
@@ -122,7 +123,8 @@ def explained_writing(path, kind):
         yield
     except OSError as error:
         reason = error.strerror or error
-        raise kind(f"{path}: can't be written ({reason}); choose another place") from None
+        remedy = "make room there, or choose another place"
+        raise kind(f"{path}: can't be written ({reason}); {remedy}") from None
 
 
 @contextlib.contextmanager
@@ -136,3 +138,9 @@ def replacing(path):
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path, value):
+    """Write a value as JSON, indented by one space, under a temporary name that is then renamed."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n")

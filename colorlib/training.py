@@ -18,7 +18,6 @@ from colorlib.callbacks import (
     Checkpoint,
     EpochLog,
     Interrupt,
-    Plateau,
     Predictions,
     ProgressBar,
     SetEpoch,
@@ -101,7 +100,7 @@ def train(
                     validation_data=validation,
                     epochs=settings.epochs,
                     initial_epoch=done,
-                    callbacks=[*rules, *shown, *callbacks, log, best, checkpoint],
+                    callbacks=[*rules, log, *shown, *callbacks, best, checkpoint],
                     shuffle=False,  # Keras would shuffle with a global random state
                     verbose=0,
                 )
@@ -234,7 +233,7 @@ def _finish(settings, network):
 def _plateau(settings):
     if not settings.plateau_patience:
         return None
-    return Plateau(
+    return keras.callbacks.ReduceLROnPlateau(
         factor=settings.plateau_factor, patience=settings.plateau_patience, min_delta=0.0
     )
 
