@@ -59,12 +59,12 @@ class PredictedDistribution:
         return np.argsort(-self.probabilities, kind="stable")[:count]
 
 
-def at(answer, picture, x, y):
+def at(prediction, picture, x, y):
     """Return the predicted distribution at a point.
 
     Parameters
     ----------
-    answer : colorlib.app.preview.Answer
+    prediction : colorlib.app.preview.Prediction
     picture : colorlib.app.preview.Picture
     x, y : float
         The point, from the left and from the top, in 0..1.
@@ -73,10 +73,10 @@ def at(answer, picture, x, y):
     -------
     PredictedDistribution
     """
-    logits = _at(answer.logits, x, y)
+    logits = _at(prediction.logits, x, y)
     truth = None if picture.truth is None else _at(picture.truth, x, y)
     lightness = float(_at(picture.lightness, x, y))
-    return PredictedDistribution(probabilities(logits), lightness, answer.decode(logits), truth)
+    return PredictedDistribution(probabilities(logits), lightness, prediction.decode(logits), truth)
 
 
 def probabilities(logits):

@@ -140,13 +140,13 @@ class Picture:
         return paint(self.lightness, np.zeros((1, 1, 2), np.float32))
 
 
-class Answer(colorize.Colorizer):
-    """A network's answer about one photograph: a colorizer that need not ask again.
+class Prediction(colorize.Colorizer):
+    """A network's output for one photograph: a colorizer that need not run the network again.
 
     Parameters
     ----------
     logits : ndarray of float32, shape (h, w, 313)
-        What the network said.
+        The output of the network.
     decoding : colorlib.config.DecodeConfig
     weights : ndarray, shape (313,)
         As for `colorize.Colorizer`.
@@ -156,12 +156,12 @@ class Answer(colorize.Colorizer):
         super().__init__(None, decoding, weights)
         self.logits = logits
 
-    def answer(self, view):
-        """Return the answer, whatever is asked."""
+    def predict(self, view):
+        """Return the stored output, whatever the view."""
         return self.logits
 
     def decoded_with(self, **decoding):
-        """Return the same answer, to be decoded otherwise.
+        """Return the same output with other settings of its decoding.
 
         Parameters
         ----------
@@ -170,9 +170,9 @@ class Answer(colorize.Colorizer):
 
         Returns
         -------
-        Answer
+        Prediction
         """
-        return Answer(self.logits, self.decoding.replace(**decoding), self.weights)
+        return Prediction(self.logits, self.decoding.replace(**decoding), self.weights)
 
 
 def from_bytes(name, data):
@@ -255,8 +255,8 @@ def check_file(name, size):
         raise images.ImageError(f"{name}: is empty; choose another file")
 
 
-def ask(colorizer, picture):
-    """Let a network look at a picture.
+def predict(colorizer, picture):
+    """Run the network on a picture.
 
     Parameters
     ----------
@@ -265,36 +265,36 @@ def ask(colorizer, picture):
 
     Returns
     -------
-    Answer
+    Prediction
     """
-    logits = colorizer.answer(colorizer.view(picture.photograph))
-    return Answer(logits, colorizer.decoding, colorizer.weights)
+    logits = colorizer.predict(colorizer.view(picture.photograph))
+    return Prediction(logits, colorizer.decoding, colorizer.weights)
 
 
-def colored(picture, answer):
+def colored(picture, prediction):
     """Color the preview of a picture.
 
     Parameters
     ----------
     picture : Picture
-    answer : Answer
+    prediction : Prediction
 
     Returns
     -------
     ndarray of uint8, shape (height, width, 3)
         sRGB.
     """
-    ab = answer.decode(answer.logits)
-    return paint(picture.lightness, ab, answer.decoding.follow_edges)
+    ab = prediction.decode(prediction.logits)
+    return paint(picture.lightness, ab, prediction.decoding.follow_edges)
 
 
-def full_resolution(picture, answer):
+def full_resolution(picture, prediction):
     """Color a photograph at its own resolution, as a file of its own type.
 
     Parameters
     ----------
     picture : Picture
-    answer : Answer
+    prediction : Prediction
 
     Returns
     -------
@@ -314,7 +314,7 @@ def full_resolution(picture, answer):
     photograph = picture.photograph
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"colored{suffix.lower()}"
-        pixels = colorize.render(answer, photograph, photo.depth_in(path, photograph))
+        pixels = colorize.render(prediction, photograph, photo.depth_in(path, photograph))
         photo.write(path, pixels, photograph.profile, photograph.kept)
         return f"{name.stem}-colored{suffix}", path.read_bytes()
 

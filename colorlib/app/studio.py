@@ -46,7 +46,7 @@ class Studio:
         The root widget.
     picture : colorlib.app.preview.Picture
         The photograph that is shown.
-    answer : colorlib.app.preview.Answer
+    prediction : colorlib.app.preview.Prediction
         The chosen network's output, with the sliders' decoding.
     asked : int
         Number of forward passes so far.
@@ -61,7 +61,7 @@ class Studio:
         there = [name for name in models if name in runs.known()]
         if not there:
             raise runs.RunError(f"none of the models exists: {', '.join(models)}; train one")
-        self.asked, self._answers, self._colorizers = 0, {}, {}
+        self.asked, self._predictions, self._colorizers = 0, {}, {}
         self._is_held, self._own = False, None
         self._make_widgets(there, first)
         self.view = self._arrange()
@@ -112,7 +112,7 @@ class Studio:
         name : str
         data : bytes
         """
-        return preview.full_resolution(self.picture, self.answer)
+        return preview.full_resolution(self.picture, self.prediction)
 
     def _make_widgets(self, models, first):
         self.photograph = ipywidgets.Dropdown(
@@ -188,40 +188,40 @@ class Studio:
         self._is_held = False
 
     def _open(self, picture):
-        answers = {self.model.value: self._look(picture)}
+        predictions = {self.model.value: self._look(picture)}
         height, width = picture.lightness.shape
-        self.picture, self._answers = picture, answers
+        self.picture, self._predictions = picture, predictions
         self.divider.width, self.divider.height = width, height
         self.divider.before = preview.jpeg(picture.grey())
         self.reset()
 
     # Once for a photograph and a model.
     def _update(self, reset=True):
-        if self.model.value not in self._answers:
-            self._answers[self.model.value] = self._look(self.picture)
+        if self.model.value not in self._predictions:
+            self._predictions[self.model.value] = self._look(self.picture)
         self.reset() if reset else self._decode()
 
     def _look(self, picture):
         said = self.status.value
         self.status.value = f"{_title(self.model.value)} is looking …"
         try:
-            answer = preview.ask(self._colorizer(), picture)
+            prediction = preview.predict(self._colorizer(), picture)
         except BaseException:
             self.status.value = said
             raise
         self.asked += 1
-        return answer
+        return prediction
 
     def _decode(self):
         changes = {name: slider.value for name, slider in self.sliders.items()}
-        self.answer = self._answers[self.model.value].decoded_with(**changes)
-        self.divider.after = preview.jpeg(preview.colored(self.picture, self.answer))
+        self.prediction = self._predictions[self.model.value].decoded_with(**changes)
+        self.divider.after = preview.jpeg(preview.colored(self.picture, self.prediction))
         self._describe()
         self._show_distribution()
 
     def _describe(self):
         height, width = self.picture.photograph.shape
-        size = self.answer.decoding.working_size
+        size = self.prediction.decoding.working_size
         seen = " × ".join(str(side) for side in colorize.working_shape(height, width, size)[::-1])
         self.status.value = (
             f"{html.escape(self.picture.name)}, {width} × {height} pixels; "
@@ -229,10 +229,10 @@ class Studio:
         )
 
     def _show_distribution(self):
-        if not colorize.has_bins(self.answer.logits):
+        if not colorize.has_bins(self.prediction.logits):
             self.prediction.value = "This network predicts one color a point, no distribution."
             return
-        found = distribution.at(self.answer, self.picture, *self.divider.point)
+        found = distribution.at(self.prediction, self.picture, *self.divider.point)
         self.prediction.value = distribution.plane(found) + distribution.swatches(found)
 
     def _colorizer(self):

@@ -1,7 +1,7 @@
 """The commands `runs` and `export`: list recorded runs, share them, write them for other programs.
 
 Not here: what they call (`colorlib.data.sharing`, `colorlib.export`), imported inside the commands
-so that ``colorlib --help`` answers at once.
+so that ``colorlib --help`` starts at once.
 """
 
 import re
