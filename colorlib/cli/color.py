@@ -128,19 +128,22 @@ def colorize(
                 pass
         jobs = batch.plan(paths, output, recursive, overwrite)
         others = batch.skipped_files(paths, output, recursive)
-        if not scribbles:
+        if scribbles:
+            outcomes = (batch.color_scribbled(x, scribbles, overwrite, side_by_side) for x in jobs)
+        else:
             network["run"] = run or config.DEFAULT_RUN
             colorizer = colorize.colorizer_for(**network)
-    film_jobs = [job for job in jobs if batch.is_film(job.source)]
-    jobs = [job for job in jobs if not batch.is_film(job.source)]
+            outcomes = itertools.chain(
+                _photographs(colorizer, jobs, overwrite, side_by_side),
+                _films(colorizer, jobs, overwrite, side_by_side, smoothing),
+            )
+    _report(outcomes, others)
+
+
+def _report(outcomes, others):
+    from colorlib.photos import batch
+
     counts = collections.Counter()
-    if scribbles:
-        outcomes = (batch.color_scribbled(x, scribbles, overwrite, side_by_side) for x in jobs)
-    else:
-        outcomes = itertools.chain(
-            _photographs(colorizer, jobs, overwrite, side_by_side),
-            _films(colorizer, film_jobs, overwrite, side_by_side, smoothing),
-        )
     try:
         for outcome in outcomes:
             counts[outcome.status] += 1
@@ -176,6 +179,7 @@ def _photographs(colorizer, jobs, overwrite, side_by_side):
 
     from colorlib.photos import batch
 
+    jobs = [job for job in jobs if not batch.is_film(job.source)]
     with (
         contextlib.closing(batch.color_all(colorizer, jobs, overwrite, side_by_side)) as done,
         tqdm(done, total=len(jobs), unit="photograph", disable=None, leave=False) as bar,
@@ -186,6 +190,9 @@ def _photographs(colorizer, jobs, overwrite, side_by_side):
 
 
 def _films(colorizer, jobs, overwrite, side_by_side, smoothing):
+    from colorlib.photos import batch
+
+    jobs = [job for job in jobs if batch.is_film(job.source)]
     if not jobs:  # then PyAV need not start
         return
     from tqdm import tqdm

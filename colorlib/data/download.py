@@ -186,7 +186,7 @@ def fetch_tiny_imagenet(
         return destination
     if destination.exists() and not (destination.is_dir() and not any(destination.iterdir())):
         raise FetchError(f"{destination}: holds something else; move it away or choose another")
-    try:
+    with files.explained_writing(destination, FetchError):
         destination.parent.mkdir(parents=True, exist_ok=True)
         if archive is None:
             archive = download(
@@ -197,9 +197,6 @@ def fetch_tiny_imagenet(
                 patience,
             )
         _unpack_tiny_imagenet(Path(archive), destination)
-    except OSError as error:
-        reason = error.strerror or error
-        raise FetchError(f"{destination}: can't be written ({reason}); make room there") from None
     return destination
 
 
