@@ -266,7 +266,7 @@ def colors(photograph, strokes, weighting="gaussian", pixels=PIXELS):
     Parameters
     ----------
     photograph : colorlib.photos.photo.Photograph
-        Or what has its ``shape`` and ``lightness``.
+        Or any object with its ``shape`` and ``lightness``.
     strokes : Strokes
     weighting : {"gaussian", "correlation"}
         As for `weights`.
