@@ -301,7 +301,7 @@ def working_shape(height, width, working_size):
     return tuple(INPUT_MULTIPLE * max(1, round(side / INPUT_MULTIPLE)) for side in sides)
 
 
-def apply_colors(lightness, ab, depth=np.uint8, follow_edges=False):
+def apply_colors(lightness, ab, follow_edges=False):
     """Combine predicted colors with a photograph's own lightness.
 
     Parameters
@@ -310,20 +310,18 @@ def apply_colors(lightness, ab, depth=np.uint8, follow_edges=False):
         L in 0..100.
     ab : ndarray of float32, shape (h, w, 2)
         (a, b) at any resolution; resized to the photograph's.
-    depth : {np.uint8, np.uint16}
-        Of the result.
     follow_edges : bool
         Whether the colors change where L does (`colorlib.colorize`), or smoothly.
 
     Returns
     -------
-    ndarray of `depth`, shape (height, width, 3)
+    ndarray of uint8, shape (height, width, 3)
         sRGB.
     """
     colors = _prepared(lightness, ab, follow_edges)
-    out = np.empty((*lightness.shape, 3), depth)
+    out = np.empty((*lightness.shape, 3), np.uint8)
     for rows in _bands(*lightness.shape, PIECE):
-        out[rows] = _color_band(lightness[rows], colors, rows, len(lightness), depth)
+        out[rows] = _color_band(lightness[rows], colors, rows, len(lightness), np.uint8)
     return out
 
 

@@ -18,6 +18,9 @@ from colorlib import colorize, colorspace, generator, images, metrics, quantizer
 PIXELS = 100 * 56 * 56
 """Approximate batch size of the prediction."""
 
+PAIRING_SEED = 0
+"""Decides which other image gives its colors to the row ``random``."""
+
 UNITS = {
     "cross_entropy": "nats per pixel, not rebalanced",
     "accuracy": "share of pixels, 0..1",
@@ -42,7 +45,7 @@ LABELS = {
 """The rows' names in the printed table."""
 
 
-def evaluate(run, source, limit=None, temperature=None, vividness=None, seed=0, progress=True):
+def evaluate(run, source, limit=None, temperature=None, vividness=None, progress=True):
     """Evaluate a recorded run on images, compared with chance.
 
     Parameters
@@ -56,8 +59,6 @@ def evaluate(run, source, limit=None, temperature=None, vividness=None, seed=0, 
         Measure only so many, spread evenly.
     temperature, vividness : float, optional
         How to decode; the run's own by default.
-    seed : int
-        Pairing seed: chooses the image whose colors are used in the row ``random``.
     progress : bool
         Whether to show a progress bar.
 
@@ -83,7 +84,7 @@ def evaluate(run, source, limit=None, temperature=None, vividness=None, seed=0, 
     settings = run.settings
     with open_images(source, settings.image_size, limit) as opened:
         indices = chosen(len(opened), limit)
-        batches = pairs_of_crops(opened, indices, settings.image_size, settings.crop, seed)
+        batches = pairs_of_crops(opened, indices, settings.image_size, settings.crop)
         bar = tqdm(total=len(indices), unit=" images", disable=not progress)
         with bar:
             measured = measure(colorizer, run.prior, batches, bar.update)
@@ -164,7 +165,7 @@ def chosen(count, limit=None):
     return indices
 
 
-def pairs_of_crops(opened, indices, size, crop, seed=0):
+def pairs_of_crops(opened, indices, size, crop):
     """Yield centre crops batch by batch, each paired with the crop of a random other image.
 
     Parameters
@@ -175,15 +176,13 @@ def pairs_of_crops(opened, indices, size, crop, seed=0):
         Which images.
     size, crop : int
         Side in pixels of the images and of the crops.
-    seed : int
-        Pairing seed.
 
     Yields
     ------
     crops, others : ndarray of uint8, shape (batch, crop, crop, 3)
         sRGB. Over all batches both hold every image once, and no image is paired with itself.
     """
-    order = np.random.default_rng(seed).permutation(indices)
+    order = np.random.default_rng(PAIRING_SEED).permutation(indices)
     middle = slice((size - crop) // 2, (size - crop) // 2 + crop)
     step = max(1, PIXELS // crop**2)
     for start in range(0, len(order), step):

@@ -53,6 +53,9 @@ CELLS = 4
 LIGHTNESS = 50.0
 """L of the colors in pictures of the ab plane."""
 
+COLOR_MAP = "magma"
+"""For values in pictures of the ab plane."""
+
 
 def new(rows=1, columns=1, size=(6.0, 4.0), **settings):
     """Make a figure in the course's style.
@@ -194,7 +197,7 @@ def image_grid(rows, column_titles=(), row_titles=(), height=1.6):
     return figure
 
 
-def contact_sheet(sets, titles, across=4, height=0.8):
+def contact_sheet(sets, titles, across=4):
     """Show many images of one size, each with the same versions side by side.
 
     Parameters
@@ -205,8 +208,6 @@ def contact_sheet(sets, titles, across=4, height=0.8):
         Names of the versions, written above each column.
     across : int
         Number of sets in a row.
-    height : float
-        Of a row, in inches.
 
     Returns
     -------
@@ -224,7 +225,7 @@ def contact_sheet(sets, titles, across=4, height=0.8):
         row, column = divmod(number, across * versions)
         top, left = row * pitch, lefts[column]
         sheet[top : top + side, left : left + side] = image
-    scale = height / pitch
+    scale = 0.8 / pitch  # inches of a row
     figure, ((axis,),) = new(size=(sheet.shape[1] * scale, sheet.shape[0] * scale + 0.4))
     show_image(axis, sheet)
     for left, title in zip(lefts, list(titles) * across, strict=True):
@@ -326,7 +327,7 @@ def _layer(axis, x, layer, side):
     return x + width
 
 
-def ab_plane(axis, ab, values, title="", label="", marker_size=38, cmap="magma"):
+def ab_plane(axis, ab, values, title="", label="", marker_size=38):
     """Draw colors or values at points of the ab plane (figure 2 of the report).
 
     Parameters
@@ -340,17 +341,15 @@ def ab_plane(axis, ab, values, title="", label="", marker_size=38, cmap="magma")
         Of the axes, and of the color bar.
     marker_size : float
         Of each point's square, in points squared.
-    cmap : str
-        For numbers.
     """
-    colors = {"c": values, "cmap": cmap} if np.ndim(values) == 1 else {"color": values}
+    colors = {"c": values, "cmap": COLOR_MAP} if np.ndim(values) == 1 else {"color": values}
     drawn = axis.scatter(ab[:, 1], ab[:, 0], marker="s", s=marker_size, linewidths=0, **colors)
     if np.ndim(values) == 1:
         axis.figure.colorbar(drawn, ax=axis, label=label, shrink=0.8)
     _label_ab(axis, title)
 
 
-def code_plane(axis, codes, values, title="", label="", cmap="magma"):
+def code_plane(axis, codes, values, title="", label=""):
     """Draw a value for each of many ab codes, a pixel for each.
 
     Parameters
@@ -361,12 +360,11 @@ def code_plane(axis, codes, values, title="", label="", cmap="magma"):
     values : ndarray, shape (n,)
     title, label : str
         Of the axes, and of the color bar.
-    cmap : str
     """
     plane = np.full(quantizer.CODES, np.nan)
     plane[codes] = values
     edges = (-128.5, 127.5, 127.5, -128.5)
-    drawn = axis.imshow(plane.reshape(256, 256), extent=edges, cmap=cmap, interpolation="none")
+    drawn = axis.imshow(plane.reshape(256, 256), extent=edges, cmap=COLOR_MAP, interpolation="none")
     axis.figure.colorbar(drawn, ax=axis, label=label, shrink=0.8)
     _label_ab(axis, title)
     axis.grid(False)
@@ -378,21 +376,16 @@ def _label_ab(axis, title):
     axis.set_aspect("equal")
 
 
-def bin_colors(lightness=LIGHTNESS):
-    """Return the bins' colors, clipped to sRGB's gamut.
-
-    Parameters
-    ----------
-    lightness : float
-        L in 0..100.
+def bin_colors():
+    """Return the bins' colors at L = `LIGHTNESS`, clipped to sRGB's gamut.
 
     Returns
     -------
     ndarray of float32, shape (313, 3)
-        sRGB in 0..1. A bin that sRGB can't show at this L is shown clipped.
+        sRGB in 0..1.
     """
     centers = quantizer.bin_centers()
-    lab = np.column_stack([np.full(len(centers), lightness, np.float32), centers])
+    lab = np.column_stack([np.full(len(centers), LIGHTNESS, np.float32), centers])
     return colorspace.lab_to_rgb(lab)
 
 

@@ -77,14 +77,12 @@ def is_folder(path):
     return os.path.isdir(path)  # noqa: PTH112 - pathlib raises where nobody may look
 
 
-def counted(files, most=5):
-    """Count files by their endings.
+def counted(files):
+    """Count files by their endings; the five most frequent endings are named.
 
     Parameters
     ----------
     files : sequence of pathlib.Path
-    most : int
-        How many endings to name.
 
     Returns
     -------
@@ -94,8 +92,8 @@ def counted(files, most=5):
     if not files:
         return ""
     endings = collections.Counter(path.suffix.lower() for path in files).most_common()
-    named = [f"{count:,} {ending or 'without an ending'}" for ending, count in endings[:most]]
-    named += ["..."] * (len(endings) > most)
+    named = [f"{count:,} {ending or 'without an ending'}" for ending, count in endings[:5]]
+    named += ["..."] * (len(endings) > 5)
     return escaped(f"{len(files):,} file{'s' * (len(files) > 1)} ({', '.join(named)})")
 
 

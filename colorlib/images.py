@@ -309,25 +309,24 @@ def over_white(pixels):
     return rgb
 
 
-def is_grey(rgb, tolerance=GREY_TOLERANCE):
+def is_grey(rgb):
     """Return whether an image has too little color to learn from.
 
     Parameters
     ----------
     rgb : ndarray of uint8, shape (height, width, 3)
         sRGB.
-    tolerance : int
-        Largest difference between two channels of a pixel, in 8-bit levels, that counts as
-        grey. Nearly all (99%) of the pixels have to be grey, so that JPEG noise does not matter.
 
     Returns
     -------
     bool
+        Whether nearly all (99%) of the pixels are grey within `GREY_TOLERANCE`; the rest may be
+        JPEG noise.
     """
     red, green, blue = np.moveaxis(rgb, -1, 0)
     # over an axis of length 3, max() would take six times as long
     spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
-    return bool(np.mean(spread <= tolerance) >= 0.99)
+    return bool(np.mean(spread <= GREY_TOLERANCE) >= 0.99)
 
 
 def square(rgb, size):

@@ -88,13 +88,8 @@ class Run:
     prior: np.ndarray
     decoding: config.DecodeConfig
 
-    def model(self, dtype="float32"):
-        """Build the Keras model and load its weights: to train on, or to compute with Keras.
-
-        Parameters
-        ----------
-        dtype : str
-            The precision to compute in.
+    def model(self):
+        """Build the Keras model in float32 and load its weights: to train or compute with Keras.
 
         Returns
         -------
@@ -107,7 +102,7 @@ class Run:
         """
         from colorlib import model  # here, since Keras takes seconds to start
 
-        built = model.model_for(self.settings.replace(precision=dtype))
+        built = model.model_for(self.settings.replace(precision="float32"))
         load_weights(built, self.path / WEIGHTS)
         return built
 

@@ -238,9 +238,9 @@ def _plateau(settings):
     )
 
 
-def _histogram(images, sample=10_000):
-    # 10 000 images' 41 million pixels pin the prior down; more would only take time
-    chosen = np.linspace(0, len(images) - 1, min(sample, len(images))).astype(int)
+def _histogram(images):
+    # the 41 million pixels of 10 000 images are enough for the prior; more would only take time
+    chosen = np.linspace(0, len(images) - 1, min(10_000, len(images))).astype(int)
     parts = np.array_split(chosen, -(-len(chosen) // 500))
     read = generator.read_images
     return sum(quantizer.code_histogram(np.stack(read(images, part))) for part in parts)

@@ -154,10 +154,10 @@ def test_the_plane_draws_each_bin_by_its_probability():
 def test_sliders_decode_and_models_are_asked_once(workshop):
     shown = workshop.divider.after
     for field, value in {"temperature": 0.9, "vividness": 0.9, "saturation": 0.2}.items():
-        before = workshop.divider.after, workshop.prediction.value
+        before = workshop.divider.after, workshop.chart.value
         workshop.sliders[field].value = value
         assert getattr(workshop.prediction.decoding, field) == value
-        assert workshop.divider.after != before[0] and workshop.prediction.value != before[1]
+        assert workshop.divider.after != before[0] and workshop.chart.value != before[1]
     workshop.resetting.click()
     assert workshop.divider.after == shown and workshop.asked == 1
     workshop.model.value = "model-256"
@@ -175,9 +175,9 @@ def test_what_the_page_refuses_is_said_until_the_next_photograph(workshop):
 
 
 def test_a_click_changes_the_distribution_only(workshop):
-    shown, prediction = workshop.divider.after, workshop.prediction.value
+    shown, chart = workshop.divider.after, workshop.chart.value
     workshop.divider.point = [0.05, 0.05]
-    assert workshop.prediction.value != prediction and workshop.divider.after == shown
+    assert workshop.chart.value != chart and workshop.divider.after == shown
 
 
 def test_an_upload_is_shown_and_listed(workshop):

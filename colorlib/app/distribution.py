@@ -44,19 +44,15 @@ class PredictedDistribution:
     chosen: np.ndarray
     truth: np.ndarray | None = None
 
-    def likeliest(self, count=LIKELIEST):
-        """Name the likeliest bins.
-
-        Parameters
-        ----------
-        count : int
+    def likeliest(self):
+        """Return the likeliest bins.
 
         Returns
         -------
-        ndarray of int, shape (count,)
+        ndarray of int, shape (LIKELIEST,)
             The likeliest first; of two alike the lower index.
         """
-        return np.argsort(-self.probabilities, kind="stable")[:count]
+        return np.argsort(-self.probabilities, kind="stable")[:LIKELIEST]
 
 
 def at(prediction, picture, x, y):

@@ -54,19 +54,15 @@ class Score:
         """
         return Score(self.fooled + bool(fooled), self.trials + 1)
 
-    def interval(self, confidence=0.95):
-        """Compute a confidence interval of the share.
-
-        Parameters
-        ----------
-        confidence : float
+    def interval(self):
+        """Compute the confidence interval of the share.
 
         Returns
         -------
         tuple of float
-            `wilson`'s, (0, 1) before the first trial.
+            As from `wilson`; (0, 1) before the first trial.
         """
-        return wilson(self.fooled, self.trials, confidence)
+        return wilson(self.fooled, self.trials)
 
 
 def wilson(successes, trials, confidence=0.95):

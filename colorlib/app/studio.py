@@ -37,8 +37,6 @@ class Studio:
     ----------
     models : sequence of str
         Recorded runs to choose from.
-    first : str
-        The sample photograph to begin with.
 
     Attributes
     ----------
@@ -57,15 +55,15 @@ class Studio:
         If none of the models exists.
     """
 
-    def __init__(self, models=MODELS, first=FIRST):
+    def __init__(self, models=MODELS):
         there = [name for name in models if name in runs.known()]
         if not there:
             raise runs.RunError(f"none of the models exists: {', '.join(models)}; train one")
         self.asked, self._predictions, self._colorizers = 0, {}, {}
         self._is_held, self._own = False, None
-        self._make_widgets(there, first)
+        self._make_widgets(there)
         self.view = self._arrange()
-        self._open(_sample(first))
+        self._open(_sample(FIRST))
         self._observe()
 
     def upload(self, name, data):
@@ -114,9 +112,9 @@ class Studio:
         """
         return preview.full_resolution(self.picture, self.prediction)
 
-    def _make_widgets(self, models, first):
+    def _make_widgets(self, models):
         self.photograph = ipywidgets.Dropdown(
-            options=[(_title(name), name) for name in samples.NAMES], value=first
+            options=[(_title(name), name) for name in samples.NAMES], value=FIRST
         )
         self.model = ipywidgets.ToggleButtons(options=[(_title(name), name) for name in models])
         self.uploading = widgets.Upload(
@@ -128,7 +126,7 @@ class Studio:
         self.divider = widgets.Divider()
         self.sliders = {name: _slider(low, high) for name, (_, low, high, _) in SLIDERS.items()}
         self.resetting = ipywidgets.Button(description="Reset")
-        self.status, self.prediction = ipywidgets.HTML(), ipywidgets.HTML()
+        self.status, self.chart = ipywidgets.HTML(), ipywidgets.HTML()
         self.downloading = widgets.Download(self.save, label="Download in full resolution")
 
     def _arrange(self):
@@ -147,7 +145,7 @@ class Studio:
         panel = _box(
             "cl-panel",
             _box("cl-group", *sliders, actions),
-            _box("cl-group", title, self.prediction),
+            _box("cl-group", title, self.chart),
         )
         shown = _box("cl-shown", self.divider, self.status)
         return _box("cl-studio", _css(), choices, _box("cl-main", shown, panel))
@@ -230,10 +228,10 @@ class Studio:
 
     def _show_distribution(self):
         if not colorize.has_bins(self.prediction.logits):
-            self.prediction.value = "This network predicts one color a point, no distribution."
+            self.chart.value = "This network predicts one color a point, no distribution."
             return
         found = distribution.at(self.prediction, self.picture, *self.divider.point)
-        self.prediction.value = distribution.plane(found) + distribution.swatches(found)
+        self.chart.value = distribution.plane(found) + distribution.swatches(found)
 
     def _colorizer(self):
         name = self.model.value

@@ -170,31 +170,25 @@ def settle(entry):
     return {**row, **filled, "outcome": outcome}
 
 
-def read_claims(path=CLAIMS):
+def read_claims():
     """Read the claims and settle them.
-
-    Parameters
-    ----------
-    path : path-like
 
     Returns
     -------
     dict of str to list of dict
         Of each chapter, the rows that `settle` gives.
     """
-    chapters = json.loads(path.read_text(encoding="utf-8"))
+    chapters = json.loads(CLAIMS.read_text(encoding="utf-8"))
     return {title: [settle(entry) for entry in entries] for title, entries in chapters.items()}
 
 
-def as_markdown(rows, root="../"):
-    """Write claims as a Markdown table.
+def as_markdown(rows):
+    """Write claims as a Markdown table, with links as they are from `notebooks/`.
 
     Parameters
     ----------
     rows : list of dict
         From `settle`.
-    root : str
-        From the reader to the repository's root, for links.
 
     Returns
     -------
@@ -205,7 +199,7 @@ def as_markdown(rows, root="../"):
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
-        links = ", ".join(f"[{path.rsplit('/')[-1]}]({root}{path})" for path in row["evidence"])
+        links = ", ".join(f"[{path.rsplit('/')[-1]}](../{path})" for path in row["evidence"])
         cells = [f"\u201c{row['quote']}\u201d", row["where"], row["done"], row["ours"]]
         cells += [f"**{row['outcome']}**", links]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
