@@ -364,7 +364,7 @@ def _binary(path):
 def _pixels(image):
     embedded = image.info.get("icc_profile")
     way = icc.lightness(embedded) if embedded else icc.srgb()
-    if is_16_bit(image):
+    if _is_16_bit(image):
         return _deep_pixels(image, embedded, way)
     image.load()
     if image.mode.startswith(("I", "F")):
@@ -382,7 +382,7 @@ def _pixels(image):
 
 
 def _deep_pixels(image, embedded, way):
-    pixels = read_16_bit(image)
+    pixels = _read_16_bit(image)
     if pixels is None:
         raise ImageError(
             "its 16 bits can't be read; save it again, uncompressed and with interleaved channels"
@@ -561,20 +561,10 @@ WHITE_IS_ZERO, PLANAR = 0, 2
 """Values of the last two: negatives, and a plane for each channel, which OpenCV mixes up."""
 
 
-def is_16_bit(image):
-    """Return whether a file holds color, or grey with transparency, in 16 bits per channel.
-
-    Parameters
-    ----------
-    image : PIL.Image.Image
-        As Pillow opened it, not loaded yet. Pillow would load 8 bits; only grey without
-        transparency it loads in 16.
-
-    Returns
-    -------
-    bool
-        False for an animation: its frames are drawn over each other, which only Pillow does.
-    """
+# Whether a file, not loaded yet, holds color, or grey with transparency, in 16 bits per channel:
+# Pillow would load 8 bits. (Grey alone it loads in 16.) The frames of an animation are drawn over
+# each other, which only Pillow does.
+def _is_16_bit(image):
     animated = image.format == "PNG" and image.is_animated
     if image.mode not in ("RGB", "RGBA", "LA") or animated:
         return False
@@ -583,20 +573,9 @@ def is_16_bit(image):
     return image.format == "TIFF" and set(image.tag_v2.get(BITS_PER_SAMPLE, ())) == {16}
 
 
-def read_16_bit(image):
-    """Read the pixels of a file for which `is_16_bit` is true.
-
-    Parameters
-    ----------
-    image : PIL.Image.Image
-        As Pillow opened it, not loaded yet; of several pages the current one is read.
-
-    Returns
-    -------
-    ndarray of uint16, shape (height, width, 3 or 4), or None
-        RGB or RGBA as stored, with no profile applied; upright if it is a TIFF file. None if
-        OpenCV can't read it in 16 bits or would mix its channels up.
-    """
+# The current page of such a file, (height, width, 3 or 4), as stored; upright if it is a TIFF file.
+# None if OpenCV can't read it in 16 bits or would mix its channels up.
+def _read_16_bit(image):
     if image.format == "TIFF" and image.tag_v2.get(PLANES) == PLANAR:
         return None
     pixels = _page(image.fp, image.tell())

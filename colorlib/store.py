@@ -271,7 +271,7 @@ def pack(folder, path, size, limit=None, keep_grey=False):
     """
     path = Path(path)
     with gathered(folder, [path], size, limit, keep_grey) as (pixels, records, others):
-        write_records(path, pixels, records + others)
+        _write_records(path, pixels, records + others)
     return Store(path)
 
 
@@ -325,16 +325,8 @@ def gathered(folder, targets, size, limit=None, keep_grey=False):
         yield pixels, records, others + [_further(x) for x in records if x.pages > 1]
 
 
-def write_records(path, pixels, records):
-    """Write gathered images to a store.
-
-    Parameters
-    ----------
-    path : path-like
-    pixels : ndarray of uint8, or Rows, shape (n, size, size, 3)
-    records : sequence of Record
-        Records of these n images, in their order, and of images that are left out.
-    """
+# The records: of these n images, in their order, and of images that are left out.
+def _write_records(path, pixels, records):
     kept = [record for record in records if not record.reason]
     dropped = [(record.name, record.reason) for record in records if record.reason]
     names, classes = [record.name for record in kept], [record.class_name for record in kept]
@@ -543,18 +535,8 @@ def divide(items, held_out, seed=0):
     return {name: [items[i] for i in sorted(parts[name])] for name in (TRAIN, *held_out)}
 
 
-def path_of(path, part):
-    """Return where a part is written: ``photos.h5`` becomes ``photos-val.h5``.
-
-    Parameters
-    ----------
-    path : path-like
-    part : str
-
-    Returns
-    -------
-    pathlib.Path
-    """
+# ``photos.h5`` becomes ``photos-val.h5``.
+def _path_of(path, part):
     path = Path(path)
     return path.with_name(f"{path.stem}-{part}{path.suffix}")
 
@@ -590,7 +572,7 @@ def pack_splits(folder, path, size, held_out, seed=0):
         written.
     """
     _divide(folder, find_images(folder), held_out, seed)  # before the work
-    paths = {name: path_of(path, name) for name in (TRAIN, *held_out)}
+    paths = {name: _path_of(path, name) for name in (TRAIN, *held_out)}
     with gathered(folder, list(paths.values()), size) as (pixels, records, others):
         firsts = _firsts(pixels, records)
         distinct = [i for i, first in enumerate(firsts) if i == first]
@@ -602,7 +584,7 @@ def pack_splits(folder, path, size, held_out, seed=0):
             mine = [i for i, first in enumerate(firsts) if part_of[first] == name]
             chosen = rows[[i for i in mine if not records[i].reason]]
             listed = [records[i] for i in mine] + (others if name == TRAIN else [])
-            write_records(paths[name], Rows(pixels, chosen), listed)
+            _write_records(paths[name], Rows(pixels, chosen), listed)
     return {place: Store(place) for place in paths.values()}
 
 

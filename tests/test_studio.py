@@ -315,7 +315,7 @@ def test_a_network_that_fails_leaves_the_page_as_it_was(workshop, monkeypatch, e
 
     shown, picture, said = workshop.divider.after, workshop.picture, workshop.status.value
     with monkeypatch.context() as patch:
-        patch.setattr(preview, "ask", fail)
+        patch.setattr(preview, "predict", fail)
         assert not workshop.upload("x.png", encoded(samples.square("china", 60)))
         assert workshop.uploading.wrong and workshop.status.value == said
         workshop.photograph.value = "rocket"

@@ -40,7 +40,7 @@ class Released(NamedTuple):
         That of the authors' code: the shorter side at 256 pixels, and the mean of the colors,
         which is a temperature of 1. The paper's annealed mean has 0.38.
     names : dict of str to str
-        PyTorch's names of the layers that don't follow the rule of `torch_name`.
+        PyTorch's names of the layers that don't follow the rule of `_torch_name`.
     """
 
     file: str
@@ -173,7 +173,7 @@ def weights_of(state, name):
     try:
         for row in rows:
             if row.kind in inference.KERAS_NAMES:
-                torch = torch_name(row.name, released.names)
+                torch = _torch_name(row.name, released.names)
                 norm = row.kind == "batch_norm"
                 parts = PARTS if norm else {"kernel": "weight", "bias": "bias"}
                 weights[row.name] = {x: state[f"{torch}.{parts[x]}"] for x in parts}
@@ -186,21 +186,9 @@ def weights_of(state, name):
     return rows, weights
 
 
-def torch_name(layer, exceptions):
-    """Return PyTorch's name of a layer: the second convolution of block 3 is ``model3.2``.
-
-    A block is a sequence of convolutions and ReLUs in turn, with BatchNorm at its end.
-
-    Parameters
-    ----------
-    layer : str
-        Its name in a table.
-    exceptions : dict of str to str
-
-    Returns
-    -------
-    str
-    """
+# PyTorch's name of a layer: the second convolution of block 3 is ``model3.2``. A block is a
+# sequence of convolutions and ReLUs in turn, with BatchNorm at its end.
+def _torch_name(layer, exceptions):
     if layer in exceptions:
         return exceptions[layer]
     block, number, norm = re.fullmatch(r"conv(\d+)_(\d)(_bn)?", layer).groups()

@@ -95,22 +95,8 @@ def look_up(reference):
     return value
 
 
-def fill_in(text):
-    """Replace the references in a text by what they refer to.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    MissingValueError
-        If one of the values is not there.
-    """
+# A text in which the values replace the references.
+def _fill_in(text):
     return REFERENCE.sub(lambda found: format(look_up(found[1]), found[2] or ""), text)
 
 
@@ -163,7 +149,7 @@ def settle(entry):
     """
     row = {key: entry[key] for key in ("quote", "where", "done", "ours", "evidence")}
     try:
-        filled = {key: fill_in(entry[key]) for key in ("done", "ours")}
+        filled = {key: _fill_in(entry[key]) for key in ("done", "ours")}
         outcome = entry.get("outcome") or _outcome(entry["checks"])
     except MissingValueError:
         filled, outcome = {"ours": MISSING}, UNTESTABLE

@@ -90,18 +90,7 @@ class Pages:
             del photograph  # frees its memory before the next one is read
 
     def fitting(self, path):
-        """Count the pages that a file of this name can hold.
-
-        Parameters
-        ----------
-        path : path-like
-            Its ending decides the format.
-
-        Returns
-        -------
-        int
-            All of them, or 1.
-        """
+        """Return how many of the pages a file of this name can hold: all, or 1."""
         kinds = [kind for kind in (PAGED, ANIMATED) if self._image.format in kind]
         return len(self) if kinds and images.format_of(path) in kinds[0] else 1
 

@@ -225,7 +225,7 @@ def _write(path, image_format, pixels, profile, kept):
         if image_format == "TIFF":
             write_tiff(temporary, [(pixels, profile, kept)])
         elif pixels.dtype == np.uint16:
-            write_png(temporary, pixels, profile, kept)
+            _write_png(temporary, pixels, profile, kept)
         else:
             Image.fromarray(pixels).save(
                 temporary, format=image_format, **options(image_format, profile, kept)
@@ -280,19 +280,8 @@ HEADER, LINK = 8, 4
 """Bytes of a TIFF file's header, and the place in it of the first page directory's offset."""
 
 
-def write_png(path, pixels, profile=None, kept=None):
-    """Write a PNG file of 16 bits per channel.
-
-    Parameters
-    ----------
-    path : path-like
-    pixels : ndarray of uint16, shape (height, width, 3 or 4)
-        RGB or RGBA.
-    profile : bytes, optional
-        An ICC profile.
-    kept : dict, optional
-        From `metadata.collect`.
-    """
+# A PNG file of 16 bits per channel.
+def _write_png(path, pixels, profile=None, kept=None):
     order = cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR
     _, encoded = cv2.imencode(".png", cv2.cvtColor(pixels, order))
     chunks = PngImagePlugin.getchunks(Image.new("RGB", (1, 1)), **options("PNG", profile, kept))
