@@ -417,7 +417,7 @@ class Predictions(keras.callbacks.Callback):
         self.lightness, _ = generator.encode(rgb)
 
     def on_epoch_end(self, epoch, logs=None):
-        """Color the photographs, and add their colors to the file."""
+        """Color them, and add the colors to the file."""
         logits = np.asarray(self.model.predict_on_batch(self.lightness))
         favored = quantizer.rebalance(logits, self.weights, VIVIDNESS)
         new = {"plain": quantizer.annealed_mean(logits), "vivid": quantizer.annealed_mean(favored)}

@@ -128,22 +128,19 @@ def colorize(
                 pass
         jobs = batch.plan(paths, output, recursive, overwrite)
         others = batch.skipped_files(paths, output, recursive)
-        if scribbles:
-            outcomes = (batch.color_scribbled(x, scribbles, overwrite, side_by_side) for x in jobs)
-        else:
+        if not scribbles:
             network["run"] = run or config.DEFAULT_RUN
             colorizer = colorize.colorizer_for(**network)
-            outcomes = itertools.chain(
-                _photographs(colorizer, jobs, overwrite, side_by_side),
-                _films(colorizer, jobs, overwrite, side_by_side, smoothing),
-            )
-    _report(outcomes, others)
-
-
-def _report(outcomes, others):
-    from colorlib.photos import batch
-
+    film_jobs = [job for job in jobs if batch.is_film(job.source)]
+    jobs = [job for job in jobs if not batch.is_film(job.source)]
     counts = collections.Counter()
+    if scribbles:
+        outcomes = (batch.color_scribbled(x, scribbles, overwrite, side_by_side) for x in jobs)
+    else:
+        outcomes = itertools.chain(
+            _photographs(colorizer, jobs, overwrite, side_by_side),
+            _films(colorizer, film_jobs, overwrite, side_by_side, smoothing),
+        )
     try:
         for outcome in outcomes:
             counts[outcome.status] += 1
@@ -179,7 +176,6 @@ def _photographs(colorizer, jobs, overwrite, side_by_side):
 
     from colorlib.photos import batch
 
-    jobs = [job for job in jobs if not batch.is_film(job.source)]
     with (
         contextlib.closing(batch.color_all(colorizer, jobs, overwrite, side_by_side)) as done,
         tqdm(done, total=len(jobs), unit="photograph", disable=None, leave=False) as bar,
@@ -190,9 +186,6 @@ def _photographs(colorizer, jobs, overwrite, side_by_side):
 
 
 def _films(colorizer, jobs, overwrite, side_by_side, smoothing):
-    from colorlib.photos import batch
-
-    jobs = [job for job in jobs if batch.is_film(job.source)]
     if not jobs:  # then PyAV need not start
         return
     from tqdm import tqdm
