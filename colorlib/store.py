@@ -85,7 +85,8 @@ class Store:
         shards = [_open_shard(Path(path)) for path in paths]
         self.size = shards[0].pixels.shape[1]
         if any(shard.pixels.shape[1] != self.size for shard in shards):
-            raise StoreError(f"{paths}: shards of different image sizes; pack them in one size")
+            names = ", ".join(map(str, paths))
+            raise StoreError(f"{names}: shards of different image sizes; pack them in one size")
         self._pixels = [shard.pixels for shard in shards]
         self._starts = np.cumsum([0, *(len(pixels) for pixels in self._pixels)])
         self.names = [name for shard in shards for name in shard.names]
@@ -318,8 +319,8 @@ def gathered(folder, targets, size, limit=None, keep_grey=False):
         raw.flush()
         count = sum(not record.reason for record in records)
         if not count:
-            first = records[0].name, records[0].reason
-            raise StoreError(f"{folder}: no usable image; the first was dropped: {first}")
+            why = f"the first, {records[0].name}, was dropped: {records[0].reason}"
+            raise StoreError(f"{folder}: no usable image; {why}")
         pixels = np.memmap(raw.name, np.uint8, "r", shape=(count, size, size, 3))
         others = [_unseen(folder, *problem) for problem in found.problems]
         yield pixels, records, others + [_further(x) for x in records if x.pages > 1]
