@@ -23,10 +23,10 @@ QUALITY = 90
 """JPEG quality of the preview."""
 
 LARGEST_CHROMA = 150.0
-"""More than any sRGB color has."""
+"""A chroma larger than that of any sRGB color."""
 
 HUES, LEVELS = 360, 200
-"""Steps of the table of the gamut, around the circle and from black to white."""
+"""Steps of the table of the gamut, over the hue angle and from black to white."""
 
 
 def paint(lightness, ab, follow_edges=False):
@@ -96,16 +96,16 @@ def jpeg(rgb):
 MEGABYTE = 2**20
 
 LARGEST_FILE = 40 * MEGABYTE
-"""Bytes of an upload."""
+"""Largest upload in bytes."""
 
 LARGEST_PHOTOGRAPH = 64 * 2**20
-"""Pixels of an upload: what the largest usual cameras make, and half a gigabyte of memory."""
+"""Largest upload in pixels: as of the largest usual cameras; it takes half a gigabyte of memory."""
 
 SCREEN = 2**20
-"""Pixels of what is shown."""
+"""Largest number of pixels that are shown."""
 
 LONGEST_ON_SCREEN = 4096
-"""Pixels of the longer side of what is shown."""
+"""Longest side, in pixels, of a picture that is shown."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -181,7 +181,7 @@ def from_bytes(name, data):
     Parameters
     ----------
     name : str
-        As the browser calls it; nothing but its last part and its ending counts.
+        The browser's name of the file; only its last part and its ending are used.
     data : bytes
 
     Returns
@@ -212,7 +212,7 @@ def from_file(path, name=None):
     ----------
     path : path-like
     name : str, optional
-        What to call it, if not by the file's name.
+        Its name; the file's by default.
 
     Returns
     -------
