@@ -38,9 +38,7 @@ def measure(run, network, opened, settings, limit):
     colorizer = colorize.Colorizer(network, run.decoding.replace(vividness=0), weights)
     indices = evaluate.chosen(len(opened), limit)
     sides = settings.image_size, settings.crop
-    found = evaluate.measure(
-        colorizer, run.prior, evaluate.crops_and_strangers(opened, indices, *sides)
-    )
+    found = evaluate.measure(colorizer, run.prior, evaluate.pairs_of_crops(opened, indices, *sides))
     return {"count": len(indices)} | found["distributions"]["network"] | found["colors"]["plain"]
 
 

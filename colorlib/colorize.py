@@ -18,7 +18,7 @@ from colorlib import augmentation, colorspace, config, hints, icc, images, quant
 from colorlib.table import BINS, INPUT_MULTIPLE
 
 GUIDE_RADIUS = 8
-"""Half the side of a neighborhood in pixels of the network's input: two of its answers' pixels."""
+"""Half the side of a neighborhood in pixels of the network's input: two pixels of its output."""
 
 GUIDE_EPSILON = 50.0
 """Epsilon of the guided filter: a neighborhood with a smaller variance of L gets one color."""
@@ -75,22 +75,22 @@ LARGEST_WORKING_SIZE = 1024
 """Four times the largest training size; larger inputs need too much memory."""
 
 MAX_ASPECT = 8
-"""The longer side of what the network sees is at most this many times the shorter one."""
+"""Largest ratio of the longer to the shorter side of the network's input."""
 
 BAND = 2**20
 """Pixels whose L is shrunk at once."""
 
 PIECE = 2**16
-"""Pixels that are brought to sRGB at once: few enough to stay in a processor's cache."""
+"""Pixels that are converted to sRGB at once: few enough to stay in a processor's cache."""
 
 PIECES_AT_ONCE = 2
-"""More need more memory, and OpenCV uses the other cores already."""
+"""Pieces that are computed in parallel; more need more memory, and OpenCV uses the other cores."""
 
 FINE_TOLERANCE = 2e-6
-"""Of the gamut, in linear RGB, for 16 bits: a rounding error."""
+"""Tolerance of the gamut, in linear RGB, for 16 bits: a rounding error."""
 
 FINENESS = 4
-"""Pixels of the network's input for each of its answer's, along a side."""
+"""Pixels of the network's input for each pixel of its output, along a side."""
 
 
 class Lightness:
@@ -145,7 +145,7 @@ class Colorizer:
         Parameters
         ----------
         rgb : ndarray of uint8, shape (height, width, 3)
-            sRGB, grey or not: only its L is looked at.
+            sRGB, grey or not: only its L is used.
         points : colorlib.hints.Points, optional
             A user's hints, for a network that takes them.
 
@@ -207,7 +207,7 @@ class Colorizer:
         ndarray of float32, shape (h, w, 313)
             Logits.
         """
-        return self.answer(self.view(Lightness(lightness)))
+        return self.predict(self.view(Lightness(lightness)))
 
     def view(self, photograph):
         """Shrink a photograph's L to the network's input.
@@ -215,7 +215,7 @@ class Colorizer:
         Parameters
         ----------
         photograph : colorlib.photos.photo.Photograph
-            Or what has its ``shape`` and ``lightness``.
+            Or any object with its ``shape`` and ``lightness``.
 
         Returns
         -------
@@ -226,7 +226,7 @@ class Colorizer:
             photograph, *working_shape(*photograph.shape, self.decoding.working_size)
         )
 
-    def answer(self, view, points=None):
+    def predict(self, view, points=None):
         """Run the network's forward pass.
 
         Parameters
@@ -279,18 +279,18 @@ def predict(network, lightness, given=None):
     return logits[:, : height // stride, : width // stride]
 
 
-def has_bins(answer):
-    """Tell whether a network answered with a distribution over the bins, or with (a, b).
+def has_bins(output):
+    """Return whether the output of a network is a distribution over the bins, or (a, b).
 
     Parameters
     ----------
-    answer : ndarray, shape (..., 313) or (..., 2)
+    output : ndarray, shape (..., 313) or (..., 2)
 
     Returns
     -------
     bool
     """
-    return answer.shape[-1] == BINS
+    return output.shape[-1] == BINS
 
 
 def working_shape(height, width, working_size):
@@ -301,7 +301,7 @@ def working_shape(height, width, working_size):
     height, width : int
         Of the photograph.
     working_size : int
-        Wished for the shorter side, in pixels.
+        Requested length of the shorter side, in pixels.
 
     Returns
     -------
@@ -314,7 +314,7 @@ def working_shape(height, width, working_size):
     return tuple(INPUT_MULTIPLE * max(1, round(side / INPUT_MULTIPLE)) for side in sides)
 
 
-def apply_colors(lightness, ab, depth=np.uint8, follow_edges=False):
+def apply_colors(lightness, ab, follow_edges=False):
     """Combine predicted colors with a photograph's own lightness.
 
     Parameters
@@ -322,21 +322,19 @@ def apply_colors(lightness, ab, depth=np.uint8, follow_edges=False):
     lightness : ndarray of float32, shape (height, width)
         L in 0..100.
     ab : ndarray of float32, shape (h, w, 2)
-        (a, b) at any resolution; brought to the photograph's.
-    depth : {np.uint8, np.uint16}
-        Of the result.
+        (a, b) at any resolution; resized to the photograph's.
     follow_edges : bool
         Whether the colors change where L does (`colorlib.colorize`), or smoothly.
 
     Returns
     -------
-    ndarray of `depth`, shape (height, width, 3)
+    ndarray of uint8, shape (height, width, 3)
         sRGB.
     """
     colors = _prepared(lightness, ab, follow_edges)
-    out = np.empty((*lightness.shape, 3), depth)
+    out = np.empty((*lightness.shape, 3), np.uint8)
     for rows in _bands(*lightness.shape, PIECE):
-        out[rows] = _color_band(lightness[rows], colors, rows, len(lightness), depth)
+        out[rows] = _color_band(lightness[rows], colors, rows, len(lightness), np.uint8)
     return out
 
 
@@ -364,7 +362,7 @@ def render(colorizer, photograph, depth=np.uint8, side_by_side=False, points=Non
     ----------
     colorizer : Colorizer
     photograph : colorlib.photos.photo.Photograph
-        Or what has its ``shape``, ``lightness`` and ``alpha``.
+        Or any object with its ``shape``, ``lightness`` and ``alpha``.
     depth : {np.uint8, np.uint16}
         Of the result.
     side_by_side : bool
@@ -382,7 +380,7 @@ def render(colorizer, photograph, depth=np.uint8, side_by_side=False, points=Non
     if height * width <= BAND:  # then L is kept, and not computed twice
         source = Lightness(photograph.lightness(slice(0, height)), photograph.alpha)
     view = colorizer.view(source)
-    ab = colorizer.decode(colorizer.answer(view, points))
+    ab = colorizer.decode(colorizer.predict(view, points))
     colors = _prepared(view, ab, colorizer.decoding.follow_edges)
     return paint(source, colors, depth, side_by_side)
 
@@ -393,7 +391,7 @@ def paint(photograph, colors, depth=np.uint8, side_by_side=False):
     Parameters
     ----------
     photograph : colorlib.photos.photo.Photograph
-        Or what has its ``shape``, ``lightness`` and ``alpha``.
+        Or any object with its ``shape``, ``lightness`` and ``alpha``.
     colors : ndarray of float32, shape (h, w, 2 or 4)
         (a, b) at any resolution, or their fit to L (`fit_guided_filter`).
     depth, side_by_side
@@ -459,12 +457,12 @@ def _bands(height, width, pixels):
 
 
 def resized_lightness(photograph, height, width):
-    """Bring a photograph's L to another size, a band of rows at a time.
+    """Resize a photograph's L, a band of rows at a time.
 
     Parameters
     ----------
     photograph : colorlib.photos.photo.Photograph
-        Or what has its ``shape`` and ``lightness``.
+        Or any object with its ``shape`` and ``lightness``.
     height, width : int
         Of the result.
 
@@ -490,7 +488,7 @@ def resized_lightness(photograph, height, width):
     return np.clip(out, 0, colorspace.L_MAX)
 
 
-# How much of each new row (down) comes from each of these old ones (across).
+# The weight of each old row (across) in each new row (down).
 def _shares(rows, old_height, height):
     edges = np.arange(height + 1)[:, None] * (old_height / height)
     old = np.arange(rows.start, rows.stop)
@@ -498,7 +496,7 @@ def _shares(rows, old_height, height):
     return (np.maximum(overlap, 0) * (height / old_height)).astype(np.float32)
 
 
-# What `_colors_of_band` takes: (a, b), or their fit to L at the resolution that the network saw.
+# The input of `_colors_of_band`: (a, b), or their fit to L at the network's input resolution.
 def _prepared(lightness, ab, follow_edges):
     if not follow_edges:
         return ab
@@ -513,13 +511,13 @@ def _color_band(lightness, colors, rows, height, depth):
     return colorspace.lab_to_rgb8(lab)
 
 
-# `colors` are (a, b), or what `colorize.fit_guided_filter` gives.
+# `colors` are (a, b), or the result of `fit_guided_filter`.
 def _colors_of_band(lightness, colors, rows, height):
     full = _resized_band(colors, rows, height, lightness.shape[1])
     return full if full.shape[2] == 2 else apply_guided_filter(lightness, full)
 
 
-# What cv2.resize would give for these rows of the whole; it is linear in each direction.
+# These rows of the result of cv2.resize for the whole image; it is linear in each direction.
 def _resized_band(small, rows, height, width):
     y = (np.arange(rows.start, rows.stop) + 0.5) * (len(small) / height) - 0.5
     y = np.clip(y, 0, len(small) - 1)

@@ -1,6 +1,6 @@
 """Export a recorded run as an ONNX file, for other programs and languages.
 
-Not here: the graph in it (`colorlib.graph`). How its answers become colors is in the file's
+Not here: the graph in it (`colorlib.graph`). How its output becomes colors is in the file's
 metadata, and a section of the README uses it in ten lines.
 """
 

@@ -207,7 +207,7 @@ class RecordError(RuntimeError):
 
 
 def read_images(store, indices, tops=0, lefts=0, side=None):
-    """Read images by number, or a square out of each; an error names the image.
+    """Read images by number, or a square from each; an error names the image.
 
     Parameters
     ----------
@@ -231,7 +231,7 @@ def read_images(store, indices, tops=0, lefts=0, side=None):
     try:
         return store.read(indices, tops, lefts, side)
     except Exception:
-        for index in indices:  # one of them alone fails again, and gives its number away
+        for index in indices:  # read one by one to find the one that fails
             _read_one(store, index)
         raise
 
@@ -250,7 +250,7 @@ def _permutation(seed, epoch, count):
 
 
 def random_resized_crops(rgb, crop, scale, rng):
-    """Cut a square of random area and place out of each image, and resize it.
+    """Cut a square of random area and position from each image, and resize it.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """A recorded network's forward pass, by ONNX Runtime: L in, logits out (or a and b).
 
 Not here: training, which is Keras' (`colorlib.model`, `colorlib.training`), and the graph that is
-computed (`colorlib.graph`). A test holds both to the same answers.
+computed (`colorlib.graph`). A test holds both to the same outputs.
 
 Starting Keras and its backend takes seconds, coloring a photograph a fraction of one; so coloring
 goes without them.

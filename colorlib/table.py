@@ -29,7 +29,7 @@ LIGHTNESS_SCALE, LIGHTNESS_OFFSET = 1 / 50, -1.0
 """The first layer's scaling of L from 0..100 to -1..1."""
 
 AB_SCALE = 110.0
-"""Of the network of 2017: its (a, b) are in -1..1 inside, and times this outside."""
+"""Factor on the output of the network of 2017, which is in -1..1, to give (a, b)."""
 
 BATCH_NORM_EPSILON = 1e-3
 """Added to the variance in BatchNorm; Keras' default."""
@@ -285,7 +285,7 @@ def layers(network="table_1", width=1.0):
 
 
 def inputs(rows):
-    """Name what a network reads.
+    """Return the names of a network's inputs.
 
     Parameters
     ----------
@@ -316,7 +316,7 @@ def takes_hints(network):
 
 
 def output_channels(rows):
-    """Tell how many channels a network's output has.
+    """Return the number of channels of a network's output.
 
     Parameters
     ----------
@@ -331,7 +331,7 @@ def output_channels(rows):
 
 
 def strides(rows):
-    """Tell the resolution of each layer's output.
+    """Return the resolution of each layer's output.
 
     Parameters
     ----------

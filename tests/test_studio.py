@@ -24,8 +24,8 @@ def picture():
 
 
 @pytest.fixture(scope="module")
-def answer(picture):
-    return preview.ask(colorize.colorizer_for(), picture)
+def prediction(picture):
+    return preview.predict(colorize.colorizer_for(), picture)
 
 
 @pytest.fixture
@@ -43,9 +43,9 @@ def encoded(rgb, suffix=".png"):
     return cv2.imencode(suffix, rgb[..., ::-1])[1].tobytes()
 
 
-def test_the_screens_colors_are_the_files(picture, answer):
+def test_the_screens_colors_are_the_files(picture, prediction):
     for saturation, most, nearly_all in ((1.0, 2, 1), (2.0, 16, 4)):
-        each = answer.decoded_with(saturation=saturation)
+        each = prediction.decoded_with(saturation=saturation)
         assert each.decoding.follow_edges
         ab = each.decode(each.logits)
         exact = colorize.apply_colors(picture.lightness, ab, follow_edges=True)
@@ -53,12 +53,12 @@ def test_the_screens_colors_are_the_files(picture, answer):
         assert difference.max() <= most and np.quantile(difference, 0.999) <= nearly_all
 
 
-def test_a_large_photograph_is_small_on_the_screen_and_whole_in_the_file(answer):
+def test_a_large_photograph_is_small_on_the_screen_and_whole_in_the_file(prediction):
     rgb = np.tile(samples.square("coffee", 50), (30, 60, 1))
     large = preview.from_bytes("large.png", encoded(rgb))
     assert large.lightness.size <= preview.SCREEN
     assert large.lightness.shape == pytest.approx((724, 1448), abs=1)
-    name, data = preview.full_resolution(large, answer)
+    name, data = preview.full_resolution(large, prediction)
     assert name == "large-colored.png"
     assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (1500, 3000, 3)
 
@@ -67,7 +67,7 @@ def test_a_large_photograph_is_small_on_the_screen_and_whole_in_the_file(answer)
 def test_odd_shapes(shape):
     rgb = np.full((*shape, 3), 77, np.uint8)
     found = preview.from_bytes("x.png", encoded(rgb))
-    said = preview.ask(colorize.colorizer_for(), found)
+    said = preview.predict(colorize.colorizer_for(), found)
     assert preview.jpeg(preview.colored(found, said))[:2] == b"\xff\xd8"
     assert found.truth is None and distribution.at(said, found, 1.0, 1.0).truth is None
     assert preview.full_resolution(found, said)[1]
@@ -77,7 +77,7 @@ def test_the_download_is_what_the_command_writes(tmp_path, picture):
     asked = colorize.colorizer_for()
     images.write(tmp_path / "x.png", samples.load("coffee"))
     whole = colorize.render(asked, photo.read(tmp_path / "x.png"))
-    _, data = preview.full_resolution(picture, preview.ask(asked, picture))
+    _, data = preview.full_resolution(picture, preview.predict(asked, picture))
     got = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
     assert np.array_equal(got, whole)
 
@@ -124,13 +124,14 @@ def test_hostile_files_are_refused_with_the_reason(shared, name):
     assert reason in message or "no photograph by its name" in message
 
 
-def test_probabilities_sum_to_one_and_marks_are_in_place(picture, answer):
-    found = distribution.at(answer, picture, 0.2, 0.7)
+def test_probabilities_sum_to_one_and_marks_are_in_place(picture, prediction):
+    found = distribution.at(prediction, picture, 0.2, 0.7)
     assert found.probabilities.shape == (313,) and found.probabilities.sum() == pytest.approx(1)
     ranked = np.sort(found.probabilities)[::-1]
     assert np.array_equal(found.probabilities[found.likeliest()], ranked[:5])
-    cell = answer.logits[int(0.7 * answer.logits.shape[0]), int(0.2 * answer.logits.shape[1])]
-    assert np.allclose(found.chosen, answer.decode(cell))
+    height, width = prediction.logits.shape[:2]
+    cell = prediction.logits[int(0.7 * height), int(0.2 * width)]
+    assert np.allclose(found.chosen, prediction.decode(cell))
     rgb = samples.load("coffee")
     truth = colorspace.rgb_to_lab(rgb)[int(0.7 * len(rgb)), int(0.2 * rgb.shape[1]), 1:]
     assert np.allclose(found.truth, truth)
@@ -154,10 +155,10 @@ def test_the_plane_draws_each_bin_by_its_probability():
 def test_sliders_decode_and_models_are_asked_once(workshop):
     shown = workshop.divider.after
     for field, value in {"temperature": 0.9, "vividness": 0.9, "saturation": 0.2}.items():
-        before = workshop.divider.after, workshop.prediction.value
+        before = workshop.divider.after, workshop.chart.value
         workshop.sliders[field].value = value
-        assert getattr(workshop.answer.decoding, field) == value
-        assert workshop.divider.after != before[0] and workshop.prediction.value != before[1]
+        assert getattr(workshop.prediction.decoding, field) == value
+        assert workshop.divider.after != before[0] and workshop.chart.value != before[1]
     workshop.resetting.click()
     assert workshop.divider.after == shown and workshop.asked == 1
     workshop.model.value = "model-256"
@@ -175,9 +176,9 @@ def test_what_the_page_refuses_is_said_until_the_next_photograph(workshop):
 
 
 def test_a_click_changes_the_distribution_only(workshop):
-    shown, prediction = workshop.divider.after, workshop.prediction.value
+    shown, chart = workshop.divider.after, workshop.chart.value
     workshop.divider.point = [0.05, 0.05]
-    assert workshop.prediction.value != prediction and workshop.divider.after == shown
+    assert workshop.chart.value != chart and workshop.divider.after == shown
 
 
 def test_an_upload_is_shown_and_listed(workshop):
@@ -315,7 +316,7 @@ def test_a_network_that_fails_leaves_the_page_as_it_was(workshop, monkeypatch, e
 
     shown, picture, said = workshop.divider.after, workshop.picture, workshop.status.value
     with monkeypatch.context() as patch:
-        patch.setattr(preview, "ask", fail)
+        patch.setattr(preview, "predict", fail)
         assert not workshop.upload("x.png", encoded(samples.square("china", 60)))
         assert workshop.uploading.wrong and workshop.status.value == said
         workshop.photograph.value = "rocket"

@@ -39,8 +39,6 @@ class Studio:
     ----------
     models : sequence of str
         Recorded runs to choose from.
-    first : str
-        The sample photograph to begin with.
 
     Attributes
     ----------
@@ -48,7 +46,7 @@ class Studio:
         The root widget.
     picture : colorlib.app.preview.Picture
         The photograph that is shown.
-    answer : colorlib.app.preview.Answer
+    prediction : colorlib.app.preview.Prediction
         The chosen network's output, with the sliders' decoding.
     asked : int
         Number of forward passes so far.
@@ -59,15 +57,15 @@ class Studio:
         If none of the models exists.
     """
 
-    def __init__(self, models=MODELS, first=FIRST):
+    def __init__(self, models=MODELS):
         there = [name for name in models if name in runs.known()]
         if not there:
             raise runs.RunError(f"none of the models exists: {', '.join(models)}; train one")
-        self.asked, self._answers, self._colorizers = 0, {}, {}
+        self.asked, self._predictions, self._colorizers = 0, {}, {}
         self._is_held, self._own, self._earlier = False, None, []
-        self._make_widgets(there, first)
+        self._make_widgets(there)
         self.view = self._arrange()
-        self._open(_sample(first))
+        self._open(_sample(FIRST))
         self._observe()
 
     def upload(self, name, data):
@@ -115,7 +113,7 @@ class Studio:
         name : str
         data : bytes
         """
-        return preview.full_resolution(self.picture, self.answer)
+        return preview.full_resolution(self.picture, self.prediction)
 
     @property
     def marks(self):
@@ -174,9 +172,9 @@ class Studio:
         text = hint_files.formatted(self.marks, *self.picture.photograph.shape)
         return f"{self.picture.name.rpartition('.')[0]}-hints.csv", text.encode()
 
-    def _make_widgets(self, models, first):
+    def _make_widgets(self, models):
         self.photograph = ipywidgets.Dropdown(
-            options=[(_title(name), name) for name in samples.NAMES], value=first
+            options=[(_title(name), name) for name in samples.NAMES], value=FIRST
         )
         self.model = ipywidgets.ToggleButtons(options=[(_title(name), name) for name in models])
         self.uploading = widgets.Upload(
@@ -188,7 +186,7 @@ class Studio:
         self.divider = widgets.Divider()
         self.sliders = {name: _slider(low, high) for name, (_, low, high, _) in SLIDERS.items()}
         self.resetting = ipywidgets.Button(description="Reset")
-        self.status, self.prediction = ipywidgets.HTML(), ipywidgets.HTML()
+        self.status, self.chart = ipywidgets.HTML(), ipywidgets.HTML()
         self.downloading = widgets.Download(
             self.save, label="Download in full resolution", working="Coloring every pixel …"
         )
@@ -230,7 +228,7 @@ class Studio:
             "cl-panel",
             _box("cl-group", *sliders, actions),
             self.hinting,
-            _box("cl-group", title, self.prediction),
+            _box("cl-group", title, self.chart),
         )
         shown = _box("cl-shown", self.divider, self.status)
         return _box("cl-studio", _css(), choices, _box("cl-main", shown, panel))
@@ -276,9 +274,9 @@ class Studio:
         self._is_held = False
 
     def _open(self, picture):
-        answers = {self.model.value: self._look(picture, [])}
+        predictions = {self.model.value: self._look(picture, [])}
         height, width = picture.lightness.shape
-        self.picture, self._answers, self._earlier = picture, answers, []
+        self.picture, self._predictions, self._earlier = picture, predictions, []
         self._is_held, self.divider.marks, self._is_held = True, [], False
         self.divider.width, self.divider.height = width, height
         self.divider.before = preview.jpeg(picture.grey())
@@ -286,16 +284,18 @@ class Studio:
 
     # Once for a photograph and a model.
     def _update(self, reset=True):
-        if self.model.value not in self._answers:
-            self._answers[self.model.value] = self._look(self.picture, self.marks)
+        if self.model.value not in self._predictions:
+            self._predictions[self.model.value] = self._look(self.picture, self.marks)
         self.reset() if reset else self._decode()
 
     def _change_hints(self, change):
         if self._is_held:
             return
         self._earlier.append(change["old"])
-        takes = {name for name in self._answers if self._takes_hints(name)}
-        self._answers = {name: self._answers[name] for name in self._answers.keys() - takes}
+        takes = {name for name in self._predictions if self._takes_hints(name)}
+        self._predictions = {
+            name: self._predictions[name] for name in self._predictions.keys() - takes
+        }
         self._update(reset=False)
 
     # The hints at other points than the chosen one.
@@ -304,14 +304,14 @@ class Studio:
 
     # Modes of the distribution that the network predicts without a hint at this point.
     def _suggest(self):
-        if not self._takes_hints(self.model.value) or not colorize.has_bins(self.answer.logits):
+        if not self._takes_hints(self.model.value) or not colorize.has_bins(self.prediction.logits):
             self.palette.colors = []
             return
-        answer, others = self.answer, self._others()
+        prediction, others = self.prediction, self._others()
         if len(others) < len(self.divider.marks):
             marks = [hint_files.Mark(*mark) for mark in others]
-            answer = preview.ask(self._colorizer(), self.picture, _points(marks))
-        found = distribution.at(answer, self.picture, *self.divider.point)
+            prediction = preview.predict(self._colorizer(), self.picture, _points(marks))
+        found = distribution.at(prediction, self.picture, *self.divider.point)
         ab = hints.suggestions(found.probabilities, quantizer.bin_centers())
         self.palette.colors = distribution.css_colors(ab, found.lightness)
 
@@ -320,17 +320,17 @@ class Studio:
         self.status.value = f"{_title(self.model.value)} is looking …"
         points = _points(marks) if self._takes_hints(self.model.value) else None
         try:
-            answer = preview.ask(self._colorizer(), picture, points)
+            prediction = preview.predict(self._colorizer(), picture, points)
         except BaseException:
             self.status.value = said
             raise
         self.asked += 1
-        return answer
+        return prediction
 
     def _decode(self):
         changes = {name: slider.value for name, slider in self.sliders.items()}
-        self.answer = self._answers[self.model.value].decoded_with(**changes)
-        self.divider.after = preview.jpeg(preview.colored(self.picture, self.answer))
+        self.prediction = self._predictions[self.model.value].decoded_with(**changes)
+        self.divider.after = preview.jpeg(preview.colored(self.picture, self.prediction))
         self._describe()
         self._show_distribution()
         self._show_hinting()
@@ -345,7 +345,7 @@ class Studio:
 
     def _describe(self):
         height, width = self.picture.photograph.shape
-        size = self.answer.decoding.working_size
+        size = self.prediction.decoding.working_size
         seen = " × ".join(str(side) for side in colorize.working_shape(height, width, size)[::-1])
         self.status.value = (
             f"{html.escape(self.picture.name)}, {width} × {height} pixels; "
@@ -353,11 +353,11 @@ class Studio:
         )
 
     def _show_distribution(self):
-        if not colorize.has_bins(self.answer.logits):
-            self.prediction.value = "This network predicts one color a point, no distribution."
+        if not colorize.has_bins(self.prediction.logits):
+            self.chart.value = "This network predicts one color a point, no distribution."
             return
-        found = distribution.at(self.answer, self.picture, *self.divider.point)
-        self.prediction.value = distribution.plane(found) + distribution.swatches(found)
+        found = distribution.at(self.prediction, self.picture, *self.divider.point)
+        self.chart.value = distribution.plane(found) + distribution.swatches(found)
 
     def _takes_hints(self, name):
         return self._colorizer(name).network.takes_hints

@@ -206,7 +206,7 @@ def color_scribbled(job, marked, overwrite=False, side_by_side=False):
     marked : path-like
         The file with the strokes, as for `scribbles.read`.
     overwrite : bool
-        Whether to color it if its target is there already, whatever that was made from.
+        Whether to color it if its target exists already, whatever that was made from.
     side_by_side : bool
         Put the grey photograph to the left of the colored one.
 
@@ -333,7 +333,7 @@ def _single(paths, output):
     endings = FILMS if film else images.EXTENSIONS
     if output.suffix.lower() not in endings:
         what = "a film" if film else "a photograph"
-        raise images.ImageError(f"{output}: {what} becomes one of {' '.join(endings)}; name such")
+        raise images.ImageError(f"{output}: {what} becomes one of {' '.join(endings)}; choose one")
     return Job(paths[0], output)
 
 
@@ -385,10 +385,10 @@ def _is_taken(path):
     return film or path.suffix.lower() in images.READABLE
 
 
-# TypeScript has the ending of MPEG's transport streams; these begin with its byte, which is 0x47.
+# TypeScript files have the same ending as MPEG transport streams, which begin with byte 0x47.
 def _is_text(path):
     try:
-        if not path.is_file():  # a pipe would be waited for
+        if not path.is_file():  # reading a pipe would block
             return False
         with path.open("rb") as file:
             return file.read(1) != b"\x47"
@@ -435,8 +435,5 @@ def _free_name(job, taken, lists, overwrite):
 
 
 def _make(folder):
-    try:
+    with files.explained_writing(folder, images.ImageError):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = error.strerror or error
-        raise images.ImageError(f"{folder}: can't be made ({reason}); choose another") from None
