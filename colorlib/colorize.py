@@ -446,8 +446,6 @@ def colorizer_for(run=config.DEFAULT_RUN, **decoding):
     """
     run = run if isinstance(run, runs.Run) else runs.load_run(run)
     weights = quantizer.rebalancing_weights(run.prior)
-    if not (weights > 0).all():
-        raise runs.RunError(f"{run.path}: its prior.json holds no frequencies; {runs.REMEDY}")
     return Colorizer(run.network(), run.decoding.replace(**decoding), weights)
 
 

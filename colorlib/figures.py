@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.container import BarContainer
 from PIL import Image, PngImagePlugin
 
-from colorlib import colorspace, config, files, quantizer
+from colorlib import colorspace, config, files, images, quantizer
 
 DPI = 110
 
@@ -123,12 +123,12 @@ def compress(picture, path, kind, data):
     """
     picture = picture.convert("RGB")
     if kind == "jpg":
-        picture.save(path, "JPEG", **JPEG, comment=data[:LONGEST_COMMENT])
+        images.save(picture, path, "JPEG", **JPEG, comment=data[:LONGEST_COMMENT])
         return
     text = PngImagePlugin.PngInfo()
     text.add_text(DATA, data)
     palette = picture.quantize(256, dither=Image.Dither.NONE)
-    palette.save(path, "PNG", optimize=True, pnginfo=text)
+    images.save(palette, path, "PNG", optimize=True, pnginfo=text)
 
 
 def drawn_data(figure):

@@ -7,6 +7,7 @@ Pillow's, for 16 bits in color OpenCV's (`colorlib.photos.photo`).
 
 import contextlib
 import functools
+import io
 import stat
 import struct
 from pathlib import Path
@@ -227,7 +228,38 @@ def write(path, rgb, quality=95):
     """
     image_format = format_of(path)
     with explained_writing(path), files.replacing(path) as temporary:
-        Image.fromarray(rgb).save(temporary, format=image_format, quality=quality)
+        save(Image.fromarray(rgb), temporary, image_format, quality=quality)
+
+
+def save(image, path, image_format, **options):
+    """Let Pillow write a file.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+    path : path-like
+    image_format : str
+        Pillow's name of the format.
+    **options
+        Of Pillow's writer for it.
+
+    Raises
+    ------
+    OSError, ValueError, struct.error
+        If not all of the file can be written, or the format can't hold it.
+
+    Notes
+    -----
+    Pillow writes a JPEG to a file's descriptor in one piece, and does not see that a full disk took
+    a part of it only. So it gets a file without a descriptor.
+    """
+    with _NoDescriptor(io.FileIO(path, "w+")) as file:
+        image.save(file, image_format, **options)
+
+
+class _NoDescriptor(io.BufferedRandom):
+    def fileno(self):
+        raise io.UnsupportedOperation("fileno")
 
 
 def format_of(path):

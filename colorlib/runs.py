@@ -51,7 +51,7 @@ PREDICTIONS = "predictions.npz"
 CHECKPOINTS = "checkpoints"
 """A folder with the checkpoint of a training, and the lock of its process."""
 
-REMEDY = "train the run again or choose another"
+REMEDY = "train, fetch or import it again, or choose another run"
 
 
 class RunError(ValueError):
@@ -143,7 +143,8 @@ class Run:
             return rows, inference.read_weights(path, rows)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = str(error).splitlines()[0]
-            raise RunError(f"{path}: damaged, or not this network's weights ({reason})") from None
+            why = f"damaged, or not this network's weights ({reason})"
+            raise RunError(f"{path}: {why}; {REMEDY}") from None
 
 
 def place(run):
@@ -233,11 +234,11 @@ def load_run(path):
             data=dict(recorded["data"]),
             history=_read_history(folder / "history.csv"),
             environment=dict(_read_json(folder / "environment.json")),
-            prior=np.array(_read_json(folder / "prior.json"), np.float64).reshape(table.BINS),
+            prior=_prior(_read_json(folder / "prior.json")),
             decoding=_decoding(_read_json(decoding) if decoding.exists() else {}),
         )
     except (OSError, ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
-        raise RunError(f"{folder}: not a complete recorded run ({error}); train it again") from None
+        raise RunError(f"{folder}: not a complete recorded run ({error}); {REMEDY}") from None
 
 
 def save_weights(network, path):
@@ -297,7 +298,8 @@ def load_weights(network, path):
             network.load_weights(path)
     except (OSError, ValueError, KeyError, TypeError, UserWarning) as error:
         reason = str(error).splitlines()[0]
-        raise RunError(f"{path}: damaged, or not this network's weights ({reason})") from None
+        why = f"damaged, or not this network's weights ({reason})"
+        raise RunError(f"{path}: {why}; {REMEDY}") from None
 
 
 @contextlib.contextmanager
@@ -453,6 +455,13 @@ def _halved(name, values):
     if not np.isfinite(values).all():
         raise ValueError(f"{name}: has values that no half-precision number can hold")
     return values
+
+
+def _prior(values):
+    prior = np.array(values, np.float64).reshape(table.BINS)
+    if not ((prior >= 0).all() and np.isclose(prior.sum(), 1, rtol=0, atol=1e-3)):
+        raise ValueError("prior.json: its numbers have to be frequencies, which sum to 1")
+    return prior
 
 
 def _decoding(values):

@@ -238,8 +238,14 @@ def read(path, photograph):
     ------
     colorlib.images.ImageError
         If a file can't be read, the sizes differ, there is no stroke, or there are strokes nearly
-        everywhere, as there are if it is another photograph.
+        everywhere, as there are if it is another photograph; if the strokes have several pages or
+        frames, or a palette where the photograph has colors.
     """
+    with images.opened(path) as image:
+        pages, has_palette = images.count_pages(image), image.mode == "P"
+    if pages > 1:
+        why = f"has {pages} pages or frames, but strokes are one picture; merge its layers"
+        raise images.ImageError(f"{path}: {why}")
     rgb, alpha = images.read_with_alpha(path)
     original, opacity = images.read_with_alpha(photograph)
     if rgb.shape != original.shape:
@@ -250,6 +256,9 @@ def read(path, photograph):
         raise images.ImageError(f"{path}: {why}")
     own = alpha is not None and (alpha < 255).any()
     layer = own and (opacity is None or not np.array_equal(alpha, opacity))
+    if has_palette and not layer and not images.is_grey(original):
+        why = "has a palette, whose few colors look like strokes; save it as a PNG in RGB"
+        raise images.ImageError(f"{path}: {why}")
     marked = alpha >= 128 if layer else find_strokes(original, rgb)
     how = f"paint some on a copy of {photograph} or on a transparent layer"
     if not marked.any():

@@ -242,6 +242,8 @@ def spoiled_run(tmp_path):
         ("config.json", b"[" * 100_000),
         ("prior.json", b"[1, 2, 3]"),
         ("prior.json", b"[" + b"NaN," * 312 + b"NaN]"),
+        ("prior.json", b"[" + b"0," * 312 + b"0]"),
+        ("prior.json", b"[-1," + b"1," * 2 + b"0," * 309 + b"0]"),
         ("history.csv", b"loss\n\0"),
         ("decoding.json", b'{"working_size": 1000000000}'),
         ("decoding.json", b'{"execute": "this"}'),

@@ -298,6 +298,18 @@ def test_a_download_that_fails_says_why(error, words):
     assert words in button.message and ";" in button.message and "/tmp" not in button.message
 
 
+@pytest.mark.parametrize("name", ["own.jpg", "own.png"])
+def test_a_download_on_a_full_disk_names_the_photograph(shared, small_files, name):
+    assert shared.upload(name, encoded(samples.square("chelsea", 200), name[-4:]))
+    button, sent = shared.downloading, []
+    button.send = lambda content, buffers=None: sent.append(content["kind"])
+    with small_files(2000):
+        button._on_message(button, {"kind": "want"}, [])
+    assert sent == ["none"] and re.fullmatch(rf"{name}: can't .*; try again", button.message)
+    button._on_message(button, {"kind": "want"}, [])
+    assert sent == ["none", "file"] and button.message == ""
+
+
 def test_a_download_that_is_interrupted_lets_the_button_go():
     def interrupt():
         raise KeyboardInterrupt

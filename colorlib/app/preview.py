@@ -323,7 +323,11 @@ def full_resolution(picture, prediction):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"colored{suffix.lower()}"
         pixels = colorize.render(prediction, photograph, photo.depth_in(path, photograph))
-        photo.write(path, pixels, photograph.profile, photograph.kept)
+        try:
+            photo.write(path, pixels, photograph.profile, photograph.kept)
+        except images.ImageError as error:  # it names a temporary file on the server
+            why = str(error).removeprefix(f"{path}: ").replace("choose another place", "try again")
+            raise images.ImageError(f"{name}: {why}") from None
         return f"{name.stem}-colored{suffix}", path.read_bytes()
 
 

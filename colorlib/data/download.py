@@ -13,6 +13,7 @@ import gzip
 import hashlib
 import lzma
 import os
+import re
 import shutil
 import stat
 import tarfile
@@ -34,6 +35,9 @@ MAX_FILES = 250_000
 
 MAX_BYTES = 2 * 10**9
 """Unpacked; eight times the size of Tiny ImageNet."""
+
+CLUTTER = re.compile(r"(^|/)(__MACOSX(/|$)|\._|\.DS_Store$)")
+"""Names of what macOS adds to archives and folders: it is left out."""
 
 ENCRYPTED = 1
 """The bit of a zip entry's flags."""
@@ -106,6 +110,8 @@ def _copy_folder(source, folder, check, bar):
     for path in source.rglob("*"):
         plain = not path.is_symlink()
         name = path.relative_to(source).as_posix()
+        if CLUTTER.search(name):
+            continue
         check(name, path.lstat().st_size, plain and path.is_file(), plain and path.is_dir())
         if path.is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -115,20 +121,23 @@ def _copy_folder(source, folder, check, bar):
 
 def _unpack_zip(source, folder, check, bar):
     with zipfile.ZipFile(source) as archive:
-        for info in archive.infolist():
+        infos = [info for info in archive.infolist() if not CLUTTER.search(info.filename)]
+        for info in infos:
             kind = stat.S_IFMT(info.external_attr >> 16)
             is_folder = info.is_dir() and kind in (0, stat.S_IFDIR)
             check(info.filename, info.file_size, kind in (0, stat.S_IFREG), is_folder)
             if info.flag_bits & ENCRYPTED:
                 raise FetchError(f"{source}: is encrypted; get it without a password")
-        bar.reset(len(archive.infolist()))
-        for info in archive.infolist():
+        bar.reset(len(infos))
+        for info in infos:
             archive.extract(info, folder)
             bar.update()
 
 
 def _unpack_tar(source, folder, check, bar):
     def checked(member, place):  # before each is unpacked: a compressed tar has no index to read
+        if CLUTTER.search(member.name):
+            return None
         check(member.name, member.size, member.isreg(), member.isdir())
         bar.update()
         return tarfile.data_filter(member, place)

@@ -29,6 +29,9 @@ FILES = (
 )
 """The files of a run that are packed; checkpoints are left out."""
 
+PUBLISHED = ("README.md", ".gitattributes")
+"""What a folder for the Hub holds beside a run and its ONNX file; left out when it is imported."""
+
 LARGEST = 5 * 10**8
 """Largest size in bytes of an unpacked run; the released networks have 140 million."""
 
@@ -237,7 +240,7 @@ def unpack(path, name=None, home=config.RUNS):
         with files.explained_writing(home, FetchError):
             shutil.rmtree(staging, ignore_errors=True)
             staging.mkdir(parents=True)
-            download.unpack(path, staging, len(FILES), LARGEST)
+            download.unpack(path, staging, len(FILES) + len(PUBLISHED) + 1, LARGEST)
             found = next(iter(sorted(staging.rglob("config.json"))), staging / "config.json").parent
             _check(path, found, staging)
             name = name or (path.stem if found == staging else found.name)
@@ -328,6 +331,8 @@ def card(run, name, license=None):
 
 
 def _check(path, found, staging):
+    for file in [*found.glob("*.onnx"), *(found / name for name in PUBLISHED)]:
+        file.unlink(missing_ok=True)
     there = [file for file in staging.rglob("*") if file.is_file()]
     others = [file.name for file in there if file.parent != found or file.name not in FILES]
     if others:
@@ -335,8 +340,9 @@ def _check(path, found, staging):
     try:
         runs.load_run(found).weights()
     except runs.RunError as error:
-        reason = str(error).replace(f"{found}", "it")
-        raise FetchError(f"{path}: holds no complete run ({reason})") from None
+        reason = str(error).replace(f"{found}", "it").removesuffix(f"; {runs.REMEDY}")
+        why = f"holds no complete run ({reason}); ask whoever made it for another file"
+        raise FetchError(f"{path}: {why}") from None
 
 
 def _present(folder):

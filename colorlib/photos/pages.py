@@ -211,7 +211,8 @@ def write(path, pages, count, loop=0):
         else:
             frames = _Frames(_alike(pages), count)
             options = photo.options(image_format, frames.first.profile, frames.first.kept)
-            frames.save(
+            images.save(
+                frames,
                 temporary,
                 image_format,
                 save_all=True,
@@ -271,7 +272,7 @@ def _write_heif(path, pages):
         found["xmp"] = page.kept.get("xmp")
         shown[-1].info = {name: value for name, value in found.items() if value}
     options = {"quality": photo.QUALITY, "save_all": True, "append_images": shown[1:]}
-    shown[0].save(path, "HEIF", **options)
+    images.save(shown[0], path, "HEIF", **options)
 
 
 # PNG, third edition, section 11.3.6: Pillow's chunks of each frame, with sequence numbers added.

@@ -227,9 +227,8 @@ def _write(path, image_format, pixels, profile, kept):
         elif pixels.dtype == np.uint16:
             _write_png(temporary, pixels, profile, kept)
         else:
-            Image.fromarray(pixels).save(
-                temporary, format=image_format, **options(image_format, profile, kept)
-            )
+            image = Image.fromarray(pixels)
+            images.save(image, temporary, image_format, **options(image_format, profile, kept))
 
 
 def options(image_format, profile=None, kept=None):
