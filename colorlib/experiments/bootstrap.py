@@ -121,6 +121,24 @@ def summarize(scores, units=None, seed=0):
     return _intervals(*(metrics_of(part) for part in _sums(scores, units, seed)))
 
 
+def mean(values, seed=0):
+    """Return the mean of one number an image, with a bootstrap interval.
+
+    Parameters
+    ----------
+    values : ndarray of floating point, shape (n,)
+    seed : int
+        Of the draws.
+
+    Returns
+    -------
+    list of float
+        Mean, lower and upper end of the interval.
+    """
+    parts = _sums(np.asarray(values)[:, None], None, seed)
+    return _intervals(*({"mean": part[..., 0] / len(values)} for part in parts))["mean"]
+
+
 def gains(scores, baseline, units=None, seed=0):
     """Return by how much predictions are better than others of the same images.
 
