@@ -409,28 +409,41 @@ def curves(axis, series, xlabel, ylabel, title="", at=None):
         axis.legend(frameon=False)
 
 
-def against(series, reference, xlabel, ylabel, columns=3):
+def against(series, reference, xlabel, ylabel, columns=3, level=None):
     """Draw groups of curves as small multiples, each together with the same reference curves.
+
+    A thin line is a curve, a thick one the mean of a group.
 
     Parameters
     ----------
     series : dict of str to ndarray, shape (curves, n)
         Title of each axes and its curves, drawn in red at 1, 2, 3, ...
-    reference : ndarray, shape (curves, n)
-        Drawn in grey in all axes.
+    reference : tuple of str and ndarray, shape (curves, n)
+        Its name in the legend, and its curves, drawn in grey in all axes.
     xlabel, ylabel : str
     columns : int
+    level : tuple of str and float, optional
+        Name and height of a dashed line.
 
     Returns
     -------
     matplotlib.figure.Figure
     """
     rows = -(-len(series) // columns)
-    figure, axes = new(rows, columns, (3 * columns, 2.3 * rows), sharex=True, sharey=True)
-    for axis, (title, values) in zip(axes.flat, series.items(), strict=False):
-        for group, color in ((reference, "0.6"), (values, "#e45756")):
-            axis.plot(np.arange(1, len(group[0]) + 1), np.transpose(group), color=color, lw=1.1)
+    figure, axes = new(rows, columns, (3 * columns, 2.2 * rows + 0.4), sharex=True, sharey=True)
+    (name, grey), dashed = reference, {"color": "black", "ls": "--", "lw": 0.8}
+    for axis, (title, red) in zip(axes.flat, series.items(), strict=False):
+        if level:
+            axis.axhline(level[1], label=level[0], **dashed)
+        for label, group, color in ((name, grey, "0.55"), ("as titled", red, "#e45756")):
+            x = np.arange(1, len(group[0]) + 1)
+            axis.plot(x, np.transpose(group), color=color, lw=0.7)
+            axis.plot(x, np.mean(group, axis=0), color=color, lw=2, label=f"{label}: mean")
         axis.set_title(title, fontsize=10)
+    lines, labels = axes[0, 0].get_legend_handles_labels()
+    figure.legend(lines, labels, loc="outside upper center", ncols=3, frameon=False, fontsize=9)
+    for axis in axes.flat[len(series) :]:
+        axis.remove()
     figure.supxlabel(xlabel, fontsize=9)
     figure.supylabel(ylabel, fontsize=9)
     return figure

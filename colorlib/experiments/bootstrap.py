@@ -119,6 +119,22 @@ def summarize(scores, units=None):
     return _intervals(*(metrics_of(part) for part in _sums(scores, units)))
 
 
+def mean(values):
+    """Return the mean of one number an image, with a bootstrap interval.
+
+    Parameters
+    ----------
+    values : ndarray of floating point, shape (n,)
+
+    Returns
+    -------
+    list of float
+        Mean, lower and upper end of the interval.
+    """
+    parts = _sums(np.asarray(values)[:, None], None)
+    return _intervals(*({"mean": part[..., 0] / len(values)} for part in parts))["mean"]
+
+
 def gains(scores, baseline, units=None):
     """Return by how much predictions are better than others of the same images.
 

@@ -39,7 +39,7 @@ OUTCOMES = (AGREE, DIFFER, UNTESTABLE, CONSTRUCTION, PAPER)
 
 MISSING = "not recorded yet"
 
-REFERENCE = re.compile(r"\{([^{}#]+#[^{}:]+)(?::([^{}]*))?\}")
+REFERENCE = re.compile(r"\{([^{}#]+#(?:[^{}:]|: )+)(?::([^{}]*))?\}")
 """In a text: ``{reference}`` or ``{reference:format}``."""
 
 COMPARISONS = {"<": operator.lt, ">": operator.gt, "==": operator.eq}

@@ -35,7 +35,7 @@ import optuna
 from optuna.trial import TrialState
 from tqdm.auto import tqdm
 
-from colorlib import files, generator, images, quantizer, runs, training
+from colorlib import files, generator, images, metrics, quantizer, runs, training
 from colorlib.callbacks import Interrupt, SetEpoch
 
 PLAN = "plan"
@@ -73,7 +73,10 @@ class StudyError(ValueError):
 
 
 class SmallSet(NamedTuple):
-    """The images of a search, uint8, and what identifies them."""
+    """The images of a search, uint8, and what identifies them.
+
+    Described with the validation loss of the training images' frequencies (`prior_loss`).
+    """
 
     train: np.ndarray
     validation: np.ndarray
@@ -106,8 +109,32 @@ def small_set(store, count, size):
     found = [np.array(image) for image in generator.read_images(store, chosen)]
     checksum = hashlib.sha256(b"".join(image.tobytes() for image in found)).hexdigest()
     small = np.stack([images.square(image, size) for image in found])
-    described = {"train_images": count, "validation_images": count, "sha256": checksum[:16]}
-    return SmallSet(small[::2], small[1::2], described)
+    train, validation = small[::2], small[1::2]
+    described = {
+        "train_images": count,
+        "validation_images": count,
+        "sha256": checksum[:16],
+        "prior": round(prior_loss(train, validation), 4),
+    }
+    return SmallSet(train, validation, described)
+
+
+def prior_loss(train, validation):
+    """Compute the loss of always predicting the training images' frequencies of colors.
+
+    Parameters
+    ----------
+    train, validation : ndarray of uint8, shape (n, size, size, 3)
+        sRGB; the size is a multiple of 4.
+
+    Returns
+    -------
+    float
+        On the validation images, in nats per pixel.
+    """
+    prior = quantizer.prior(quantizer.code_histogram(train))
+    logits = np.log(np.maximum(prior, quantizer.PRIOR_FLOOR))
+    return float(metrics.cross_entropy(logits, generator.encode(validation)[1]).mean())
 
 
 def search(
