@@ -56,7 +56,13 @@ def planned():
             for name in studies.INITIALIZERS
         },
         "overfit": {
-            f"{way}, {rate:g}, {initializer}, seed {seed}": (overfitted, way, rate, initializer, seed)
+            f"{way}, {rate:g}, {initializer}, seed {seed}": (
+                overfitted,
+                way,
+                rate,
+                initializer,
+                seed,
+            )
             for way, rate, initializer, seed in overfit
         },
         "trials": {f"trial {number}": (trial, number) for number in range(TRIALS)},

@@ -126,13 +126,13 @@ def kmeans_kernels(patches, count, seed=0):
 
 
 def equalize_rates(network, lightness, batch_size=8, seed=0):
-    """Scale the layers so that all learn at the same relative rate; the outputs stay as they are.
+    """Scale the layers so that all learn at the same relative rate.
 
-    Algorithm 2 of Kraehenbuehl et al. 2015. A layer's kernel times s means its gradient divided
-    by s, if the layers above undo the scale, and so its `change_rates` divided by s squared. The
-    paper undoes each scale in the next layer, with damping. Here BatchNorm undoes it, and after
-    the last BatchNorm the scales multiply to 1; so one step would be exact, but for BatchNorm's
-    epsilon.
+    Algorithm 2 of Kraehenbuehl et al. 2015. A kernel times s means its gradient divided by s, if
+    the layers above undo the scale, and so its `change_rates` divided by s squared. The scales of
+    all layers multiply to 1. Without BatchNorm that leaves the outputs as they are. Each BatchNorm
+    undoes the scales before it, so the outputs are multiplied by those after the last one.
+    One step would be exact, but for BatchNorm's epsilon, so there is no damping as in the paper.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def equalize_rates(network, lightness, batch_size=8, seed=0):
     probe = _Probe(network)
     for _ in range(ITERATIONS):
         rates = probe.rates(lightness, batch_size, seed)
-        target = np.exp(np.mean([np.log(rates[layer.name]) for layer in _segments(network)[-1]]))
+        target = np.exp(np.mean(np.log([*rates.values()])))
         if all(1 / TOLERANCE < rate / target < TOLERANCE for rate in rates.values()):
             return
         for segment in _segments(network):
@@ -221,7 +221,8 @@ class _Probe:
     """Measure gradients of a network: its layers, compiled with an optimizer that changes none."""
 
     def __init__(self, network):
-        self.network, self.optimizer = network, _SquaredGradients(learning_rate=1.0)
+        self.network = network
+        self.optimizer = _SquaredGradients(1.0, name="squared_gradients")
         self.optimizer.build(network.trainable_variables)
         self.twin = keras.Model(network.inputs, network.outputs)
         self.twin.compile(self.optimizer, loss=lambda eta, out: ops.mean(eta * out, axis=-1))

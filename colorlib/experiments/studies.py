@@ -317,7 +317,9 @@ def overfit(photograph, settings, images, wrapped=False, bilinear=False, progres
         return lightness, published.bilinear_codes(rgb) if bilinear else codes
 
     keras.utils.set_random_seed(settings.seed)
-    network = new_network(Variant(settings), seen(images)[0], np.full(quantizer.BINS, 1 / quantizer.BINS), 1)
+    network = new_network(
+        Variant(settings), seen(images)[0], np.full(quantizer.BINS, 1 / quantizer.BINS), 1
+    )
     batch, codes = seen(photograph[None])
     with callbacks.Interrupt() as interrupt:
         history = network.fit(
@@ -334,7 +336,9 @@ def overfit(photograph, settings, images, wrapped=False, bilinear=False, progres
         "curve": history.history["loss"],
         "loss": float(metrics.cross_entropy(answer, codes).mean()),
         "psnr": float(metrics.psnr(colorize.apply_colors(lightness, ab), photograph)),
-        "inconsistency": inconsistency(ab, quantizer.code_colors()[generator.encode(photograph[None])[1][0]]),
+        "inconsistency": inconsistency(
+            ab, quantizer.code_colors()[generator.encode(photograph[None])[1][0]]
+        ),
         "ab": np.rint(ab).astype(int).tolist(),
     }
 
