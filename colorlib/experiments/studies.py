@@ -11,7 +11,10 @@ import dataclasses
 
 import keras
 import numpy as np
+import optuna
 from keras import ops
+from optuna.distributions import FloatDistribution, IntDistribution
+from scipy import stats
 
 from colorlib import (
     callbacks,
@@ -522,11 +525,42 @@ def interval(values):
     mean, half : float
         The interval, by Student's t, goes from mean - half to mean + half.
     """
-    from scipy import stats
-
     values = np.asarray(values, float)
     half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean()), float(half)
+
+
+def importances(trials, worst):
+    """Say how much of the losses' variance each setting of a search accounts for.
+
+    By fANOVA: Hutter et al. 2014, "An Efficient Approach for Assessing Hyperparameter Importance",
+    in Optuna.
+
+    Parameters
+    ----------
+    trials : list of dict
+        With ``params``, from `drawn`, and ``curve``; the last loss of a curve counts.
+    worst : float
+        Losses above count as this one, and diverged trials, whose curve is empty, too: how far
+        above chance a loss is says nothing.
+
+    Returns
+    -------
+    dict of str to float
+        They sum to 1; the largest is first.
+    """
+    momentum, (low, high) = "batch_norm_momentum", SEARCHED["batch_norm_momentum"]
+    ranges = {**SEARCHED, momentum: (1 - high, 1 - low)}
+    kinds = {name: FloatDistribution(*ends, log=True) for name, ends in ranges.items()}
+    kinds["batch_size"] = IntDistribution(min(BATCH_SIZES), max(BATCH_SIZES), log=True)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study()
+    for trial in trials:
+        params = {**trial["params"], momentum: 1 - trial["params"][momentum]}
+        value = min([*trial["curve"][-1:], worst])
+        study.add_trial(optuna.trial.create_trial(params=params, distributions=kinds, value=value))
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    return optuna.importance.get_param_importances(study, evaluator=evaluator)
 
 
 def inconsistency(ab, true_ab, least=10.0):
