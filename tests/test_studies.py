@@ -170,9 +170,7 @@ def test_runs_are_made_once_and_joined(tmp_path, monkeypatch, squares):
     monkeypatch.setattr(studies, "TUNED", tiny("plain").settings)
     monkeypatch.setattr(published, "POINT", 8)
     made = []
-    monkeypatch.setattr(
-        script, "curve_of", lambda images, chosen, **how: made.append(chosen) or [1.0]
-    )
+    monkeypatch.setattr(script, "curve_of", lambda images, chosen: made.append(chosen) or [1.0])
     given = argparse.Namespace(
         train="", val="", parts=tmp_path / "parts", record=tmp_path / "r.json",
         studies=["trials"], seconds=99,

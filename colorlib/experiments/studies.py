@@ -103,8 +103,8 @@ RATES = (3e-5, 1e-4)
 TUNED = SETTINGS.replace(epochs=16)
 """Of a trial of the search, but for what is `SEARCHED`: the smallest scale of use."""
 
-NEXT = SETTINGS.replace(width=1 / 8)
-"""Of a finalist: twice the width, twice the images, and half the rate (`experiments.published`)."""
+NEXT = TUNED.replace(width=1 / 8)
+"""Of a finalist: twice a trial's width, and half the rate (`experiments.published`)."""
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 
