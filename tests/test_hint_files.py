@@ -134,6 +134,16 @@ def test_a_colorizer_takes_hints(teachable, photograph):
         default(rgb, points)
 
 
+def test_the_recorded_run_follows_a_hint_within_the_thing_that_it_is_on():
+    colorizer, rgb = colorize.colorizer_for(config.HINTS_RUN), samples.square("flower", 192)
+    purple = hints.Points(np.array([[0.5, 0.55]]), np.array([[50.0, -50.0]]))
+    plain, hinted = (colorspace.rgb_to_lab(colorizer(rgb, x))[..., 1:] for x in (None, purple))
+    for row, column in ((105, 96), (80, 70), (130, 110)):  # petals, the first at the hint
+        assert plain[row, column, 1] > 20 and hinted[row, column, 1] < 0
+    leaves = np.s_[:60, :40]
+    assert np.linalg.norm(hinted[leaves] - plain[leaves], axis=-1).mean() < 8
+
+
 def call(*arguments):
     done = CliRunner().invoke(main.app, [*map(str, arguments)])
     return done.exit_code, " ".join((done.output + done.stderr).split())
