@@ -269,16 +269,14 @@ def read(path, photograph):
     return Strokes(marked, rgb)
 
 
-def colors(photograph, strokes, weighting="gaussian", pixels=PIXELS):
+def colors(photograph, strokes, pixels=PIXELS):
     """Spread strokes over a photograph of any size.
 
     Parameters
     ----------
     photograph : colorlib.photos.photo.Photograph
-        Or what has its ``shape`` and ``lightness``.
+        Or any object with its ``shape`` and ``lightness``.
     strokes : Strokes
-    weighting : {"gaussian", "correlation"}
-        As for `weights`.
     pixels : int
         A larger photograph is colored at this size, and the colors are enlarged by the guided
         filter.
@@ -291,9 +289,9 @@ def colors(photograph, strokes, weighting="gaussian", pixels=PIXELS):
     shape = solved_shape(*photograph.shape, pixels)
     if shape == photograph.shape:
         ab = colorspace.rgb_to_lab(strokes.rgb)[..., 1:]
-        return propagate(photograph.lightness(slice(None)), strokes.marked, ab, weighting)
+        return propagate(photograph.lightness(slice(None)), strokes.marked, ab)
     lightness = colorize.resized_lightness(photograph, *shape)
-    ab = propagate(lightness, *_shrunk(strokes, shape), weighting)
+    ab = propagate(lightness, *_shrunk(strokes, shape))
     return colorize.fit_guided_filter(lightness, ab)
 
 

@@ -312,7 +312,7 @@ def test_a_network_that_gives_ab_is_measured_and_shown(tmp_path, monkeypatch, rn
     (one,) = [one for one in sharing.summaries() if one.name == "zhang-2017"]
     assert one.origin == "fetched" and not one.problem
     page = studio.Studio(models=["zhang-2017"])
-    assert "no distribution" in page.prediction.value
+    assert "no distribution" in page.chart.value
     assert "Zhang-2017 saw" in page.status.value
     page.sliders["saturation"].value = 0.5
     assert page.save()[1]

@@ -195,7 +195,7 @@ def fetch_tiny_imagenet(
         return destination
     if destination.exists() and not (destination.is_dir() and not any(destination.iterdir())):
         raise FetchError(f"{destination}: holds something else; move it away or choose another")
-    try:
+    with files.explained_writing(destination, FetchError):
         destination.parent.mkdir(parents=True, exist_ok=True)
         if archive is None:
             archive = download(
@@ -206,13 +206,10 @@ def fetch_tiny_imagenet(
                 patience,
             )
         _unpack_tiny_imagenet(Path(archive), destination)
-    except OSError as error:
-        reason = error.strerror or error
-        raise FetchError(f"{destination}: can't be written ({reason}); make room there") from None
     return destination
 
 
-def download(url, path, known_hash, timeout=30.0, patience=5, pause=1.0, option="--archive"):
+def download(url, path, known_hash, timeout=30.0, patience=5, option="--archive"):
     """Download a file; continue an earlier download in ``<path>.partial``.
 
     Parameters
@@ -227,8 +224,6 @@ def download(url, path, known_hash, timeout=30.0, patience=5, pause=1.0, option=
         Seconds without data from the server that count as a failure.
     patience : int
         Give up after so many failures in a row during which no data arrived.
-    pause : float
-        Seconds to wait after the first failure; doubled after each further one.
     option : str
         The command's option for a file on disk; error messages name it.
 
@@ -247,7 +242,7 @@ def download(url, path, known_hash, timeout=30.0, patience=5, pause=1.0, option=
         return path
     partial = path.with_name(f"{path.name}.partial")
     remedy = f"get a copy of the file elsewhere and name it with {option}"
-    _complete(url, partial, timeout, patience, pause, remedy)
+    _complete(url, partial, timeout, patience, remedy)
     if not has_hash(partial, known_hash):
         partial.unlink()
         raise FetchError(
@@ -363,7 +358,7 @@ def _add(manifest, folder, names, link, placeholders):
                 bar.update()
 
 
-def _complete(url, partial, timeout, patience, pause, remedy):
+def _complete(url, partial, timeout, patience, remedy):
     """Download the rest of a partial file; reconnect after a failure."""
     most, failures = _size(partial), 0
     while True:
@@ -378,7 +373,7 @@ def _complete(url, partial, timeout, patience, pause, remedy):
                 raise FetchError(
                     f"{url}: {error}; call again later ({most} bytes are kept), or {remedy}"
                 ) from None
-        time.sleep(pause * 2 ** (failures - 1))
+        time.sleep(2 ** (failures - 1))  # seconds
 
 
 def _transfer(url, partial, timeout):

@@ -27,19 +27,19 @@ FILES = (
     "sweep.json",
     "interpolation.json",
 )
-"""What of a run travels; checkpoints stay."""
+"""The files of a run that are packed; checkpoints are left out."""
 
 PUBLISHED = ("README.md", ".gitattributes")
 """What a folder for the Hub holds beside a run and its ONNX file; left out when it is imported."""
 
 LARGEST = 5 * 10**8
-"""Bytes that a run may unpack to; the released networks have 140 million."""
+"""Largest size in bytes of an unpacked run; the released networks have 140 million."""
 
 NAME = r"\w[\w.-]{0,63}"
-"""What a run that is imported may be called."""
+"""Valid names of an imported run."""
 
 LICENSE = r"[a-z0-9][a-z0-9.-]{0,63}"
-"""How the Hub writes the name of a license."""
+"""How the Hub spells names of licenses."""
 
 CARD = """---
 license: {license}
@@ -64,7 +64,7 @@ With colorlib, from this folder or from a zip file of it:
 
 In other programs `{name}.onnx` is enough. It takes {input}.
 It gives {output}.
-Its metadata say how the answer becomes colors.
+Its metadata say how the output becomes colors.
 
 ## Training
 
@@ -85,7 +85,7 @@ photograph on as an original.
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """What a run is, at a glance.
+    """A short description of a run.
 
     Attributes
     ----------
@@ -97,9 +97,9 @@ class Summary:
     megabytes : float
         Of its files, without checkpoints.
     default : bool
-        Whether it colors when no run is named.
+        Whether it is used when no run is named.
     problem : str
-        Why it can't be used; else empty.
+        The reason why it can't be used; otherwise empty.
     """
 
     name: str
@@ -122,7 +122,7 @@ def summaries():
 
 
 def summary(name):
-    """Tell what a run is, at a glance.
+    """Describe a run shortly.
 
     Parameters
     ----------
@@ -149,7 +149,7 @@ def summary(name):
 
 
 def describe(name):
-    """Say what a run is, in lines.
+    """Describe a run in lines.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def describe(name):
     Returns
     -------
     list of (str, str)
-        What, and its value.
+        Names and values.
 
     Raises
     ------
@@ -181,7 +181,7 @@ def describe(name):
 
 
 def pack(name, path):
-    """Write a run as a zip file, for others.
+    """Write a run as a zip file.
 
     Parameters
     ----------
@@ -208,15 +208,16 @@ def pack(name, path):
 
 
 def unpack(path, name=None, home=config.RUNS):
-    """Take a run from a zip file, as `pack` wrote it.
+    """Unpack a run from a zip file that `pack` wrote.
 
-    Nothing of it leaves the new folder, nothing is executed, and only a whole run is taken.
+    Nothing is written outside of the new folder, nothing is executed, and only complete runs are
+    accepted.
 
     Parameters
     ----------
     path : path-like
     name : str, optional
-        Of the run; by default what the zip file calls it.
+        Name of the run; by default the one in the zip file.
     home : path-like
         The folder of runs.
 
@@ -234,20 +235,20 @@ def unpack(path, name=None, home=config.RUNS):
     path, home = Path(path), Path(home)
     staging = home / f".import-{path.stem}.partial"
     try:
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
-        download.unpack(path, staging, len(FILES) + len(PUBLISHED) + 1, LARGEST)
-        found = next(iter(sorted(staging.rglob("config.json"))), staging / "config.json").parent
-        _check(path, found, staging)
-        name = name or (path.stem if found == staging else found.name)
-        if not re.fullmatch(NAME, name):
-            raise FetchError(f"{path}: {name!r} can't be a run's name; give another with --name")
-        if (home / name).exists():
-            raise FetchError(f"{home / name}: is there already; give another name with --name")
-        return found.replace(home / name)
-    except OSError as error:
-        reason = error.strerror or error
-        raise FetchError(f"{home}: can't be written ({reason}); make room there") from None
+        with files.explained_writing(home, FetchError):
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir(parents=True)
+            download.unpack(path, staging, len(FILES) + len(PUBLISHED) + 1, LARGEST)
+            found = next(iter(sorted(staging.rglob("config.json"))), staging / "config.json").parent
+            _check(path, found, staging)
+            name = name or (path.stem if found == staging else found.name)
+            if not re.fullmatch(NAME, name):
+                raise FetchError(
+                    f"{path}: {name!r} can't be a run's name; give another with --name"
+                )
+            if (home / name).exists():
+                raise FetchError(f"{home / name}: is there already; give another name with --name")
+            return found.replace(home / name)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -274,7 +275,7 @@ def publish(name, folder, license=None):
     colorlib.runs.RunError
         If there is no such run, or it is damaged.
     ValueError
-        If the folder is there already, or no license can have this name.
+        If the folder exists already, or the license has an impossible name.
     OSError
         If it can't be written.
     """
