@@ -313,6 +313,7 @@ def test_a_network_that_gives_ab_is_measured_and_shown(tmp_path, monkeypatch, rn
     assert one.origin == "fetched" and not one.problem
     page = studio.Studio(models=["zhang-2017"])
     assert "no distribution" in page.chart.value
+    assert [name for name, slider in page.sliders.items() if not slider.disabled] == ["saturation"]
     assert "Zhang-2017 saw" in page.status.value
     page.sliders["saturation"].value = 0.5
     assert page.save()[1]
