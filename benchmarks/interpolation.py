@@ -4,8 +4,9 @@
 
 Share 0 is the start of the training, 1 its end. The networks are measured on validation images like
 those of the fine-tuning, and on images like those of the training before. ``interpolation`` in
-`config.MODEL_256` was chosen from these numbers. The end of a training whose recorded weights are
-interpolated is computed from them and the start.
+`config.MODEL_256` was chosen from these numbers. ``above_recorded`` is the cross-entropy over that
+of the recorded share on the same images, with a bootstrap's interval. The end of a training whose
+recorded weights are interpolated is computed from them and the start.
 """
 
 import os
@@ -13,9 +14,11 @@ import os
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import harness
+import numpy as np
 from tqdm.auto import tqdm
 
-from colorlib import colorize, evaluate, model, quantizer, runs, store
+from colorlib import colorize, evaluate, generator, metrics, model, quantizer, runs, store
+from colorlib.experiments import bootstrap
 
 SHARES = (0.0, 0.25, 0.4, 0.5, 0.6, 0.75, 1.0)
 
@@ -38,23 +41,34 @@ def measure(run, network, opened, settings, limit):
     colorizer = colorize.Colorizer(network, run.decoding.replace(vividness=0), weights)
     indices = evaluate.chosen(len(opened), limit)
     sides = settings.image_size, settings.crop
-    found = evaluate.measure(
-        colorizer, run.prior, evaluate.crops_and_strangers(opened, indices, *sides)
-    )
-    return {"count": len(indices)} | found["distributions"]["network"] | found["colors"]["plain"]
+    batches = list(evaluate.pairs_of_crops(opened, indices, *sides))
+    found = evaluate.measure(colorizer, run.prior, batches)
+    nats = np.concatenate([nats_of_images(network, crops) for crops, _ in batches])
+    summary = found["distributions"]["network"] | found["colors"]["plain"]
+    return {"count": len(indices)} | summary, nats
+
+
+def nats_of_images(network, rgb):
+    """Return the cross-entropy of each image in nats per pixel."""
+    lightness, codes = generator.encode(rgb)
+    return metrics.cross_entropy(colorize.predict(network, lightness), codes).mean(axis=(1, 2))
 
 
 def sweep(run, opened, before, shares, limit):
     """Measure all shares on both kinds of images; return a list of dicts."""
     origin = runs.load_run(run.settings.start_from)
-    return [
-        {
-            "share": share,
-            "images": measure(run, network, opened, run.settings, limit),
-            "before": measure(run, network, before, origin.settings, limit),
-        }
-        for share, network in networks(run, origin, tqdm(shares, unit=" shares"))
-    ]
+    kinds = {"images": (opened, run.settings), "before": (before, origin.settings)}
+    rows, nats = [], {}
+    for share, network in networks(run, origin, tqdm(shares, unit=" shares")):
+        rows.append({"share": share})
+        for kind, (images, settings) in kinds.items():
+            found, nats[share, kind] = measure(run, network, images, settings, limit)
+            rows[-1][kind] = found
+    for row in rows:
+        for kind in kinds:
+            above = nats[row["share"], kind] - nats[run.settings.interpolation, kind]
+            row[kind]["above_recorded"] = bootstrap.mean(above)
+    return rows
 
 
 def print_table(rows):
@@ -84,7 +98,8 @@ def main():
     arguments = parser.parse_args()
     run = runs.load_run(arguments.run)
     opened, before = store.Store(arguments.images), store.Store(arguments.before)
-    rows = sweep(run, opened, before, arguments.share, arguments.limit)
+    shares = sorted({*arguments.share, run.settings.interpolation})
+    rows = sweep(run, opened, before, shares, arguments.limit)
     print_table(rows)
     result = {"run": run.path.name, "interpolation": run.settings.interpolation, "rows": rows}
     harness.write(arguments.json, result)

@@ -1,9 +1,13 @@
-"""The faults are the faults they claim to be; roughness is what was worked out by hand."""
+"""Each recipe is what it says; one thing is undone at a time; roughness by hand."""
 
+import json
+
+import cv2
 import numpy as np
 import pytest
+import scripts
 
-from colorlib import callbacks, generator, samples
+from colorlib import callbacks, colorspace, config, generator, model, quantizer, samples, table
 from colorlib.experiments import ablation
 
 
@@ -37,40 +41,121 @@ def test_lightness_wraps_as_uint8_does():
     assert np.unique(wrapped).size == 256, "nothing is lost but the order"
 
 
-def test_repeated_batches_show_a_fraction_many_times():
-    batches = generator.ColorBatches(samples.patches(32, 16), 4, 16)
-    spoilt = ablation.RepeatedBatches(batches, 4)
-    numbers = [int(index) // 4 for index in range(len(batches))]
-    assert len(spoilt) == len(batches) == 8 and set(numbers) == {0, 1}
-    for index, number in enumerate(numbers):
-        assert np.array_equal(spoilt[index][0], batches.batch(0, number)[0])
+def test_raw_lightness_reaches_the_first_convolution_as_bytes():
+    eight_bits = np.arange(256, dtype=np.uint8)
+    given = ablation.raw_lightness(eight_bits * (100 / 255))
+    scaled = given * table.LIGHTNESS_SCALE + table.LIGHTNESS_OFFSET
+    np.testing.assert_allclose(scaled, eight_bits - np.uint8(128), atol=1e-3)
 
 
-def test_wrapped_batches_keep_their_codes():
-    batches = generator.ColorBatches(samples.patches(8, 16), 4, 16)
-    spoilt, sound = ablation.WrappedLightness(batches)[1], batches[1]
-    assert np.array_equal(spoilt[0], ablation.wrap_lightness(sound[0]))
-    assert np.array_equal(spoilt[1], sound[1])
+def test_bilinear_targets_are_the_middle_of_four_by_four_pixels():
+    rgb = samples.patches(2, 16)
+    lab = np.stack([cv2.cvtColor(image, cv2.COLOR_RGB2LAB) for image in rgb])
+    middle = lab.reshape(2, 4, 4, 4, 4, 3)[:, :, 1:3, :, 1:3, 1:].mean(axis=(2, 4))
+    found = quantizer.code_colors()[ablation.bilinear_codes(rgb)] + colorspace.AB_OFFSET
+    assert np.abs(found - middle).max() <= 0.75, "8-bit rounding, once or twice"
+    assert (ablation.bilinear_codes(rgb) != generator.encode(rgb)[1]).any()
 
 
-def test_every_fault_at_once_can_be_trained():
-    patches = samples.patches(24, 64)
-    settings = ablation.SOUND.replace(width=1 / 16, epochs=2, batch_size=8)
-    everything = ablation.Fault({"l2": 1e-2}, random_crops=True, wrapped=True, repeated=True)
-    history = ablation.train(everything, patches[:16], patches[16:], settings)
-    assert {len(curve) for curve in history.values()} == {2}
-    penalty = np.subtract(history["val_loss"], history["val_cross_entropy"])
-    assert (penalty > 1).all() and np.isfinite(history["val_cross_entropy"]).all()
+def test_batches_of_a_recipe():
+    images = samples.patches(12, 24)
+    recipe = ablation.SOUND.replace(wrapped=True, bilinear=True)
+    batches = ablation.Photographs(images, recipe, 16, 4, True, 8)
+    assert len(batches) == 2
+    shown = [batches.batch(*divmod(k, 2))[0].tobytes() for k in range(3)]
+    sound = generator.ColorBatches(images, 4, 16, workers=0)
+    lightness, _ = sound.batch(0, 2)  # the third batch: it begins the second epoch of two
+    expected = ablation.raw_lightness(lightness)
+    given, codes = batches.batch(1, 0)
+    np.testing.assert_allclose(given, expected)
+    assert np.array_equal(codes, ablation.bilinear_codes(sound.photographs(0, 2)))
+    assert len(set(shown)) == 3
+
+
+def test_photographs_are_what_a_batch_encodes():
+    batches = generator.ColorBatches(samples.patches(9, 24), 4, 16, flip=True, workers=0)
+    for found, expected in zip(
+        generator.encode(batches.photographs(3, 1)), batches.batch(3, 1), strict=True
+    ):
+        assert np.array_equal(found, expected)
+
+
+def test_the_published_network_has_no_batch_norm_in_block_8():
+    names = {
+        network: [layer.name for layer in model.build_model(1 / 64, network=network).layers]
+        for network in ("table_1", "published")
+    }
+    assert [name for name in names["table_1"] if name != "conv8_3_bn"] == names["published"]
+    assert table.input_multiple("published") == table.input_multiple("table_1")
+
+
+def test_each_recipe_differs_in_one_thing():
+    both = ablation.SOUND, ablation.PUBLISHED
+    changes = {key for pair in ablation.UNDONE.values() for key in pair}
+    differ = {k for k, v in vars(both[0]).items() if v != vars(both[1])[k]} - {"settings"}
+    settings = [recipe.settings.to_dict() for recipe in both]
+    differ |= {key for key, value in settings[0].items() if value != settings[1][key]}
+    assert differ == changes and all(len(change) == 1 for change in ablation.UNDONE.values())
 
 
 def test_the_sound_constant_is_the_papers():
     # the mean over n outputs + c |w|^2 is (the sum + lambda / 2 |w|^2) / n for c = lambda / (2 n)
-    assert pytest.approx(7.8e-6, rel=1e-2) == ablation.SOUND.l2
+    assert pytest.approx(2.55e-6, rel=1e-2) == ablation.SOUND.settings.l2
+
+
+def test_all_faults_at_once_can_be_trained_and_then_only_statistics_move():
+    patches = samples.patches(24, 24)
+    recipe = ablation.PUBLISHED.replace(epochs=3, crop=16, start_from_prior=False)
+    history = ablation.train(recipe, patches[:16], patches[16:], point=4)
+    assert len(history["loss"]) == len(history["validation"]) == 3
+    for curve in (history["still"], history["still_loss"]):
+        assert len(curve) == ablation.STILL_POINTS and len(set(curve)) > 1
+    assert np.isfinite(history["validation"]).all() and np.isfinite(history["loss"]).all()
+    assert 2 < history["prior"] < 6 and 2 < history["training_prior"] < 6
+
+
+def test_losses_are_recorded_without_the_penalty():
+    patches = samples.patches(24, 24)
+    recipe = ablation.SOUND.replace(epochs=1, crop=16, learning_rate=0.0)
+    without, with_penalty = (
+        ablation.train(recipe.replace(l2=l2), patches[:16], patches[16:], point=16)
+        for l2 in (0.0, 1e-2)
+    )
+    np.testing.assert_allclose(without["loss"], with_penalty["loss"], atol=1e-4)
+    np.testing.assert_allclose(without["validation"], with_penalty["validation"], atol=1e-4)
+
+
+def test_records_are_joined(tmp_path):
+    script = scripts.load("ablation")
+    data = {"train_images": 3}
+    parts = [tmp_path / f"part{k}.json" for k in range(3)]
+    for k, path in enumerate(parts[:2]):
+        record = script.load(path, data)
+        record["runs"] += [{"recipe": name, "seed": k} for name in ("published", "sound")]
+        script.write(path, record)
+    both = script.joined(parts[:2])
+    script.write(parts[2], both)
+    runs = json.loads(parts[2].read_text())["runs"]
+    ordered = [(run["recipe"], run["seed"]) for run in runs]
+    assert ordered == [("sound", 0), ("sound", 1), ("published", 0), ("published", 1)]
+    assert script.joined([parts[0], parts[0]])["runs"] == script.load(parts[0], data)["runs"]
+    other = json.loads(parts[1].read_text()) | {"data": {"train_images": 4}}
+    parts[1].write_text(json.dumps(other))
+    with pytest.raises(SystemExit, match=r"part1.json: has other data or settings"):
+        script.joined(parts[:2])
 
 
 def test_a_loss_that_is_no_number_stops_it():
-    patches = samples.patches(16, 32)
-    settings = ablation.SOUND.replace(width=1 / 64, epochs=1, batch_size=8)
-    endless = ablation.Fault({"learning_rate": float("inf")})
+    patches = samples.patches(16, 16)
+    recipe = ablation.SOUND.replace(width=1 / 64, crop=16, epochs=1, learning_rate=float("inf"))
     with pytest.raises(callbacks.DivergedError):
-        ablation.train(endless, patches, patches, settings)
+        ablation.train(recipe, patches, patches, point=16)
+
+
+def test_the_reports_presets_are_its_published_code():
+    for preset in (config.REPORT_64, config.REPORT_256):
+        assert (preset.batch_size, preset.network, preset.batch_norm_momentum) == (
+            1,
+            "published",
+            0.99,
+        )

@@ -1,6 +1,7 @@
 """Errors of `train` and `search` are one line, with exit code 2."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -71,6 +72,8 @@ def test_the_backend_is_chosen(tmp_path, data, backend):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert runs.load_run(tmp_path / "run").environment["backend"] == backend
+    line = done.stdout.splitlines()[0]
+    assert re.match(r"epoch 1  .*loss .* val_loss .* learning_rate .* images_per_second", line)
 
 
 def test_a_missing_backend_is_named(tmp_path):

@@ -61,6 +61,15 @@ def test_gains_are_paired(patches, painted, weights):
     assert bootstrap.shares(scores, scores)["relative_colorfulness"] == [1, 1, 1]
 
 
+def test_the_interval_of_a_mean():
+    values = np.random.default_rng(0).normal(3, 2, 400)
+    value, low, high = bootstrap.mean(values)
+    assert value == pytest.approx(values.mean())
+    half = 1.96 * values.std() / np.sqrt(400)
+    assert [low, high] == pytest.approx([value - half, value + half], abs=0.03)
+    assert bootstrap.mean(np.full(9, 0.5)) == [0.5, 0.5, 0.5]
+
+
 def test_intervals_over_few_units_are_wide(rng):
     scores = np.ones((200, 8))
     classes = np.repeat(np.arange(4), 50)

@@ -198,15 +198,24 @@ def test_photographs_are_written_as_jpeg_and_shown_as_written(tmp_path, monkeypa
     assert not plt.fignum_exists(axis.figure.number)  # else the notebook would show it again
 
 
-def test_small_multiples_draw_every_curve_over_the_reference():
+def test_small_multiples_draw_every_curve_and_the_means_over_the_reference():
     reference = np.zeros((2, 4))
-    series = {"first": np.ones((3, 4)), "second": [[1, 2, 3, 4]]}
-    figure = figures.against(series, reference, "epoch", "loss", columns=2)
+    series = {"first": np.arange(12).reshape(3, 4), "second": [[1, 2, 3, 4]], "third": [[0] * 4]}
+    named, level = ("sound", reference), ("prior", 0.5)
+    figure = figures.against(series, named, "epoch", "loss", columns=2, level=level)
+    assert len(figure.axes) == 3
     for axis, (title, curves) in zip(figure.axes, series.items(), strict=True):
         assert axis.get_title() == title
-        drawn = [line.get_ydata().tolist() for line in axis.lines]
-        assert drawn == [*reference.tolist(), *np.asarray(curves).tolist()]
-        assert all(line.get_xdata().tolist() == [1, 2, 3, 4] for line in axis.lines)
+        drawn = [list(line.get_ydata()) for line in axis.lines]
+        groups = [
+            [*np.asarray(group).tolist(), np.mean(group, axis=0).tolist()]
+            for group in (reference, curves)
+        ]
+        assert drawn == [[0.5, 0.5], *groups[0], *groups[1]]
+        assert all(list(line.get_xdata()) == [1, 2, 3, 4] for line in axis.lines[1:])
+    (legend,) = figure.legends
+    labels = [text.get_text() for text in legend.get_texts()]
+    assert labels == ["prior", "sound: mean", "as titled: mean"]
 
 
 def test_committed_figures_are_compared_for_the_eye(tmp_path, axis):

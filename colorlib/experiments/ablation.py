@@ -1,91 +1,175 @@
-"""A small sound training, the faults that may have spoilt the report's, and how rough a curve is.
+"""The combination of settings in the report's published code, and what each of them does.
 
-Not here: the experiment that tries each of them (`benchmarks/ablation.py`), and what came of it
+Not here: the experiment that records it (`benchmarks/ablation.py`), and what came of it
 (notebook 08). Figures 5 and 7 of the report: erratic validation curves, which it could not explain.
+
+Crops and images have Model-64's sizes, since a batch of one image gives BatchNorm only as many
+values as a layer has positions. The rest is small, so that a training takes a minute. Widths scale
+the rate: with Adam a step of the same rate moves a layer's output in proportion to the number of
+its inputs, so a network of a sixteenth of the channels gets about sixteen times the rate (Yang et
+al. 2022, arXiv 2203.03466).
 """
 
 import dataclasses
 
+import cv2
 import keras
 import numpy as np
 
-from colorlib import callbacks as training_callbacks
-from colorlib import config, generator, quantizer, training
+from colorlib import callbacks, colorspace, config, generator, quantizer, table, training
 from colorlib.experiments import l2_search
 
 PAPERS_L2 = 1e-3
 """Zhang et al. 2016 in Caffe's units: (PAPERS_L2 / 2) |w|^2 beside a loss summed over pixels."""
 
-CROP = 32
-"""Side in pixels: small enough for many trainings on two cores."""
+SIZE, CROP = 64, 56
+"""Sides in pixels of the images and of the training crops."""
 
-SOUND = config.TrainConfig(
-    crop=CROP,
-    width=1 / 8,
-    epochs=16,
-    batch_size=16,
-    learning_rate=1e-3,
-    l2=PAPERS_L2 / (2 * (CROP // generator.STRIDE) ** 2),
-    start_from_prior=True,
-    batch_norm_momentum=0.9,
-    flip=True,
-)
-"""Adam at a constant rate as in the report, small, and as free of faults as we can make it."""
+POINT = 600
+"""Training images between two points of a validation curve."""
+
+STILL_POINT, STILL_POINTS = 100, 10
+"""The same while no weight moves, and how many points of that kind there are."""
 
 
 @dataclasses.dataclass(frozen=True)
-class Fault:
-    """One fault; or none: the sound training.
+class Recipe:
+    """A way to train and to validate.
 
     Attributes
     ----------
-    changes : dict
-        Fields of `colorlib.config.TrainConfig`.
-    random_crops : bool
-        Validate on crops that are drawn anew after each epoch.
+    settings : colorlib.config.TrainConfig
+        An epoch is a point of the validation curve, `POINT` images.
     wrapped : bool
-        The network sees `wrap_lightness` of L, in training and in validation.
-    repeated : bool
-        Train on `RepeatedBatches`.
+        The network sees `raw_lightness` of L instead of L brought to -1..1.
+    bilinear : bool
+        Targets are `bilinear_codes`, instead of means over 4x4 pixels.
+    validation : {"center", "whole", "random"}
+        Validate on crops of the training's size, on whole images, or on crops that are drawn anew
+        for each point, as the report's text says.
     """
 
-    changes: dict = dataclasses.field(default_factory=dict)
-    random_crops: bool = False
+    settings: config.TrainConfig
     wrapped: bool = False
-    repeated: bool = False
+    bilinear: bool = False
+    validation: str = "center"
+
+    def replace(self, **changes):
+        """Return a copy with some fields, or some of its settings', changed."""
+        own = {key: changes.pop(key) for key in list(changes) if key in vars(self)}
+        return dataclasses.replace(self, settings=self.settings.replace(**changes), **own)
 
 
-FAULTS = {
-    "sound": Fault(),
-    "batch size 1": Fault({"batch_size": 1}),
-    "random validation crops": Fault(random_crops=True),
-    "uint8 wrap of L": Fault(wrapped=True),
-    "repeated batches": Fault(repeated=True),
-    "time decay 1e-3": Fault({"decay": 1e-3}),
-    "L2 in the wrong units": Fault({"l2": PAPERS_L2}),
-    "BatchNorm momentum 0.99": Fault({"batch_norm_momentum": 0.99}),
-    "momentum 0.99, rate 1e-4": Fault({"learning_rate": 1e-4, "batch_norm_momentum": 0.99}),
+SOUND = Recipe(
+    config.TrainConfig(
+        image_size=SIZE,
+        crop=CROP,
+        width=1 / 16,
+        epochs=16,
+        batch_size=8,
+        learning_rate=1.6e-3,
+        l2=PAPERS_L2 / (2 * (CROP // table.STRIDE) ** 2),
+        start_from_prior=True,
+        batch_norm_momentum=0.95,
+    )
+)
+"""As free of faults as we can make it: Adam at a constant rate, small."""
+
+PUBLISHED = SOUND.replace(
+    batch_size=1,
+    batch_norm_momentum=0.99,
+    wrapped=True,
+    validation="whole",
+    network="published",
+    bilinear=True,
+    decay=1e-3,
+    l2=1e-4,
+)
+"""All that the published code does otherwise. In both, the prior stands for the long beginning."""
+
+UNDONE = {
+    "batch size 8": dict(batch_size=8),
+    "momentum 0.999": dict(batch_norm_momentum=0.999),
+    "L neither wrapped nor raw": dict(wrapped=False),
+    "validation cropped": dict(validation="center"),
+    "BatchNorm in block 8": dict(network="table_1"),
+    "targets averaged": dict(bilinear=False),
+    "rate kept": dict(decay=0.0),
+    "the paper's L2": dict(l2=SOUND.settings.l2),
 }
-"""Six that the report invites; a seventh, Keras' own momentum; and that at the report's rate."""
+"""What is taken back of `PUBLISHED`, one at a time."""
+
+ALONE = {
+    "batch size 1": dict(batch_size=1),
+    "momentum 0.99": dict(batch_norm_momentum=0.99),
+    "validation on random crops": dict(validation="random"),
+}
+"""What is done to `SOUND`, one at a time."""
+
+RECIPES = {
+    "sound": SOUND,
+    "published": PUBLISHED,
+    **{f"undone: {name}": PUBLISHED.replace(**changes) for name, changes in UNDONE.items()},
+    **{f"alone: {name}": SOUND.replace(**changes) for name, changes in ALONE.items()},
+}
 
 
-def train(fault, images, validation, settings=SOUND, callbacks=()):
-    """Train the sound way but for one fault, and follow the validation loss.
+class Photographs(generator.ColorBatches):
+    """Batches as a recipe makes them; an epoch is so many images, and not all there are.
 
     Parameters
     ----------
-    fault : Fault
+    rgb : ndarray of uint8, shape (n, size, size, 3)
+        sRGB.
+    recipe : Recipe
+    crop : int
+        Side in pixels.
+    batch_size : int
+    train : bool
+        Whether crops and order are random.
+    count : int
+        Images in an epoch.
+    """
+
+    def __init__(self, rgb, recipe, crop, batch_size, train, count):
+        super().__init__(rgb, batch_size, crop, train, seed=recipe.settings.seed, workers=0)
+        self.recipe, self.steps = recipe, -(-count // batch_size)
+
+    def __len__(self):
+        return self.steps
+
+    def batch(self, epoch, index):
+        """Return lightness and codes of a batch, as `generator.ColorBatches.batch` does."""
+        rgb = self.photographs(*divmod(epoch * self.steps + index, self.batches))
+        lightness, codes = generator.encode(rgb)
+        if self.recipe.wrapped:
+            lightness = raw_lightness(lightness)
+        return lightness, bilinear_codes(rgb) if self.recipe.bilinear else codes
+
+
+def train(recipe, images, validation, point=POINT, progress=()):
+    """Train by a recipe and follow the validation loss; then go on with a rate of zero.
+
+    In the second part no weight moves, and only BatchNorm's running statistics follow the batches.
+
+    Parameters
+    ----------
+    recipe : Recipe
     images, validation : ndarray of uint8, shape (n, size, size, 3)
-        sRGB: to train on, and to measure on after each epoch.
-    settings : colorlib.config.TrainConfig
-        Of the sound training.
-    callbacks : sequence of keras.callbacks.Callback
+        sRGB: to train on, and to measure on.
+    point : int
+        Images between two measurements.
+    progress : sequence of keras.callbacks.Callback
+        Called with the first part.
 
     Returns
     -------
-    dict of str to list of float
-        For each epoch, in nats per pixel: ``loss`` in training and ``val_loss``, both with the L2
-        penalty as Keras reports them, and ``val_cross_entropy`` without it.
+    dict
+        Lists with a number for each point, in nats per pixel without the L2 penalty: ``loss``,
+        the mean of the training since the last point; ``validation``; and ``still_loss`` and
+        ``still``, the same two while no weight moves. And two numbers, the losses of the training
+        images' frequencies of colors: ``training_prior`` on these images and ``prior`` in
+        validation.
 
     Raises
     ------
@@ -94,88 +178,29 @@ def train(fault, images, validation, settings=SOUND, callbacks=()):
     KeyboardInterrupt
         After the batch during which Ctrl-C was pressed.
     """
-    settings = settings.replace(**fault.changes)
-    training.make_deterministic(settings.seed)
-    cut = dict(crop=settings.crop, seed=settings.seed)
-    seen = generator.ColorBatches(images, settings.batch_size, flip=settings.flip, **cut)
-    measured = generator.ColorBatches(validation, 250, train=fault.random_crops, **cut)
-    prior = quantizer.prior(quantizer.code_histogram(images))
-    network = training.new_network(settings, len(seen), prior)
-    batches = RepeatedBatches(seen, settings.batch_size) if fault.repeated else seen
-    spoil = WrappedLightness if fault.wrapped else lambda sound: sound
-    without_penalty = CrossEntropy()
-    set_epochs = [training_callbacks.SetEpoch(batches) for batches in (seen, measured)]
-    with training_callbacks.Interrupt() as interrupt:
-        stops = [interrupt, training_callbacks.StopWhenDiverged("the ablation")]
-        network.fit(
-            spoil(batches),
-            validation_data=spoil(measured),
-            epochs=settings.epochs,
-            callbacks=[*set_epochs, *stops, without_penalty, *callbacks],
-            shuffle=False,  # Keras would shuffle with a global random state
-            verbose=0,
-        )
-    history = {name: network.history.history[name] for name in ("loss", "val_loss")}
-    return {**history, "val_cross_entropy": without_penalty.curve}
-
-
-class CrossEntropy(keras.callbacks.Callback):
-    """Collect the validation loss without the L2 penalty, in `curve`."""
-
-    def __init__(self):
-        super().__init__()
-        self.curve = []
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Add a point."""
-        self.curve.append(l2_search.cross_entropy(self.model, logs["val_loss"]))
-
-
-class RepeatedBatches(keras.utils.PyDataset):
-    """A generator that takes its index, the number of a *batch*, for that of an image.
-
-    It divides by the batch size what counts batches already, and so gives only the first few
-    batches of an epoch, each as often in a row as a batch has images.
-
-    Parameters
-    ----------
-    batches : keras.utils.PyDataset
-        Sound ones.
-    batch_size : int
-    """
-
-    def __init__(self, batches, batch_size):
-        super().__init__()
-        self.batches, self.batch_size = batches, batch_size
-
-    def __len__(self):
-        return len(self.batches)
-
-    def __getitem__(self, index):
-        """Return the wrong batch."""
-        return self.batches[index // self.batch_size]
-
-
-class WrappedLightness(keras.utils.PyDataset):
-    """Batches whose lightness went through `wrap_lightness`.
-
-    Parameters
-    ----------
-    batches : keras.utils.PyDataset
-        Sound ones.
-    """
-
-    def __init__(self, batches):
-        super().__init__()
-        self.batches = batches
-
-    def __len__(self):
-        return len(self.batches)
-
-    def __getitem__(self, index):
-        """Return a batch with spoilt lightness and sound codes."""
-        lightness, codes = self.batches[index]
-        return wrap_lightness(lightness), codes
+    settings, still = recipe.settings, min(STILL_POINT, point)
+    with callbacks.Interrupt() as interrupt:
+        training.make_deterministic(settings.seed)
+        crop, size = settings.crop, validation.shape[1]
+        seen = Photographs(images, recipe, crop, settings.batch_size, True, point)
+        random, side = recipe.validation == "random", size if recipe.validation == "whole" else crop
+        measured = Photographs(validation, recipe, side, 250, random, len(validation))
+        colors = Photographs(images, recipe, crop, 500, False, len(images))
+        prior = quantizer.prior(_histogram(colors))
+        network = training.new_network(settings, len(seen), prior)
+        rules = [interrupt, callbacks.StopWhenDiverged("the ablation")]
+        losses, curve = _fit(network, seen, measured, settings.epochs, [*rules, *progress])
+        network.optimizer.learning_rate = 0.0
+        seen.steps = -(-still // settings.batch_size)
+        seen_still, standing = _fit(network, seen, measured, STILL_POINTS, rules)
+    return {
+        "loss": losses,
+        "validation": curve,
+        "still_loss": seen_still,
+        "still": standing,
+        "training_prior": _cross_entropy_of(prior, colors),
+        "prior": _cross_entropy_of(prior, measured),
+    }
 
 
 def wrap_lightness(lightness):
@@ -193,6 +218,46 @@ def wrap_lightness(lightness):
     """
     eight_bits = np.round(np.asarray(lightness) * 255 / 100).astype(np.uint8)
     return (eight_bits - np.uint8(128)).astype(np.float32) * np.float32(100 / 255)
+
+
+def raw_lightness(lightness):
+    """Make the input of the published code: 8-bit L minus 128 in bytes, and no scaling.
+
+    Parameters
+    ----------
+    lightness : ndarray of float, any shape
+        L in 0..100.
+
+    Returns
+    -------
+    ndarray of float32, same shape
+        What the network's first layer, made for L in 0..100, brings to 0..255.
+    """
+    eight_bits = wrap_lightness(lightness) * np.float32(255 / 100)
+    return (eight_bits - table.LIGHTNESS_OFFSET) / np.float32(table.LIGHTNESS_SCALE)
+
+
+def bilinear_codes(rgb):
+    """Make targets as the published code does: 8-bit Lab, resized to a quarter bilinearly.
+
+    At a quarter of the size OpenCV's bilinear interpolation sees only the middle 2x2 of each 4x4
+    pixels.
+
+    Parameters
+    ----------
+    rgb : ndarray of uint8, shape (n, size, size, 3)
+        sRGB; the size is a multiple of 4.
+
+    Returns
+    -------
+    ndarray of int32, shape (n, size / 4, size / 4)
+        ab codes.
+    """
+    count, size = rgb.shape[:2]
+    ab = colorspace.rgb_to_lab8(rgb.reshape(1, -1, 3)).reshape(count, size, size, 3)[..., 1:]
+    quarter = (size // table.STRIDE,) * 2
+    small = np.stack([cv2.resize(one, quarter, interpolation=cv2.INTER_LINEAR) for one in ab])
+    return quantizer.ab_codes(small[..., 0], small[..., 1])
 
 
 def roughness(curve):
@@ -218,3 +283,43 @@ def roughness(curve):
     if values.ndim != 1 or len(values) < 3:
         raise ValueError(f"a curve of at least 3 points is needed, not {values.shape}")
     return float(np.abs(values[1:-1] - (values[:-2] + values[2:]) / 2).mean())
+
+
+class CrossEntropy(keras.callbacks.Callback):
+    """Collect the losses without the L2 penalty, in `training` and `validation`.
+
+    The penalty of an epoch is that at its end.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.training, self.validation = [], []
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Add a point to each."""
+        self.training.append(l2_search.cross_entropy(self.model, logs["loss"]))
+        self.validation.append(l2_search.cross_entropy(self.model, logs["val_loss"]))
+
+
+def _fit(network, seen, measured, epochs, rules):
+    without_penalty = CrossEntropy()
+    network.fit(
+        seen,
+        validation_data=measured,
+        epochs=epochs,
+        callbacks=[*map(callbacks.SetEpoch, (seen, measured)), *rules, without_penalty],
+        shuffle=False,  # Keras would shuffle with a global random state
+        verbose=0,
+    )
+    return without_penalty.training, without_penalty.validation
+
+
+def _histogram(batches):
+    codes = np.concatenate([batches[index][1].ravel() for index in range(len(batches))])
+    return np.bincount(codes, minlength=quantizer.CODES)
+
+
+def _cross_entropy_of(prior, batches):
+    bins, weights = quantizer.soft_encoding()
+    code_losses = -(weights * np.log(np.maximum(prior, quantizer.PRIOR_FLOOR))[bins]).sum(axis=-1)
+    return float(np.average(code_losses, weights=_histogram(batches)))
