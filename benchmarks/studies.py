@@ -3,10 +3,11 @@
     python benchmarks/studies.py run --train TRAIN.h5 --val VAL.h5 [--studies NAME ...]
     python benchmarks/studies.py join
 
-TRAIN.h5 and VAL.h5 are as for ``benchmarks/published.py``, and so are the images that are used of
-them. ``run`` makes the trainings that are missing and writes each to a file of its own; any number
-of processes can share the work. ``join`` puts the files together to the record that the notebook
-reads. ``KERAS_BACKEND=jax`` is faster than TensorFlow for networks as small as these.
+TRAIN.h5 and VAL.h5 are Tiny ImageNet, packed (``colorlib pack FOLDER FILE --size 40``); used are
+the classes of ``benchmarks/ablation.py``. ``run`` makes the trainings that are missing
+and writes each to a file of its own; any number of processes can share the work. ``join`` puts the
+files together to the record that the notebook reads. ``KERAS_BACKEND=jax`` is faster than
+TensorFlow for networks as small as these.
 """
 
 import argparse
@@ -18,10 +19,10 @@ from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import ablation as scale
 import harness
 import keras
 import numpy as np
-import published as scale
 from tqdm.auto import tqdm
 
 from colorlib import callbacks, config, generator, initializers, model, runs, samples
@@ -201,7 +202,7 @@ def about(images):
     return {
         "environment": runs.environment(),
         "data": images.described(),
-        "point": scale.published.POINT,
+        "point": scale.ablation.POINT,
         "variants": described,
         "tuned": studies.TUNED.to_dict(),
         "searched": {**studies.SEARCHED, "batch_size": studies.BATCH_SIZES},
