@@ -27,17 +27,18 @@ from colorlib import (
     metrics,
     model,
     quantizer,
+    table,
     training,
 )
 from colorlib.experiments import ablation
 
-CROP = 32
-"""Side in pixels of the training crops; the stored images have 40."""
+SIZE, CROP = 40, 32
+"""Sides in pixels of the images and of the crops."""
 
 SETTINGS = ablation.SOUND.settings.replace(
-    image_size=40,
+    image_size=SIZE,
     crop=CROP,
-    l2=ablation.PAPERS_L2 / (2 * (CROP // generator.STRIDE) ** 2),
+    l2=ablation.PAPERS_L2 / (2 * (CROP // table.STRIDE) ** 2),
     epochs=32,
     schedule="cosine",
     warmup=0.05,
