@@ -134,13 +134,15 @@ def test_the_recorded_recipes_are_those_of_the_module_and_are_small(ablated):
 def test_the_ablation_has_power(ablated):
     assert (above_prior(ablated, "sound", "still").mean(axis=1) < -0.15).all()
     learnt = above_prior(ablated, "published", "loss", "training_prior")[:, -10:].mean(axis=1)
-    assert (learnt < -0.03).all()
+    assert (learnt < -0.025).all()
 
 
 def test_the_conclusion_of_notebook_08(ablated):
-    published = min(roughnesses(ablated, "published"))
+    published = roughnesses(ablated, "published")
     for name in ("sound", "undone: batch size 8", "undone: L neither wrapped nor raw"):
-        assert max(roughnesses(ablated, name)) < published / 2
+        assert np.less(roughnesses(ablated, name), published).all()
+        assert np.median(roughnesses(ablated, name)) < np.median(published) / 4
+        assert above_prior(ablated, name)[:, 8:].max() < 0 < above_prior(ablated, "published").max()
     standing = roughnesses(ablated, "published", "still", 0)
     moving = roughnesses(ablated, "published")
     assert (np.divide(standing, moving) < 0.3).all()
