@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 
-from colorlib import augmentation, colorspace, config, hints, icc, images, quantizer, runs
+from colorlib import augmentation, colorspace, config, hints, icc, images, quantizer, runs, table
 from colorlib.table import BINS, INPUT_MULTIPLE
 
 GUIDE_RADIUS = 8
@@ -442,9 +442,14 @@ def colorizer_for(run=config.DEFAULT_RUN, **decoding):
     colorlib.runs.RunError
         If there is no such run, or it is damaged.
     ValueError
-        If what is changed is out of range.
+        If what is changed is out of range, or the network's colors don't depend on it.
     """
     run = run if isinstance(run, runs.Run) else runs.load_run(run)
+    if table.layers(run.settings.network, run.settings.width)[-1].channels != BINS:
+        for name in ("temperature", "vividness"):
+            if decoding.get(name) is not None:
+                why = f"it has no {name}; leave that out"
+                raise ValueError(f"{run.path.name} predicts one color for each pixel, so {why}")
     weights = quantizer.rebalancing_weights(run.prior)
     return Colorizer(run.network(), run.decoding.replace(**decoding), weights)
 

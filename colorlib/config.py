@@ -243,7 +243,7 @@ REPORT_64 = TrainConfig(network="published", batch_size=1, decay=1e-3, plateau_p
 The text gives neither the batch size (1 in the code) nor BatchNorm's momentum (Keras' 0.99). Its
 Table 1 has a BatchNorm after conv8_3; the code has none in block 8. The text crops validation
 images at random; the code does not crop them, and we take their centers. Not in a preset: the code
-wraps L in bytes, does not scale it, and resizes the targets bilinearly (`experiments.published`).
+wraps L in bytes, does not scale it, and resizes the targets bilinearly (`experiments.ablation`).
 """
 
 REPORT_256 = REPORT_64.replace(image_size=256, crop=176, epochs=90)

@@ -314,10 +314,12 @@ def table(result):
         Lines; accuracy in percent.
     """
     images_of, crop = f"{result['count']:,} images of {result['images']}", result["crop"]
+    how = f"decoded with temperature {result['temperature']:g}, vividness {result['vividness']:g}"
+    if "network" not in result["distributions"]:
+        how = "the network predicts colors, no distribution to decode"
     lines = [
         f"{result['run']} on {images_of}, centre crops of {crop}x{crop} pixels",
-        f"(left out: {result['left_out']:,}); decoded with temperature {result['temperature']:g}, "
-        f"vividness {result['vividness']:g}",
+        f"(left out: {result['left_out']:,}); {how}",
         "",
         f"{'predicted distribution':34}{'cross-entropy':>16}{'accuracy':>10}",
         f"{'':34}{'nats per pixel':>16}{'%':>10}",

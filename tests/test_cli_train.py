@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 
 import pytest
 from typer.testing import CliRunner
@@ -29,6 +30,13 @@ def refusal(call, **names):
     assert result.exit_code == 2, (result.output, result.exception)
     (line,) = result.stderr.splitlines()
     return line
+
+
+def test_a_warning_is_a_line(monkeypatch):
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    monkeypatch.setattr(__main__, "app", lambda: None)
+    __main__.main()
+    assert warnings.formatwarning("odd", UserWarning, "x.py", 1, "code") == "colorlib: odd\n"
 
 
 @pytest.mark.parametrize("width", ["nan", "1e9", "0", "-1"])

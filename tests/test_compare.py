@@ -128,8 +128,8 @@ def test_a_comparison_repeats_what_evaluate_says(tmp_path, monkeypatch):
 def test_references_are_looked_up():
     look_up = claims.look_up
     assert look_up("colorlib/config.py#REPORT_64/epochs") == 300
-    assert look_up("data/runs/l2-search/trials.csv#stage=fine&trial=5/l2") == "0.06842"
-    assert look_up("data/runs/l2-search/trials.csv#epochs/max") == 10
+    assert look_up("data/runs/l2-search/trials.csv#stage=coarse&trial=0/l2") == "0.0005613"
+    assert look_up("data/runs/l2-search/trials.csv#epochs/max") == 8
     assert look_up("data/runs/overfit/overfit.json#runs/0.01 kept/loss/len") == 300
     assert look_up("colorlib/table.py#TABLE_1/-1/kernel") == 1
     for wrong in (

@@ -15,7 +15,7 @@ from skimage.metrics import peak_signal_noise_ratio
 from colorlib import colorize, colorspace, config, generator, quantizer, runs, samples
 from colorlib.experiments import ablation, claims
 
-overfit, faults, compare = (scripts.load(name) for name in ("overfit", "ablation", "compare"))
+overfit, ablations, compare = (scripts.load(name) for name in ("overfit", "ablation", "compare"))
 RATES = [f"{rate:g}" for rate in overfit.RATES]
 QUOTES = Path(__file__).with_name("report_quotes.txt")
 
@@ -104,44 +104,48 @@ def test_running_statistics_mean_nothing_at_first(overfitted):
 
 
 @pytest.fixture(scope="module")
-def faulty():
-    return json.loads(faults.RECORD.read_text())
+def ablated():
+    return json.loads(ablations.RECORD.read_text())
 
 
-def columns(faulty, name, column):
-    own = [run for run in faulty["runs"] if run["fault"] == name]
-    assert [run["seed"] for run in own] == [0, 1, 2]
-    return np.array([run[column] for run in own])
+def of_recipe(ablated, name):
+    return [run for run in ablated["runs"] if run["recipe"] == name]
 
 
-def ratios(faulty, name):
-    groups = [columns(faulty, key, "val_cross_entropy")[:, 3:] for key in (name, "sound")]
-    rough, sound = ([ablation.roughness(curve) for curve in group] for group in groups)
-    return np.divide(rough, sound)
+def above_prior(ablated, name, curve="validation", prior="prior"):
+    return np.array([np.subtract(run[curve], run[prior]) for run in of_recipe(ablated, name)])
 
 
-def test_the_faulty_trainings_hold_what_is_planned_and_are_small(faulty):
-    assert config.TrainConfig(**faulty["sound"]) == ablation.SOUND
-    assert len(faulty["runs"]) == 3 * len(ablation.FAULTS)
-    for name in ablation.FAULTS:
-        assert columns(faulty, name, "val_loss").shape == (3, ablation.SOUND.epochs)
-    assert faults.RECORD.stat().st_size < 20_000
+def roughnesses(ablated, name, curve="validation", first=3):
+    return [ablation.roughness(run[curve][first:]) for run in of_recipe(ablated, name)]
 
 
-def test_two_faults_change_only_what_is_seen_of_the_training(faulty):
-    losses = columns(faulty, "sound", "loss")
-    for name in ablation.FAULTS:
-        only_seen = name in ("sound", "random validation crops", "BatchNorm momentum 0.99")
-        assert np.array_equal(columns(faulty, name, "loss"), losses) == only_seen
+def test_the_recorded_recipes_are_those_of_the_module_and_are_small(ablated):
+    assert ablated["recipes"] == json.loads(json.dumps(ablations.described()))
+    assert ablated["points"] == ablations.points()
+    for run in ablated["runs"]:
+        assert len(run["loss"]) == len(run["validation"]) == ablation.SOUND.settings.epochs
+        assert len(run["still"]) == len(run["still_loss"]) == ablation.STILL_POINTS
+    for name in ("sound", "published"):
+        assert [run["seed"] for run in of_recipe(ablated, name)] == [0, 1, 2]
+    assert ablations.RECORD.stat().st_size < 60_000
 
 
-def test_the_conclusion_of_notebook_08(faulty):
-    erratic = ["random validation crops", "repeated batches", "BatchNorm momentum 0.99"]
-    names = [name for name in ablation.FAULTS if (ratios(faulty, name) > 1).all()]
-    assert names == erratic
-    assert ratios(faulty, "repeated batches").min() > 5
-    assert ratios(faulty, "BatchNorm momentum 0.99").min() > 10
-    assert ratios(faulty, "momentum 0.99, rate 1e-4").max() < 0.5
+def test_the_ablation_has_power(ablated):
+    assert (above_prior(ablated, "sound", "still").mean(axis=1) < -0.15).all()
+    learnt = above_prior(ablated, "published", "loss", "training_prior")[:, -10:].mean(axis=1)
+    assert (learnt < -0.025).all()
+
+
+def test_the_conclusion_of_notebook_08(ablated):
+    published = roughnesses(ablated, "published")
+    for name in ("sound", "undone: batch size 8", "undone: L neither wrapped nor raw"):
+        assert np.less(roughnesses(ablated, name), published).all()
+        assert np.median(roughnesses(ablated, name)) < np.median(published) / 4
+        assert above_prior(ablated, name)[:, 8:].max() < 0 < above_prior(ablated, "published").max()
+    standing = roughnesses(ablated, "published", "still", 0)
+    moving = roughnesses(ablated, "published")
+    assert (np.divide(standing, moving) < 0.3).all()
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 import scripts
 
 from colorlib import callbacks, config, metrics, model, quantizer, samples
-from colorlib.experiments import published, studies
+from colorlib.experiments import ablation, studies
 
 LOGITS = np.random.default_rng(0).normal(0, 2, (3, 4, 4, quantizer.BINS)).astype(np.float32)
 
@@ -168,7 +168,7 @@ def test_runs_are_made_once_and_joined(tmp_path, monkeypatch, squares):
     monkeypatch.setattr(script.scale, "of_classes", lambda path: squares)
     monkeypatch.setattr(script, "TRIALS", 2)
     monkeypatch.setattr(studies, "TUNED", tiny("plain").settings)
-    monkeypatch.setattr(published, "POINT", 8)
+    monkeypatch.setattr(ablation, "POINT", 8)
     made = []
     monkeypatch.setattr(script, "curve_of", lambda images, chosen: made.append(chosen) or [1.0])
     given = argparse.Namespace(

@@ -153,6 +153,7 @@ def test_the_plane_draws_each_bin_by_its_probability():
 
 
 def test_sliders_decode_and_models_are_asked_once(workshop):
+    assert not any(slider.disabled for slider in workshop.sliders.values())
     shown = workshop.divider.after
     for field, value in {"temperature": 0.9, "vividness": 0.9, "saturation": 0.2}.items():
         before = workshop.divider.after, workshop.chart.value

@@ -103,6 +103,8 @@ class Studio:
             slider.value = getattr(decoding, field)
         self._is_held = False
         self._decode()
+        for field in ("temperature", "vividness"):
+            self.sliders[field].disabled = not colorize.has_bins(self.prediction.logits)
         self._suggest()
 
     def save(self):

@@ -147,9 +147,6 @@ def colorize(
             colorizer = colorize.colorizer_for(**network)
             if hints and not colorizer.network.takes_hints:
                 raise ValueError(f"the run {run} takes no hints; leave --run out")
-    film_jobs = [job for job in jobs if batch.is_film(job.source)]
-    jobs = [job for job in jobs if not batch.is_film(job.source)]
-    counts = collections.Counter()
     if scribbles:
         outcomes = (batch.color_scribbled(x, scribbles, overwrite, side_by_side) for x in jobs)
     elif hints:
@@ -157,8 +154,15 @@ def colorize(
     else:
         outcomes = itertools.chain(
             _photographs(colorizer, jobs, overwrite, side_by_side),
-            _films(colorizer, film_jobs, overwrite, side_by_side, smoothing),
+            _films(colorizer, jobs, overwrite, side_by_side, smoothing),
         )
+    _report(outcomes, others)
+
+
+def _report(outcomes, others):
+    from colorlib.photos import batch
+
+    counts = collections.Counter()
     try:
         for outcome in outcomes:
             counts[outcome.status] += 1
@@ -206,6 +210,7 @@ def _photographs(colorizer, jobs, overwrite, side_by_side):
 
     from colorlib.photos import batch
 
+    jobs = [job for job in jobs if not batch.is_film(job.source)]
     with (
         contextlib.closing(batch.color_all(colorizer, jobs, overwrite, side_by_side)) as done,
         tqdm(done, total=len(jobs), unit="photograph", disable=None, leave=False) as bar,
@@ -216,6 +221,9 @@ def _photographs(colorizer, jobs, overwrite, side_by_side):
 
 
 def _films(colorizer, jobs, overwrite, side_by_side, smoothing):
+    from colorlib.photos import batch
+
+    jobs = [job for job in jobs if batch.is_film(job.source)]
     if not jobs:  # then PyAV need not start
         return
     from tqdm import tqdm

@@ -171,9 +171,9 @@ def evaluate(
     shared.load_backend()
     import json
 
-    from colorlib import evaluate, runs, store
+    from colorlib import evaluate
 
-    with shared.explained(store.StoreError, runs.RunError):
+    with shared.explained(ValueError):
         result = evaluate.evaluate(run, images, limit, temperature, vividness)
     typer.echo(json.dumps(result, indent=1) if as_json else evaluate.table(result))
 

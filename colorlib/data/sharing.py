@@ -166,8 +166,6 @@ def describe(name):
         If there is no such run, or it is damaged.
     """
     run = runs.load_run(name)
-    plain = config.TrainConfig().to_dict()
-    changed = {x: y for x, y in run.settings.to_dict().items() if y != plain[x]}
     last = {column: values[-1] for column, values in run.history.items()}
     return [
         ("folder", str(run.path)),
@@ -175,7 +173,7 @@ def describe(name):
         ("parameters", f"{_parameters(run) / 1e6:.1f} million"),
         ("size", f"{sum(path.stat().st_size for path in _present(run.path)) / 1e6:.1f} MB"),
         ("trained on", _listed(run.data)),
-        ("settings", _listed(changed)),
+        ("settings", _listed(_changed(run))),
         ("last epoch", _listed(last) or "not recorded"),
         ("environment", _listed(run.environment)),
         ("decoding", _listed(run.decoding.to_dict())),
@@ -317,7 +315,7 @@ def card(run, name, license=None):
     """
     about = export.metadata(run)
     theirs = "bsd-2-clause" if "source" in run.data else "mit"
-    lines = {"On": run.data, "Settings": run.settings.to_dict(), "With": run.environment}
+    lines = {"On": run.data, "Settings": _changed(run), "With": run.environment}
     return CARD.format(
         name=name,
         license=license or theirs,
@@ -347,6 +345,12 @@ def _check(path, found, staging):
 
 def _present(folder):
     return [folder / file for file in FILES if (folder / file).is_file()]
+
+
+# Of a run that was trained elsewhere the other settings say nothing.
+def _changed(run):
+    plain = config.TrainConfig().to_dict()
+    return {name: x for name, x in run.settings.to_dict().items() if x != plain[name]}
 
 
 def _network(run):

@@ -3,8 +3,8 @@
 Not here: the experiments that record them (`benchmarks/studies.py`), and what came of them
 (notebook 13). Sections 2.1 to 2.3 of Zhang et al. 2016; chapter 5 and the conclusion of the report.
 
-All trainings see the same few thousand crops (`experiments.published` has the same scale), so that
-one takes a minute, and end clearly below the colors' frequencies.
+All trainings see the same few thousand crops of 32 pixels, so that one takes a minute, and end
+clearly below the colors' frequencies.
 """
 
 import dataclasses
@@ -27,12 +27,23 @@ from colorlib import (
     metrics,
     model,
     quantizer,
+    table,
     training,
 )
-from colorlib.experiments import ablation, published
+from colorlib.experiments import ablation
 
-SETTINGS = published.SOUND.settings.replace(epochs=32, schedule="cosine", warmup=0.05)
-"""Of every training of the three studies; an epoch is a point of the curve, `published.POINT`
+SIZE, CROP = 40, 32
+"""Sides in pixels of the images and of the crops."""
+
+SETTINGS = ablation.SOUND.settings.replace(
+    image_size=SIZE,
+    crop=CROP,
+    l2=ablation.PAPERS_L2 / (2 * (CROP // table.STRIDE) ** 2),
+    epochs=32,
+    schedule="cosine",
+    warmup=0.05,
+)
+"""Of every training of the three studies; an epoch is a point of the curve, `ablation.POINT`
 images."""
 
 POINT = 10
@@ -104,7 +115,7 @@ TUNED = SETTINGS.replace(epochs=16)
 """Of a trial of the search, but for what is `SEARCHED`: the smallest scale of use."""
 
 NEXT = TUNED.replace(width=1 / 8)
-"""Of a finalist: twice a trial's width, and half the rate (`experiments.published`)."""
+"""Of a finalist: twice a trial's width, and half the rate (`experiments.ablation`)."""
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 
@@ -218,7 +229,7 @@ def new_network(variant, images, prior, steps):
     return network
 
 
-def train(variant, images, validation, point=published.POINT, progress=()):
+def train(variant, images, validation, point=ablation.POINT, progress=()):
     """Train a variant and follow its validation loss.
 
     Parameters
@@ -243,31 +254,18 @@ def train(variant, images, validation, point=published.POINT, progress=()):
     KeyboardInterrupt
         After the batch during which Ctrl-C was pressed.
     """
-    settings, recipe = variant.settings, published.Recipe(variant.settings)
+    settings, recipe = variant.settings, ablation.Recipe(variant.settings)
     with callbacks.Interrupt() as interrupt:
         keras.utils.set_random_seed(settings.seed)
         crop = settings.crop
-        seen = published.Photographs(images, recipe, crop, settings.batch_size, True, point)
-        measured = published.Photographs(validation, recipe, crop, 250, False, len(validation))
+        seen = ablation.Photographs(images, recipe, crop, settings.batch_size, True, point)
+        measured = ablation.Photographs(validation, recipe, crop, 250, False, len(validation))
         prior = colors_of(images, crop)
-        shown = published.Photographs(images, recipe, crop, SEEN, True, SEEN)
+        shown = ablation.Photographs(images, recipe, crop, SEEN, True, SEEN)
         network = new_network(variant, shown.batch(0, 0)[0], prior, len(seen))
-        curve = ablation.CrossEntropy()
-        network.fit(
-            seen,
-            validation_data=measured,
-            epochs=settings.epochs,
-            callbacks=[
-                *map(callbacks.SetEpoch, (seen, measured)),
-                interrupt,
-                callbacks.StopWhenDiverged("the study"),
-                curve,
-                *progress,
-            ],
-            shuffle=False,  # Keras would shuffle with a global random state
-            verbose=0,
-        )
-    return network, curve.curve
+        rules = [interrupt, callbacks.StopWhenDiverged("the study"), *progress]
+        _, curve = ablation.fit(network, seen, measured, settings.epochs, rules)
+    return network, curve
 
 
 def report(variant, network, images, validation):
@@ -303,7 +301,7 @@ def overfit(photograph, settings, images, wrapped=False, bilinear=False, progres
     images : ndarray of uint8, shape (n, size, size, 3)
         sRGB: to make data-dependent weights from.
     wrapped, bilinear : bool
-        Spoil lightness and targets as the published code does (`published.Recipe`).
+        Spoil lightness and targets as the published code does (`ablation.Recipe`).
     progress : sequence of keras.callbacks.Callback
 
     Returns
@@ -316,8 +314,8 @@ def overfit(photograph, settings, images, wrapped=False, bilinear=False, progres
 
     def seen(rgb):
         lightness, codes = generator.encode(rgb)
-        lightness = published.raw_lightness(lightness) if wrapped else lightness
-        return lightness, published.bilinear_codes(rgb) if bilinear else codes
+        lightness = ablation.raw_lightness(lightness) if wrapped else lightness
+        return lightness, ablation.bilinear_codes(rgb) if bilinear else codes
 
     keras.utils.set_random_seed(settings.seed)
     network = new_network(
