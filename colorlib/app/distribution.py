@@ -92,8 +92,21 @@ def probabilities(logits):
     return (weights / weights.sum(axis=-1, keepdims=True)).astype(np.float32)
 
 
-# Colors as ``#aabbcc``; what sRGB can't show at this L is shown less colorful.
-def _css_colors(ab, lightness):
+def css_colors(ab, lightness):
+    """Name colors for a style sheet.
+
+    Parameters
+    ----------
+    ab : ndarray, shape (n, 2)
+        (a, b); what sRGB can't show at this L is shown less colorful.
+    lightness : float
+        L in 0..100.
+
+    Returns
+    -------
+    list of str
+        As ``#aabbcc``.
+    """
     ab = np.asarray(ab, np.float32).reshape(-1, 2)
     lab = np.column_stack([np.full(len(ab), lightness, np.float32), ab])
     rgb = colorspace.lab_to_rgb8(lab)
@@ -129,7 +142,7 @@ def plane(distribution):
         square. A ring is the color that was chosen, a cross the photograph's own.
     """
     centers, cell = quantizer.bin_centers(), _length(quantizer.SPACING)
-    colors = _css_colors(centers, np.clip(distribution.lightness, *PLANE_LIGHTNESS))
+    colors = css_colors(centers, np.clip(distribution.lightness, *PLANE_LIGHTNESS))
     marks = [_square(center, cell * 0.92, "#8884", "cell") for center in centers]
     for center, color, side in zip(centers, colors, sides(distribution), strict=True):
         if side > 0.04:
@@ -162,15 +175,15 @@ def swatches(distribution):
         HTML.
     """
     bins = distribution.likeliest()
-    colors = _css_colors(quantizer.bin_centers()[bins], distribution.lightness)
+    colors = css_colors(quantizer.bin_centers()[bins], distribution.lightness)
     likely = [
         _swatch(color, f"{share:.0%}" if share >= 0.01 else "&lt;1%", "")
         for color, share in zip(colors, distribution.probabilities[bins], strict=True)
     ]
-    (chosen,) = _css_colors(distribution.chosen, distribution.lightness)
+    (chosen,) = css_colors(distribution.chosen, distribution.lightness)
     ends = [_swatch(chosen, "chosen", '<i class="ring"></i>')]
     if distribution.truth is not None:
-        (truth,) = _css_colors(distribution.truth, distribution.lightness)
+        (truth,) = css_colors(distribution.truth, distribution.lightness)
         ends.append(_swatch(truth, "in the photograph", '<i class="cross">×</i>'))
     return (
         f'<div class="cl-caption">The {len(bins)} likeliest</div>'
