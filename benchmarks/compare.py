@@ -54,7 +54,7 @@ SHOWN, SAMPLE = 4, 200
 """So many good and so many bad images are named, of so many that a seed draws."""
 
 WAYS = ("plain", "vivid")
-"""Of decoding a model's answer, as `evaluate.decoders_of` names them."""
+"""Of decoding a model's output, as `evaluate.decoders_of` names them."""
 
 STRANGERS = ("mean", "random")
 """Guesses that are left out of parts of the images."""
@@ -108,7 +108,7 @@ def logits_of(colorizer, rgb, view):
     return np.stack([colorizer.predict_logits(colorspace.rgb_to_lab(one)[..., 0]) for one in rgb])
 
 
-def score_batch(rgb, strangers, colorizers, view, prior):
+def score_batch(rgb, others, colorizers, view, prior):
     """Score a batch, as the models color it and as chance does.
 
     Returns
@@ -124,7 +124,7 @@ def score_batch(rgb, strangers, colorizers, view, prior):
     guesses = {
         "grey": (np.zeros_like(true), None),
         "mean": (np.broadcast_to(mean, true.shape), metrics.cross_entropy(np.log(prior), codes)),
-        "random": (colorspace.rgb_to_lab(strangers)[..., 1:], None),
+        "random": (colorspace.rgb_to_lab(others)[..., 1:], None),
         "truth": (true, metrics.target_entropy(codes)),
     }
     for name, colorizer in colorizers.items():
@@ -145,8 +145,8 @@ def batches_of(opened, indices, view):
     """Give shuffled batches, and which images they hold."""
     order = np.random.default_rng(0).permutation(indices)
     start = 0
-    for rgb, strangers in evaluate.crops_and_strangers(opened, indices, view.side, view.crop):
-        yield order[start : start + len(rgb)], rgb, strangers
+    for rgb, others in evaluate.pairs_of_crops(opened, indices, view.side, view.crop):
+        yield order[start : start + len(rgb)], rgb, others
         start += len(rgb)
 
 
@@ -155,8 +155,8 @@ def measure(opened, view, colorizers, prior, limit, groups):
     indices = evaluate.chosen(len(opened), limit)
     parts, numbers, regions = [], [], []
     bar = tqdm(total=len(indices), unit=" images")
-    for drawn, rgb, strangers in batches_of(opened, indices, view):
-        parts.append(score_batch(rgb, strangers, colorizers, view, prior))
+    for drawn, rgb, others in batches_of(opened, indices, view):
+        parts.append(score_batch(rgb, others, colorizers, view, prior))
         numbers.append(drawn)
         regions += [count_regions(one) for one in rgb]
         bar.update(len(rgb))

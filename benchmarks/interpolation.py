@@ -41,7 +41,7 @@ def measure(run, network, opened, settings, limit):
     colorizer = colorize.Colorizer(network, run.decoding.replace(vividness=0), weights)
     indices = evaluate.chosen(len(opened), limit)
     sides = settings.image_size, settings.crop
-    batches = list(evaluate.crops_and_strangers(opened, indices, *sides))
+    batches = list(evaluate.pairs_of_crops(opened, indices, *sides))
     found = evaluate.measure(colorizer, run.prior, batches)
     nats = np.concatenate([nats_of_images(network, crops) for crops, _ in batches])
     summary = found["distributions"]["network"] | found["colors"]["plain"]

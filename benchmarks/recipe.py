@@ -130,7 +130,7 @@ def strength_for(run, validation, share, count=100, steps=12):
     """Find the rebalancing strength at which colors reach a share of the true colorfulness."""
     indices = evaluate.chosen(len(validation), count)
     size, crop = run.settings.image_size, run.settings.crop
-    batches = evaluate.crops_and_strangers(validation, indices, size, crop)
+    batches = evaluate.pairs_of_crops(validation, indices, size, crop)
     crops = np.concatenate([batch for batch, _ in batches])
     lightness = colorspace.rgb_to_lab(crops)[..., 0]
     base = colorize.colorizer_for(run)

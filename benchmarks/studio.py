@@ -7,6 +7,8 @@ A row for each photograph (an enlarged sample photograph, as JPEG) and model, mi
 - upload: the file is decoded, the forward pass runs, the picture and the distribution are drawn;
 - slider: one step of it, from the new value to the JPEG and the drawing that go to the browser
   (median and slowest of the repeats);
+- hint: the same for another color of a hint, where the model takes hints: the network is asked
+  again (median);
 - download: the photograph in full resolution, as a file.
 """
 
@@ -22,7 +24,7 @@ from colorlib.app import studio
 SHAPES = {0.3: (480, 640), 1: (1000, 1000), 12: (3000, 4000)}
 """Megapixels -> height and width."""
 
-COLUMNS = ("megapixels", "model", "upload", "slider", "slowest", "download")
+COLUMNS = ("megapixels", "model", "upload", "slider", "slowest", "hint", "download")
 
 
 def photograph(megapixels):
@@ -44,9 +46,18 @@ def measure(megapixels, model, repeats):
     for step in range(repeats):
         value = 0.1 + 0.02 * step
         steps.append(milliseconds(lambda value=value: setattr(slider, "value", value)))
+    hint = _hint(shown, repeats)
     download = milliseconds(shown.save)
-    numbers = (upload, statistics.median(steps), max(steps), download)
-    return dict(zip(COLUMNS, (megapixels, model, *(round(x, 1) for x in numbers)), strict=True))
+    numbers = (upload, statistics.median(steps), max(steps), hint, download)
+    rounded = (x and round(x, 1) for x in numbers)
+    return dict(zip(COLUMNS, (megapixels, model, *rounded), strict=True))
+
+
+def _hint(shown, repeats):
+    if not shown.divider.marked:
+        return None
+    colors = [f"#{step % 256:02x}8040" for step in range(0, 10 * repeats, 10)]
+    return statistics.median(milliseconds(lambda x=x: shown.hint(x)) for x in colors)
 
 
 def main():
@@ -58,7 +69,7 @@ def main():
     for model in studio.MODELS:
         for megapixels in SHAPES:
             rows.append(measure(megapixels, model, options.repeats))
-            print("".join(f"{value:>12}" for value in rows[-1].values()), flush=True)
+            print("".join(f"{value:>12}" for value in map(str, rows[-1].values())), flush=True)
     harness.write(options.json, {**harness.machine(), "unit": "milliseconds", "rows": rows})
 
 

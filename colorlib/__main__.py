@@ -1,6 +1,7 @@
 """The command line, composed of the modules that hold its commands."""
 
 import sys
+import warnings
 
 import typer
 
@@ -28,6 +29,8 @@ def main():
     """Run the command line."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # no file's name ends the work
+    # a line, without the place in the code
+    warnings.formatwarning = lambda message, *_, **__: f"colorlib: {message}\n"
     app()
 
 

@@ -7,8 +7,8 @@ A checkpoint is a numbered ``.npz`` file: the network's and the optimizer's vari
 and the rest as JSON. Nothing in it can be executed. The two newest are kept, so that a damaged
 one costs no more than the epochs since the one before.
 
-Keras' own callbacks are used where a training that was stopped can go on with them, bit for bit;
-where not, the class below says which was weighed.
+Keras' own callbacks are used where a resumed training stays the same bit for bit; otherwise the
+class below names the one that was weighed.
 """
 
 import json
@@ -23,11 +23,11 @@ import keras
 import numpy as np
 from tqdm.auto import tqdm
 
-from colorlib import files, generator, optimizers, quantizer, runs
+from colorlib import files, generator, hints, optimizers, quantizer, runs
 
 
 class SetEpoch(keras.callbacks.Callback):
-    """Tell the batches which epoch it is: Keras itself does not, reliably."""
+    """Tell the batches which epoch it is; Keras itself also counts an epoch before the first."""
 
     def __init__(self, batches):
         super().__init__()
@@ -41,6 +41,9 @@ class SetEpoch(keras.callbacks.Callback):
 PATTERN = "checkpoint-*.npz"
 KEPT = 2
 STATE = "state"
+COUNTERS = ("best", "wait", "cooldown_counter")
+UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile)
+"""What reading a damaged file of arrays raises."""
 
 
 def capture(network):
@@ -80,8 +83,9 @@ def _variables(network):
 class EpochLog(keras.callbacks.Callback):
     """Keep a row of numbers for each epoch: losses, accuracies, rate, speed.
 
-    Keras' CSVLogger was weighed: it writes each epoch at once, so after a kill its file would be
-    ahead of the checkpoint. Here `Checkpoint` writes the rows, as ``history.csv``.
+    It adds rate and speed to the numbers that Keras hands to the callbacks after it. Keras'
+    CSVLogger was weighed: it writes each epoch at once, so after a kill its file would be ahead of
+    the checkpoint. Here `Checkpoint` writes the rows, as ``history.csv``.
 
     Parameters
     ----------
@@ -97,35 +101,12 @@ class EpochLog(keras.callbacks.Callback):
         """Start the clock."""
         self.start = time.perf_counter()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch, logs):
         """Add a row."""
-        speed = self.image_count / (time.perf_counter() - self.start)
-        row = {name: float(value) for name, value in (logs or {}).items()}
-        row["learning_rate"] = optimizers.current_rate(self.model.optimizer)
-        self.rows.append({"epoch": epoch + 1, **row, "images_per_second": speed})
-
-
-class Plateau(keras.callbacks.ReduceLROnPlateau):
-    """Keras' rule, but a resumed training goes on with the counters of the stopped one.
-
-    Keras' own sets them back whenever `fit` begins.
-    """
-
-    COUNTERS = ("best", "wait", "cooldown_counter")
-
-    def __init__(self, **settings):
-        super().__init__(**settings)
-        self.restored = {}
-
-    @property
-    def counters(self):
-        """What belongs into a checkpoint."""
-        return {name: getattr(self, name) for name in self.COUNTERS}
-
-    def on_train_begin(self, logs=None):
-        """Begin with the restored counters."""
-        super().on_train_begin(logs)
-        vars(self).update(self.restored)
+        logs["learning_rate"] = optimizers.current_rate(self.model.optimizer)
+        logs["images_per_second"] = self.image_count / (time.perf_counter() - self.start)
+        row = {name: float(value) for name, value in logs.items()}
+        self.rows.append({"epoch": epoch + 1, **row})
 
 
 class BestWeights(keras.callbacks.Callback):
@@ -141,7 +122,7 @@ class BestWeights(keras.callbacks.Callback):
     log : EpochLog
         Comes before this in the list of callbacks.
     finish : callable
-        Does to the network, before the weights are saved, what belongs into the file alone.
+        Called with the network before the weights are saved; changes the saved weights only.
     """
 
     def __init__(self, path, log, finish=lambda network: None):
@@ -168,10 +149,10 @@ class BestWeights(keras.callbacks.Callback):
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Save what a stopped training needs to go on: every so often, and when the block ends.
+    """Save what a stopped training needs to resume: at intervals, and when its block ends.
 
-    It is the last callback, and `fit` is called in a ``with`` block of it. An epoch that is
-    interrupted is lost, those before are saved. Keras' BackupAndRestore was weighed: it keeps
+    It has to be the last callback, and `fit` is called inside its ``with`` block. An interrupted
+    epoch is lost; the epochs before it are saved. Keras' BackupAndRestore was weighed: it keeps
     neither the plateau rule's counters nor the history in step with the weights.
 
     Parameters
@@ -180,9 +161,10 @@ class Checkpoint(keras.callbacks.Callback):
         The run's folder.
     log : EpochLog
     best : BestWeights
-    plateau : Plateau or None
+    plateau : keras.callbacks.ReduceLROnPlateau or None
+        Keras resets its counters whenever `fit` begins; here they are restored.
     seconds : float
-        Between two writings.
+        Time between two writings.
 
     Raises
     ------
@@ -195,10 +177,10 @@ class Checkpoint(keras.callbacks.Callback):
         self.path, self.folder = path, path / runs.CHECKPOINTS
         self.log, self.best, self.plateau = log, best, plateau
         self.seconds, self.saved_at = seconds, time.perf_counter()
-        self.unsaved, self.warned = None, False
+        self.unsaved, self.warned, self.counters = None, False, {}
 
     def restore(self, network):
-        """Put network, log and plateau rule back to the newest checkpoint that is whole.
+        """Load the newest checkpoint that is not damaged into network, log and plateau rule.
 
         Parameters
         ----------
@@ -220,22 +202,24 @@ class Checkpoint(keras.callbacks.Callback):
             leftover.unlink()
         for path in sorted(self.folder.glob(PATTERN), reverse=True):
             try:
-                with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
-                    arrays = dict(found)
+                arrays = _read_arrays(path)
                 state = json.loads(arrays.pop(STATE).tobytes())
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            except (*UNREADABLE, KeyError) as error:
                 warnings.warn(f"{path} is damaged ({error}); using the one before it", stacklevel=2)
                 continue
             assign(network, arrays)
-            self.log.rows = state["rows"]
-            if self.plateau:
-                self.plateau.restored = state["plateau"]
+            self.log.rows, self.counters = state["rows"], state["plateau"]
             break
         return len(self.log.rows)
 
+    def on_train_begin(self, logs=None):
+        """Restore the plateau rule's counters."""
+        if self.plateau:
+            vars(self.plateau).update(self.counters)
+
     def on_epoch_end(self, epoch, logs=None):
         """Copy everything; write it if the last time was a while ago."""
-        counters = self.plateau.counters if self.plateau else {}
+        counters = {name: getattr(self.plateau, name) for name in COUNTERS if self.plateau}
         self.unsaved = capture(self.model), {"rows": [*self.log.rows], "plateau": counters}
         if time.perf_counter() - self.saved_at >= self.seconds:
             self.save()
@@ -246,7 +230,7 @@ class Checkpoint(keras.callbacks.Callback):
             return
         self.saved_at = time.perf_counter()
         try:
-            # in this order: a kill in between repeats the same epochs and ends the same
+            # in this order, a kill in between only repeats the same epochs with the same result
             self.best.save()
             self._write(*self.unsaved)
             self.unsaved = None
@@ -281,21 +265,21 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 LARGEST = float(np.finfo(np.float16).max)
-"""Of a kernel's weights: recorded runs hold kernels in half precision."""
+"""Largest weight of a kernel: recorded runs store kernels in half precision."""
 
 
 class DivergedError(ValueError):
-    """A training that leads nowhere any more; the message says since when and what to try."""
+    """A training that has diverged; the message says in which epoch and what to try."""
 
 
 class Interrupt(keras.callbacks.Callback):
-    """Let Ctrl-C stop a training between two batches, and nowhere else.
+    """Stop a training on Ctrl-C, between two batches only.
 
     Python drops an exception that is raised in some places, such as a weak reference's callback
-    while Keras builds a graph. So Ctrl-C is only noted down, in a ``with`` block around the
-    training, and raised as KeyboardInterrupt by this callback, or else at the end of the block. A
-    second Ctrl-C is raised at once. Outside of the main thread, and where Ctrl-C means something
-    else already, it is left alone.
+    while Keras builds a graph. So in a ``with`` block of this class Ctrl-C is only recorded. The
+    callback raises KeyboardInterrupt after the current batch, or the block does at its end; a
+    second Ctrl-C is raised at once. Nothing is changed outside of the main thread, or if Ctrl-C
+    has another handler already.
     """
 
     def __init__(self):
@@ -303,7 +287,7 @@ class Interrupt(keras.callbacks.Callback):
         self.pressed, self.usual = False, None
 
     def __enter__(self):
-        """Note Ctrl-C down from here on."""
+        """Begin to record Ctrl-C."""
         usual = signal.getsignal(signal.SIGINT)
         main = threading.current_thread() is threading.main_thread()
         if main and usual is signal.default_int_handler:
@@ -312,7 +296,7 @@ class Interrupt(keras.callbacks.Callback):
         return self
 
     def __exit__(self, kind, error, traceback):
-        """Give Ctrl-C its usual meaning back."""
+        """Restore the usual handler of Ctrl-C."""
         if self.usual is not None:
             signal.signal(signal.SIGINT, self.usual)
         if kind is None:
@@ -331,14 +315,14 @@ class Interrupt(keras.callbacks.Callback):
 
 
 class StopWhenDiverged(keras.callbacks.Callback):
-    """Stop as soon as a loss is no finite number, or a kernel is too large for half precision.
+    """Stop as soon as a loss is not finite, or a kernel is too large for half precision.
 
     Keras' TerminateOnNaN was weighed: it looks at no weights, and ends `fit` as if all were well.
 
     Parameters
     ----------
     name : str or path-like
-        Of the run, for the message.
+        Name of the run, for the message.
 
     Raises
     ------
@@ -351,7 +335,7 @@ class StopWhenDiverged(keras.callbacks.Callback):
         self.name, self.epoch = name, 0
 
     def on_epoch_begin(self, epoch, logs=None):
-        """Note which epoch it is."""
+        """Keep the number of the epoch."""
         self.epoch = epoch
 
     def on_train_batch_end(self, batch, logs=None):
@@ -375,17 +359,15 @@ class StopWhenDiverged(keras.callbacks.Callback):
         )
 
 
-SHOWN = ("accuracy", "loss", "val_accuracy", "val_loss")
-
 VIVIDNESS = 0.6
-"""How far rare colors are favored (`quantizer.rebalance`) in the second kind of predictions."""
+"""Rebalancing strength (`quantizer.rebalance`) of the second kind of predictions."""
 
 
 class ProgressBar(keras.callbacks.Callback):
-    """One bar over all steps, with the losses of the epoch before and the time left.
+    """Show one progress bar over all steps, with the last epoch's numbers and the time left.
 
-    tqdm's TqdmCallback was weighed: it has a bar of epochs and a bar of batches, and neither says
-    in the first epoch when the whole training will end.
+    tqdm's TqdmCallback was weighed: it has a bar of epochs and a bar of batches, and in the first
+    epoch neither shows when the whole training will end.
     """
 
     def __init__(self, epochs, done=0):
@@ -398,43 +380,17 @@ class ProgressBar(keras.callbacks.Callback):
         self.bar = tqdm(total=self.epochs * steps, initial=self.done * steps, unit=" steps")
 
     def on_train_batch_end(self, batch, logs=None):
-        """Move it."""
+        """Advance the bar."""
         self.bar.update()
 
     def on_epoch_end(self, epoch, logs=None):
-        """Show how it goes."""
-        shown = {name: f"{value:.3f}" for name, value in (logs or {}).items()}
+        """Show the epoch's numbers."""
+        shown = {name: f"{value:.4g}" for name, value in (logs or {}).items()}
         self.bar.set_postfix(epoch=epoch + 1, **shown)
 
     def on_train_end(self, logs=None):
-        """Close it."""
+        """Close the bar."""
         self.bar.close()
-
-
-class EpochLines(keras.callbacks.Callback):
-    """Print a line for each epoch, above the progress bar.
-
-    Keras' own lines (``verbose=2``) lack the decayed rate, the speed and the time left.
-    """
-
-    def __init__(self, image_count):
-        super().__init__()
-        self.image_count = image_count
-
-    def on_epoch_begin(self, epoch, logs=None):
-        """Start the clock."""
-        self.start = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        """Print it."""
-        logs, seconds = logs or {}, time.perf_counter() - self.start
-        shown = "  ".join(f"{name} {logs[name]:.4f}" for name in sorted(logs) if name in SHOWN)
-        rate = optimizers.current_rate(self.model.optimizer)
-        left = (self.params["epochs"] - epoch - 1) * seconds / 60
-        tqdm.write(
-            f"epoch {epoch + 1}/{self.params['epochs']}  {shown}  rate {rate:.2e}  "
-            f"{self.image_count / seconds:.0f} images/s  {left:.0f} min left"
-        )
 
 
 class Predictions(keras.callbacks.Callback):
@@ -446,10 +402,10 @@ class Predictions(keras.callbacks.Callback):
     Parameters
     ----------
     path : pathlib.Path
-        The file, ending in ``.npz``. What it holds of epochs to come is replaced; an epoch that
-        it lacks, since it could not be written, stays grey.
+        The file, ending in ``.npz``. Epochs after the current one are removed from it; an epoch
+        that could not be written is grey.
     rgb : ndarray of uint8, shape (n, size, size, 3)
-        The photographs; the size is a multiple of 8.
+        The photographs; their size is a multiple of 8.
     weights : ndarray, shape (313,)
         `quantizer.rebalancing_weights` of the training images.
     """
@@ -462,7 +418,10 @@ class Predictions(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Color them, and add the colors to the file."""
-        logits = np.asarray(self.model.predict_on_batch(self.lightness))
+        seen = self.lightness
+        if len(self.model.inputs) > 1:
+            seen = [seen, hints.nothing(*seen.shape[:3])]
+        logits = np.asarray(self.model.predict_on_batch(seen))
         favored = quantizer.rebalance(logits, self.weights, VIVIDNESS)
         new = {"plain": quantizer.annealed_mean(logits), "vivid": quantizer.annealed_mean(favored)}
         if self.seen is None:
@@ -489,8 +448,12 @@ def _load(path):
     if not path.exists():
         return {}
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        warnings.warn(f"{path} is damaged ({error}); it is begun anew", stacklevel=2)
+        return _read_arrays(path)
+    except UNREADABLE as error:
+        warnings.warn(f"{path} is damaged ({error}); a new file is begun", stacklevel=2)
         return {}
+
+
+def _read_arrays(path):
+    with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        return dict(arrays)

@@ -14,11 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 
-from colorlib import augmentation, colorspace, config, icc, images, quantizer, runs
+from colorlib import augmentation, colorspace, config, hints, icc, images, quantizer, runs, table
 from colorlib.table import BINS, INPUT_MULTIPLE
 
 GUIDE_RADIUS = 8
-"""Half the side of a neighborhood in pixels of the network's input: two of its answers' pixels."""
+"""Half the side of a neighborhood in pixels of the network's input: two pixels of its output."""
 
 GUIDE_EPSILON = 50.0
 """Epsilon of the guided filter: a neighborhood with a smaller variance of L gets one color."""
@@ -75,22 +75,22 @@ LARGEST_WORKING_SIZE = 1024
 """Four times the largest training size; larger inputs need too much memory."""
 
 MAX_ASPECT = 8
-"""The longer side of what the network sees is at most this many times the shorter one."""
+"""Largest ratio of the longer to the shorter side of the network's input."""
 
 BAND = 2**20
 """Pixels whose L is shrunk at once."""
 
 PIECE = 2**16
-"""Pixels that are brought to sRGB at once: few enough to stay in a processor's cache."""
+"""Pixels that are converted to sRGB at once: few enough to stay in a processor's cache."""
 
 PIECES_AT_ONCE = 2
-"""More need more memory, and OpenCV uses the other cores already."""
+"""Pieces that are computed in parallel; more need more memory, and OpenCV uses the other cores."""
 
 FINE_TOLERANCE = 2e-6
-"""Of the gamut, in linear RGB, for 16 bits: a rounding error."""
+"""Tolerance of the gamut, in linear RGB, for 16 bits: a rounding error."""
 
 FINENESS = 4
-"""Pixels of the network's input for each of its answer's, along a side."""
+"""Pixels of the network's input for each pixel of its output, along a side."""
 
 
 class Lightness:
@@ -139,20 +139,22 @@ class Colorizer:
             raise ValueError("a vividness other than 0 needs the rebalancing weights")
         self.network, self.decoding, self.weights = network, decoding, weights
 
-    def __call__(self, rgb):
+    def __call__(self, rgb, points=None):
         """Color a photograph.
 
         Parameters
         ----------
         rgb : ndarray of uint8, shape (height, width, 3)
-            sRGB, grey or not: only its L is looked at.
+            sRGB, grey or not: only its L is used.
+        points : colorlib.hints.Points, optional
+            A user's hints, for a network that takes them.
 
         Returns
         -------
         ndarray of uint8, shape (height, width, 3)
             The same L, new colors, all of which sRGB can show.
         """
-        return render(self, Lightness(icc.srgb()(rgb)))
+        return render(self, Lightness(icc.srgb()(rgb)), points=points)
 
     def predict_ab(self, lightness):
         """Predict the colors of a photograph, at the network's output resolution.
@@ -205,7 +207,7 @@ class Colorizer:
         ndarray of float32, shape (h, w, 313)
             Logits.
         """
-        return self.answer(self.view(Lightness(lightness)))
+        return self.predict(self.view(Lightness(lightness)))
 
     def view(self, photograph):
         """Shrink a photograph's L to the network's input.
@@ -213,7 +215,7 @@ class Colorizer:
         Parameters
         ----------
         photograph : colorlib.photos.photo.Photograph
-            Or what has its ``shape`` and ``lightness``.
+            Or any object with its ``shape`` and ``lightness``.
 
         Returns
         -------
@@ -224,25 +226,33 @@ class Colorizer:
             photograph, *working_shape(*photograph.shape, self.decoding.working_size)
         )
 
-    def answer(self, view):
+    def predict(self, view, points=None):
         """Run the network's forward pass.
 
         Parameters
         ----------
         view : ndarray of float32, shape (height, width)
             From `view`.
+        points : colorlib.hints.Points, optional
+            A user's hints.
 
         Returns
         -------
         ndarray of float32, shape (h, w, 313)
             Logits, with h and w a quarter of the view's.
+
+        Raises
+        ------
+        ValueError
+            If there are hints, and the network takes none.
         """
         if self.decoding.jpeg_quality:
             view = augmentation.compress(view, self.decoding.jpeg_quality)
-        return predict(self.network, view[None, ..., None])[0]
+        given = None if points is None else hints.placed(points, *view.shape)[None]
+        return predict(self.network, view[None, ..., None], given)[0]
 
 
-def predict(network, lightness):
+def predict(network, lightness, given=None):
     """Predict for images with any sides; they are padded by mirroring.
 
     Parameters
@@ -251,6 +261,8 @@ def predict(network, lightness):
         Its attribute ``input_multiple`` says what it needs; 8 by default.
     lightness : ndarray of float32, shape (n, height, width, 1)
         L in 0..100; the sides are multiples of 4.
+    given : ndarray of float32, shape (n, height, width, 3), optional
+        Hints (`hints.placed`).
 
     Returns
     -------
@@ -260,24 +272,25 @@ def predict(network, lightness):
     height, width = lightness.shape[1:3]
     multiple = getattr(network, "input_multiple", INPUT_MULTIPLE)
     margins = (0, 0), (0, -height % multiple), (0, -width % multiple), (0, 0)
-    padded = np.pad(lightness, margins, mode="symmetric")
-    logits = np.asarray(network.predict_on_batch(padded))
-    stride = padded.shape[1] // logits.shape[1]
+    seen = [lightness] if given is None else [lightness, given]
+    padded = [np.pad(one, margins, mode="symmetric") for one in seen]
+    logits = np.asarray(network.predict_on_batch(*padded))
+    stride = padded[0].shape[1] // logits.shape[1]
     return logits[:, : height // stride, : width // stride]
 
 
-def has_bins(answer):
-    """Tell whether a network answered with a distribution over the bins, or with (a, b).
+def has_bins(output):
+    """Return whether the output of a network is a distribution over the bins, or (a, b).
 
     Parameters
     ----------
-    answer : ndarray, shape (..., 313) or (..., 2)
+    output : ndarray, shape (..., 313) or (..., 2)
 
     Returns
     -------
     bool
     """
-    return answer.shape[-1] == BINS
+    return output.shape[-1] == BINS
 
 
 def working_shape(height, width, working_size):
@@ -288,7 +301,7 @@ def working_shape(height, width, working_size):
     height, width : int
         Of the photograph.
     working_size : int
-        Wished for the shorter side, in pixels.
+        Requested length of the shorter side, in pixels.
 
     Returns
     -------
@@ -301,7 +314,7 @@ def working_shape(height, width, working_size):
     return tuple(INPUT_MULTIPLE * max(1, round(side / INPUT_MULTIPLE)) for side in sides)
 
 
-def apply_colors(lightness, ab, depth=np.uint8, follow_edges=False):
+def apply_colors(lightness, ab, follow_edges=False):
     """Combine predicted colors with a photograph's own lightness.
 
     Parameters
@@ -309,21 +322,19 @@ def apply_colors(lightness, ab, depth=np.uint8, follow_edges=False):
     lightness : ndarray of float32, shape (height, width)
         L in 0..100.
     ab : ndarray of float32, shape (h, w, 2)
-        (a, b) at any resolution; brought to the photograph's.
-    depth : {np.uint8, np.uint16}
-        Of the result.
+        (a, b) at any resolution; resized to the photograph's.
     follow_edges : bool
         Whether the colors change where L does (`colorlib.colorize`), or smoothly.
 
     Returns
     -------
-    ndarray of `depth`, shape (height, width, 3)
+    ndarray of uint8, shape (height, width, 3)
         sRGB.
     """
     colors = _prepared(lightness, ab, follow_edges)
-    out = np.empty((*lightness.shape, 3), depth)
+    out = np.empty((*lightness.shape, 3), np.uint8)
     for rows in _bands(*lightness.shape, PIECE):
-        out[rows] = _color_band(lightness[rows], colors, rows, len(lightness), depth)
+        out[rows] = _color_band(lightness[rows], colors, rows, len(lightness), np.uint8)
     return out
 
 
@@ -344,18 +355,20 @@ def enlarge(lightness, ab, follow_edges=False):
     return _colors_of_band(lightness, colors, slice(0, len(lightness)), len(lightness))
 
 
-def render(colorizer, photograph, depth=np.uint8, side_by_side=False):
+def render(colorizer, photograph, depth=np.uint8, side_by_side=False, points=None):
     """Color a photograph of any size, a band of rows at a time.
 
     Parameters
     ----------
     colorizer : Colorizer
     photograph : colorlib.photos.photo.Photograph
-        Or what has its ``shape``, ``lightness`` and ``alpha``.
+        Or any object with its ``shape``, ``lightness`` and ``alpha``.
     depth : {np.uint8, np.uint16}
         Of the result.
     side_by_side : bool
         Put the grey photograph to the left of the colored one.
+    points : colorlib.hints.Points, optional
+        A user's hints.
 
     Returns
     -------
@@ -367,7 +380,7 @@ def render(colorizer, photograph, depth=np.uint8, side_by_side=False):
     if height * width <= BAND:  # then L is kept, and not computed twice
         source = Lightness(photograph.lightness(slice(0, height)), photograph.alpha)
     view = colorizer.view(source)
-    ab = colorizer.decode(colorizer.answer(view))
+    ab = colorizer.decode(colorizer.predict(view, points))
     colors = _prepared(view, ab, colorizer.decoding.follow_edges)
     return paint(source, colors, depth, side_by_side)
 
@@ -378,7 +391,7 @@ def paint(photograph, colors, depth=np.uint8, side_by_side=False):
     Parameters
     ----------
     photograph : colorlib.photos.photo.Photograph
-        Or what has its ``shape``, ``lightness`` and ``alpha``.
+        Or any object with its ``shape``, ``lightness`` and ``alpha``.
     colors : ndarray of float32, shape (h, w, 2 or 4)
         (a, b) at any resolution, or their fit to L (`fit_guided_filter`).
     depth, side_by_side
@@ -429,12 +442,15 @@ def colorizer_for(run=config.DEFAULT_RUN, **decoding):
     colorlib.runs.RunError
         If there is no such run, or it is damaged.
     ValueError
-        If what is changed is out of range.
+        If what is changed is out of range, or the network's colors don't depend on it.
     """
     run = run if isinstance(run, runs.Run) else runs.load_run(run)
+    if table.layers(run.settings.network, run.settings.width)[-1].channels != BINS:
+        for name in ("temperature", "vividness"):
+            if decoding.get(name) is not None:
+                why = f"it has no {name}; leave that out"
+                raise ValueError(f"{run.path.name} predicts one color for each pixel, so {why}")
     weights = quantizer.rebalancing_weights(run.prior)
-    if not (weights > 0).all():
-        raise runs.RunError(f"{run.path}: its prior.json holds no frequencies; {runs.REMEDY}")
     return Colorizer(run.network(), run.decoding.replace(**decoding), weights)
 
 
@@ -444,12 +460,12 @@ def _bands(height, width, pixels):
 
 
 def resized_lightness(photograph, height, width):
-    """Bring a photograph's L to another size, a band of rows at a time.
+    """Resize a photograph's L, a band of rows at a time.
 
     Parameters
     ----------
     photograph : colorlib.photos.photo.Photograph
-        Or what has its ``shape`` and ``lightness``.
+        Or any object with its ``shape`` and ``lightness``.
     height, width : int
         Of the result.
 
@@ -475,7 +491,7 @@ def resized_lightness(photograph, height, width):
     return np.clip(out, 0, colorspace.L_MAX)
 
 
-# How much of each new row (down) comes from each of these old ones (across).
+# The weight of each old row (across) in each new row (down).
 def _shares(rows, old_height, height):
     edges = np.arange(height + 1)[:, None] * (old_height / height)
     old = np.arange(rows.start, rows.stop)
@@ -483,7 +499,7 @@ def _shares(rows, old_height, height):
     return (np.maximum(overlap, 0) * (height / old_height)).astype(np.float32)
 
 
-# What `_colors_of_band` takes: (a, b), or their fit to L at the resolution that the network saw.
+# The input of `_colors_of_band`: (a, b), or their fit to L at the network's input resolution.
 def _prepared(lightness, ab, follow_edges):
     if not follow_edges:
         return ab
@@ -498,13 +514,13 @@ def _color_band(lightness, colors, rows, height, depth):
     return colorspace.lab_to_rgb8(lab)
 
 
-# `colors` are (a, b), or what `colorize.fit_guided_filter` gives.
+# `colors` are (a, b), or the result of `fit_guided_filter`.
 def _colors_of_band(lightness, colors, rows, height):
     full = _resized_band(colors, rows, height, lightness.shape[1])
     return full if full.shape[2] == 2 else apply_guided_filter(lightness, full)
 
 
-# What cv2.resize would give for these rows of the whole; it is linear in each direction.
+# These rows of the result of cv2.resize for the whole image; it is linear in each direction.
 def _resized_band(small, rows, height, width):
     y = (np.arange(rows.start, rows.stop) + 0.5) * (len(small) / height) - 0.5
     y = np.clip(y, 0, len(small) - 1)

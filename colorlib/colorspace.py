@@ -136,7 +136,7 @@ def lab_to_rgb8(lab):
     lab = np.asarray(lab, np.float32)
     linear = _linear_rgb(lab)
     outside = np.flatnonzero(~_fits(linear, TOLERANCE))
-    pulled_in = _pulled_in(lab.reshape(-1, 3)[outside], STEPS, TOLERANCE)
+    pulled_in = _pulled_in(lab.reshape(-1, 3)[outside], TOLERANCE)
     linear.reshape(-1, 3)[outside] = _linear_rgb(pulled_in)
     linear *= np.float32(CURVE_LEVELS - 1)
     linear += np.float32(0.5)
@@ -207,15 +207,13 @@ def in_gamut(lab, tolerance=TOLERANCE):
     return _fits(_linear_rgb(np.asarray(lab, np.float32)), tolerance)
 
 
-def clip_to_gamut(lab, steps=STEPS, tolerance=TOLERANCE):
+def clip_to_gamut(lab, tolerance=TOLERANCE):
     """Reduce the chroma of colors outside sRGB's gamut; L and the hue angle stay.
 
     Parameters
     ----------
     lab : ndarray of floating point, shape (..., 3)
         Float Lab, L in 0..100.
-    steps : int
-        As `STEPS`.
     tolerance : float
         Of `in_gamut`. What lies within it is clipped later, which can change L by half a unit
         where it is dark.
@@ -226,19 +224,19 @@ def clip_to_gamut(lab, steps=STEPS, tolerance=TOLERANCE):
     """
     lab = np.array(lab, np.float32)
     outside = ~in_gamut(lab, tolerance)
-    lab[outside] = _pulled_in(lab[outside], steps, tolerance)
+    lab[outside] = _pulled_in(lab[outside], tolerance)
     return lab
 
 
 # On the way from grey to a color only X and Z change, and both their f are linear.
-def _pulled_in(colors, steps, tolerance):
+def _pulled_in(colors, tolerance):
     lightness, a, b = np.ascontiguousarray(colors.T)
     grey = (lightness + 16) / np.float32(116)
     toward_x, toward_z = a / 500, b / -200
     xyz, matrix = np.empty_like(colors.T), XYZ_TO_LINEAR_RGB * WHITE
     xyz[1] = _from_f(grey)
     share = np.zeros_like(lightness)
-    for step in 0.5 ** np.arange(1, steps + 1, dtype=np.float32):
+    for step in 0.5 ** np.arange(1, STEPS + 1, dtype=np.float32):
         tried = share + step
         xyz[0], xyz[2] = _from_f(grey + tried * toward_x), _from_f(grey + tried * toward_z)
         linear = matrix @ xyz

@@ -16,7 +16,7 @@ ROOT = PACKAGE.parent
 """The repository, if this is a clone of it."""
 
 INSTALLED = (PACKAGE / "recorded").is_dir()
-"""Whether this is an installed package, which holds the default run, and not a clone."""
+"""Whether this is an installed package, with the runs that color by default, and no clone."""
 
 RECORDED = PACKAGE / "recorded" if INSTALLED else ROOT / "data" / "runs"
 """The runs that come with the package; read-only unless it is the same folder as `RUNS`."""
@@ -38,6 +38,9 @@ FIGURES = Path(os.environ.get("COLORLIB_FIGURES") or HOME / "build" / "figures")
 
 DEFAULT_RUN = "transfer"
 """The recorded run that colors photographs by default."""
+
+HINTS_RUN = "hints"
+"""The recorded run that colors photographs by a user's hints."""
 
 SCALES = ("smoke", "full")
 
@@ -90,10 +93,9 @@ class TrainConfig:
     ----------
     image_size, crop : int
         Side in pixels of the stored images and of the random crops the network sees.
-    network : {"table_1", "published", "zhang_2016", "zhang_2017", "lite0", "lite2"}
-        Table 1 of the report; the same without BatchNorm in block 8, as in its published code; a
-        network that the paper's authors released; or a decoder on a classifier's encoder
-        (`table.layers`).
+    network : str
+        Table 1 of the report, another network of the paper's authors, or a decoder on a
+        classifier's encoder: one of `table.NETWORKS`, described in `table.layers`.
     width : float
         Factor on every channel count but the last; of a decoder on an encoder, on the decoder's.
     epochs, batch_size : int
@@ -119,7 +121,8 @@ class TrainConfig:
         Begin with the classifier's own weights in its encoder (`pretrained.load_encoder`).
     start_from : str
         A recorded run, by its name or folder (`runs.find`), to begin with the weights of,
-        widened if this network is wider (`model.start_from`); empty begins with random ones.
+        widened if this network is wider, and perhaps a network without hints for one with them
+        (`model.start_from`); empty begins with random ones.
     interpolation : float
         Weight, above 0 and at most 1, of the trained weights in the recorded ones; the rest is that
         of the weights of ``start_from`` (`model.interpolate`, WiSE-FT). 1 is off.
@@ -270,6 +273,19 @@ MODEL_64 = MODEL_64_QUARTER.replace(
 )
 """Model-64 as we train it on two cores: half the width, grown from the quarter."""
 
+MODEL_64_DEGRADED = MODEL_64.replace(
+    epochs=10,
+    batch_size=256,
+    learning_rate=1e-3,
+    degrade=0.2,
+    ema=0.999,
+    start_from="local-model-64-degraded",
+)
+"""Model-64 trained on degraded lightness, so that it does not read a JPEG's traces.
+
+It was done twice in a row on a GPU, the first time with the weights of ``model-64`` to start from.
+"""
+
 MODEL_256 = MODEL_64.replace(
     image_size=256,
     crop=176,
@@ -323,13 +339,34 @@ TRANSFER_160 = TRANSFER_128.replace(
 )
 """The same in larger crops of more and larger photographs."""
 
-TRANSFER = TRANSFER_160.replace(
+TRANSFER_AVERAGED = TRANSFER_160.replace(
     epochs=2,
     learning_rate=4e-4,
     ema=0.999,
     start_from="local-transfer-160",
 )
-"""The last part of its training: the weights are an exponential moving average."""
+"""The same further: the weights are an exponential moving average."""
+
+TRANSFER = TRANSFER_AVERAGED.replace(
+    crop=192,
+    epochs=11,
+    batch_size=64,
+    learning_rate=1e-3,
+    seed=2,
+    start_from="local-transfer-averaged",
+    interpolation=0.8,
+)
+"""The last part of its training, on more photographs, for which a GPU took four minutes."""
+
+HINTS = TRANSFER.replace(
+    network="lite0_hints",
+    epochs=8,
+    start_from="transfer",
+    interpolation=1.0,
+    encoder_rate=1.0,
+    seed=0,
+)
+"""The default network taught to take hints (`colorlib.hints`)."""
 
 OVERFIT = TrainConfig(
     crop=64,
@@ -359,11 +396,14 @@ PRESETS = {
     "REPORT_256": REPORT_256,
     "MODEL_64_QUARTER": MODEL_64_QUARTER,
     "MODEL_64": MODEL_64,
+    "MODEL_64_DEGRADED": MODEL_64_DEGRADED,
     "MODEL_256": MODEL_256,
     "TRANSFER_DECODER": TRANSFER_DECODER,
     "TRANSFER_128": TRANSFER_128,
     "TRANSFER_160": TRANSFER_160,
+    "TRANSFER_AVERAGED": TRANSFER_AVERAGED,
     "TRANSFER": TRANSFER,
+    "HINTS": HINTS,
     "OVERFIT": OVERFIT,
     "SEARCH": SEARCH,
 }

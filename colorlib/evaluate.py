@@ -18,6 +18,9 @@ from colorlib import colorize, colorspace, generator, images, metrics, quantizer
 PIXELS = 100 * 56 * 56
 """Approximate batch size of the prediction."""
 
+PAIRING_SEED = 0
+"""Decides which other image gives its colors to the row ``random``."""
+
 UNITS = {
     "cross_entropy": "nats per pixel, not rebalanced",
     "accuracy": "share of pixels, 0..1",
@@ -42,7 +45,7 @@ LABELS = {
 """The rows' names in the printed table."""
 
 
-def evaluate(run, source, limit=None, temperature=None, vividness=None, seed=0, progress=True):
+def evaluate(run, source, limit=None, temperature=None, vividness=None, progress=True):
     """Evaluate a recorded run on images, compared with chance.
 
     Parameters
@@ -51,13 +54,11 @@ def evaluate(run, source, limit=None, temperature=None, vividness=None, seed=0, 
         The run, its name, or its folder (`runs.find`).
     source : path-like, colorlib.store.Store, or ndarray of uint8, shape (n, size, size, 3)
         A folder of image files, of which grey ones are measured as well; or a file that
-        `colorlib pack` wrote. Images of another size than the run's are brought to it.
+        `colorlib pack` wrote. Images of another size than the run's are resized.
     limit : int, optional
         Measure only so many, spread evenly.
     temperature, vividness : float, optional
         How to decode; the run's own by default.
-    seed : int
-        Pairing seed: chooses the image whose colors are used in the row ``random``.
     progress : bool
         Whether to show a progress bar.
 
@@ -69,7 +70,7 @@ def evaluate(run, source, limit=None, temperature=None, vividness=None, seed=0, 
         ``colors``: AuC, rebalanced AuC, PSNR and colorfulness of the network decoded with
         vividness 0 (``plain``) and with its own (``vivid``, if that differs), of no color
         (``grey``), of the ``mean`` color of the training images, of the colors of a ``random``
-        other image, and of the ``truth``. ``units`` says in what; the rest is what was done.
+        other image, and of the ``truth``. ``units`` are the units; the rest is what was done.
 
     Raises
     ------
@@ -83,7 +84,7 @@ def evaluate(run, source, limit=None, temperature=None, vividness=None, seed=0, 
     settings = run.settings
     with open_images(source, settings.image_size, limit) as opened:
         indices = chosen(len(opened), limit)
-        batches = crops_and_strangers(opened, indices, settings.image_size, settings.crop, seed)
+        batches = pairs_of_crops(opened, indices, settings.image_size, settings.crop)
         bar = tqdm(total=len(indices), unit=" images", disable=not progress)
         with bar:
             measured = measure(colorizer, run.prior, batches, bar.update)
@@ -111,7 +112,7 @@ def open_images(source, size, limit=None):
     source : path-like, colorlib.store.Store, or ndarray of uint8, shape (n, size, size, 3)
         A folder is packed into a temporary store, in the system's folder for such files.
     size : int
-        Side in pixels to which a folder's images are brought.
+        Side in pixels to which a folder's images are resized.
     limit : int, optional
         Read only so many files of a folder.
 
@@ -164,30 +165,28 @@ def chosen(count, limit=None):
     return indices
 
 
-def crops_and_strangers(opened, indices, size, crop, seed=0):
+def pairs_of_crops(opened, indices, size, crop):
     """Yield centre crops batch by batch, each paired with the crop of a random other image.
 
     Parameters
     ----------
     opened : Store or ndarray of uint8, shape (n, side, side, 3)
-        The images; brought to `size` if they have another one.
+        The images; resized if they have another size.
     indices : ndarray of int, shape (k,)
         Which images.
     size, crop : int
         Side in pixels of the images and of the crops.
-    seed : int
-        Pairing seed.
 
     Yields
     ------
-    crops, strangers : ndarray of uint8, shape (batch, crop, crop, 3)
+    crops, others : ndarray of uint8, shape (batch, crop, crop, 3)
         sRGB. Over all batches both hold every image once, and no image is paired with itself.
     """
-    order = np.random.default_rng(seed).permutation(indices)
+    order = np.random.default_rng(PAIRING_SEED).permutation(indices)
     middle = slice((size - crop) // 2, (size - crop) // 2 + crop)
     step = max(1, PIXELS // crop**2)
     for start in range(0, len(order), step):
-        # each image's stranger is the one before it in the random order; the first one's, the last
+        # each image is paired with the one before it in the random order, the first with the last
         numbers = order[np.arange(start - 1, min(start + step, len(order)))]
         squares = [images.square(rgb, size) for rgb in generator.read_images(opened, numbers)]
         crops = np.stack(squares)[:, middle, middle]
@@ -200,11 +199,11 @@ def measure(colorizer, prior, batches, done=lambda count: None):
     Parameters
     ----------
     colorizer : colorlib.colorize.Colorizer
-        The network and how to decode it; its working size plays no part.
+        The network and its decoding; the working size is not used.
     prior : ndarray, shape (313,)
         Frequency of each bin in the training images.
     batches : iterable of (ndarray, ndarray)
-        From `crops_and_strangers`.
+        From `pairs_of_crops`.
     done : callable
         Called with the number of images after each batch.
 
@@ -217,7 +216,7 @@ def measure(colorizer, prior, batches, done=lambda count: None):
     mean = (prior @ quantizer.bin_centers()).astype(np.float32)
     prior = np.maximum(prior, quantizer.PRIOR_FLOOR)
     pixels, distributions, tallies = 0, {}, {}
-    for rgb, strangers in batches:
+    for rgb, others in batches:
         lightness, codes = generator.encode(rgb)
         lab = colorspace.rgb_to_lab(rgb)
         logits = colorize.predict(colorizer.network, lightness)
@@ -228,7 +227,7 @@ def measure(colorizer, prior, batches, done=lambda count: None):
             **{name: decode(one, logits, lab[..., 0]) for name, one in decoders.items()},
             "grey": np.zeros_like(lab[..., 1:]),
             "mean": np.broadcast_to(mean, lab[..., 1:].shape),
-            "random": colorspace.rgb_to_lab(strangers)[..., 1:],
+            "random": colorspace.rgb_to_lab(others)[..., 1:],
         }
         for name, ab in guesses.items():
             tally = tallies.setdefault(name, metrics.ColorTally())
@@ -315,10 +314,12 @@ def table(result):
         Lines; accuracy in percent.
     """
     images_of, crop = f"{result['count']:,} images of {result['images']}", result["crop"]
+    how = f"decoded with temperature {result['temperature']:g}, vividness {result['vividness']:g}"
+    if "network" not in result["distributions"]:
+        how = "the network predicts colors, no distribution to decode"
     lines = [
         f"{result['run']} on {images_of}, centre crops of {crop}x{crop} pixels",
-        f"(left out: {result['left_out']:,}); decoded with temperature {result['temperature']:g}, "
-        f"vividness {result['vividness']:g}",
+        f"(left out: {result['left_out']:,}); {how}",
         "",
         f"{'predicted distribution':34}{'cross-entropy':>16}{'accuracy':>10}",
         f"{'':34}{'nats per pixel':>16}{'%':>10}",

@@ -1,6 +1,6 @@
 """Export a recorded run as an ONNX file, for other programs and languages.
 
-Not here: the graph in it (`colorlib.graph`). How its answers become colors is in the file's
+Not here: the graph in it (`colorlib.graph`). How its output becomes colors is in the file's
 metadata, and a section of the README uses it in ten lines.
 """
 
@@ -69,7 +69,7 @@ def metadata(run):
     """
     weights = quantizer.rebalancing_weights(run.prior)
     hints = "; hints: a, b and 1 where they are given, else three zeros, (batch, height, width, 3)"
-    takes_hints = table.HINTS in table.inputs(table.layers(run.settings.network))
+    takes_hints = table.takes_hints(run.settings.network)
     return {
         "run": run.path.resolve().name,
         "input": f"L of CIE Lab (D65) in 0..100, (batch, height, width, 1){hints * takes_hints}",

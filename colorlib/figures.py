@@ -1,7 +1,7 @@
 """Draw the report's figures from arrays, with matplotlib.
 
-Not here: any computation of what is drawn. A function takes arrays and gives a figure; `save`
-writes it where `config.FIGURES` says.
+Not here: the computation of what is drawn. A function takes arrays and returns a figure; `save`
+writes it into `config.FIGURES`.
 """
 
 import io
@@ -15,12 +15,12 @@ import numpy as np
 from matplotlib.container import BarContainer
 from PIL import Image, PngImagePlugin
 
-from colorlib import colorspace, config, files, quantizer
+from colorlib import colorspace, config, files, images, quantizer
 
 DPI = 110
 
 JPEG = {"quality": 75, "subsampling": 0}
-"""How a figure with photographs is written: a sixth of a PNG file, color at full resolution."""
+"""Options for figures with photographs: a sixth of a PNG file, without color subsampling."""
 
 STYLE = {
     "font.size": 9,
@@ -39,19 +39,22 @@ LAYER_COLORS = {
     "dilated by 2": "#72b7b2",
     "1x1": "#e45756",
 }
-"""Of the layers in `architecture`, by their kind."""
+"""Colors of the layers in `architecture`, by kind."""
 
 DATA, LONGEST_COMMENT = "Data", 65_533
-"""Name of the text of a PNG file, and bytes of the comment of a JPEG file, with `drawn_data`."""
+"""Where `drawn_data` is stored: name of a PNG file's text; most bytes of a JPEG file's comment."""
 
 MOST_POINTS = 64
-"""Points of a curve in `drawn_data`, about."""
+"""Approximate number of points of a curve in `drawn_data`."""
 
 CELLS = 4
-"""Along an image's side in `drawn_data`."""
+"""Cells along an image's side in `drawn_data`."""
 
 LIGHTNESS = 50.0
-"""L at which colors of the ab plane are shown."""
+"""L of the colors in pictures of the ab plane."""
+
+COLOR_MAP = "magma"
+"""For values in pictures of the ab plane."""
 
 
 def new(rows=1, columns=1, size=(6.0, 4.0), **settings):
@@ -60,7 +63,7 @@ def new(rows=1, columns=1, size=(6.0, 4.0), **settings):
     Parameters
     ----------
     rows, columns : int
-        Of axes.
+        Number of rows and columns of axes.
     size : tuple of float
         Width and height in inches.
     **settings
@@ -84,13 +87,13 @@ def save(figure, name):
     ----------
     figure : matplotlib.figure.Figure
     name : str
-        Without ending; ``local/`` before it for pictures that may not be published.
+        Without ending; it begins with ``local/`` for pictures that may not be published.
 
     Returns
     -------
     str
-        Where it is: from the repository's root, or in full if it is elsewhere. A JPEG file if it
-        holds images, else a PNG file.
+        Path of the file, relative to the repository's root if it is inside. It is a JPEG file if
+        the figure holds images, else a PNG file.
     """
     kind = "jpg" if any(axis.images for axis in figure.axes) else "png"
     path = config.FIGURES / f"{name}.{kind}"
@@ -116,16 +119,16 @@ def compress(picture, path, kind, data):
     kind : {"jpg", "png"}
         A PNG file gets a palette of 256 colors.
     data : str
-        Goes into the file's comment or text; cut where a JPEG file can't hold it.
+        Written as the file's text (PNG) or comment (JPEG), which is cut if it is too long.
     """
     picture = picture.convert("RGB")
     if kind == "jpg":
-        picture.save(path, "JPEG", **JPEG, comment=data[:LONGEST_COMMENT])
+        images.save(picture, path, "JPEG", **JPEG, comment=data[:LONGEST_COMMENT])
         return
     text = PngImagePlugin.PngInfo()
     text.add_text(DATA, data)
     palette = picture.quantize(256, dither=Image.Dither.NONE)
-    palette.save(path, "PNG", optimize=True, pnginfo=text)
+    images.save(palette, path, "PNG", optimize=True, pnginfo=text)
 
 
 def drawn_data(figure):
@@ -138,8 +141,8 @@ def drawn_data(figure):
     Returns
     -------
     list of list of float
-        A list for each of them, in four digits: some `MOST_POINTS` of a curve's y, of the bars'
-        widths and heights and of the points' coordinates; an image's means over a grid of cells.
+        A list for each of them, rounded to four digits: about `MOST_POINTS` of a curve's y values,
+        the bars' widths and heights, the points' coordinates, an image's means over a grid.
     """
     found = []
     for axis in figure.axes:
@@ -194,19 +197,17 @@ def image_grid(rows, column_titles=(), row_titles=(), height=1.6):
     return figure
 
 
-def contact_sheet(sets, titles, across=4, height=0.8):
+def contact_sheet(sets, titles, across=4):
     """Show many images of one size, each with the same versions side by side.
 
     Parameters
     ----------
     sets : ndarray of uint8, shape (n, versions, side, side, 3)
-        sRGB; filled in row by row.
+        sRGB; arranged row by row.
     titles : sequence of str
-        Of the versions, above each column.
+        Names of the versions, written above each column.
     across : int
-        Sets in a row.
-    height : float
-        Of a row, in inches.
+        Number of sets in a row.
 
     Returns
     -------
@@ -224,7 +225,7 @@ def contact_sheet(sets, titles, across=4, height=0.8):
         row, column = divmod(number, across * versions)
         top, left = row * pitch, lefts[column]
         sheet[top : top + side, left : left + side] = image
-    scale = height / pitch
+    scale = 0.8 / pitch  # inches of a row
     figure, ((axis,),) = new(size=(sheet.shape[1] * scale, sheet.shape[0] * scale + 0.4))
     show_image(axis, sheet)
     for left, title in zip(lefts, list(titles) * across, strict=True):
@@ -272,13 +273,13 @@ def grey(lightness):
 def architecture(rows):
     """Draw the network (figure 1 of the report).
 
-    A box is as high as the layer's output is large and as wide as it has channels. Above a box
-    stands where the size changes, a dark edge is a BatchNorm behind the layer.
+    The height of a box is the resolution of the layer's output, its width the number of channels.
+    A text above a box says that the resolution changes; a dark edge is a BatchNorm after the layer.
 
     Parameters
     ----------
     rows : sequence of dict
-        `model.describe`'s: name, resolution, channels, stride, dilation and batch_norm of each
+        From `model.describe`: name, resolution, channels, stride, dilation and batch_norm of each
         layer.
 
     Returns
@@ -326,7 +327,7 @@ def _layer(axis, x, layer, side):
     return x + width
 
 
-def ab_plane(axis, ab, values, title="", label="", marker_size=38, cmap="magma"):
+def ab_plane(axis, ab, values, title="", label="", marker_size=38):
     """Draw colors or values at points of the ab plane (figure 2 of the report).
 
     Parameters
@@ -340,17 +341,15 @@ def ab_plane(axis, ab, values, title="", label="", marker_size=38, cmap="magma")
         Of the axes, and of the color bar.
     marker_size : float
         Of each point's square, in points squared.
-    cmap : str
-        For numbers.
     """
-    colors = {"c": values, "cmap": cmap} if np.ndim(values) == 1 else {"color": values}
+    colors = {"c": values, "cmap": COLOR_MAP} if np.ndim(values) == 1 else {"color": values}
     drawn = axis.scatter(ab[:, 1], ab[:, 0], marker="s", s=marker_size, linewidths=0, **colors)
     if np.ndim(values) == 1:
         axis.figure.colorbar(drawn, ax=axis, label=label, shrink=0.8)
     _label_ab(axis, title)
 
 
-def code_plane(axis, codes, values, title="", label="", cmap="magma"):
+def code_plane(axis, codes, values, title="", label=""):
     """Draw a value for each of many ab codes, a pixel for each.
 
     Parameters
@@ -361,12 +360,11 @@ def code_plane(axis, codes, values, title="", label="", cmap="magma"):
     values : ndarray, shape (n,)
     title, label : str
         Of the axes, and of the color bar.
-    cmap : str
     """
     plane = np.full(quantizer.CODES, np.nan)
     plane[codes] = values
     edges = (-128.5, 127.5, 127.5, -128.5)
-    drawn = axis.imshow(plane.reshape(256, 256), extent=edges, cmap=cmap, interpolation="none")
+    drawn = axis.imshow(plane.reshape(256, 256), extent=edges, cmap=COLOR_MAP, interpolation="none")
     axis.figure.colorbar(drawn, ax=axis, label=label, shrink=0.8)
     _label_ab(axis, title)
     axis.grid(False)
@@ -378,21 +376,16 @@ def _label_ab(axis, title):
     axis.set_aspect("equal")
 
 
-def bin_colors(lightness=LIGHTNESS):
-    """Return the bins' colors, clipped to sRGB's gamut.
-
-    Parameters
-    ----------
-    lightness : float
-        L in 0..100.
+def bin_colors():
+    """Return the bins' colors at L = `LIGHTNESS`, clipped to sRGB's gamut.
 
     Returns
     -------
     ndarray of float32, shape (313, 3)
-        sRGB in 0..1. A bin that sRGB can't show at this L is shown clipped.
+        sRGB in 0..1.
     """
     centers = quantizer.bin_centers()
-    lab = np.column_stack([np.full(len(centers), lightness, np.float32), centers])
+    lab = np.column_stack([np.full(len(centers), LIGHTNESS, np.float32), centers])
     return colorspace.lab_to_rgb(lab)
 
 
@@ -406,7 +399,7 @@ def curves(axis, series, xlabel, ylabel, title="", at=None):
         Label and values of each curve.
     xlabel, ylabel, title : str
     at : sequence of float, optional
-        Where on the x axis the values are; at 1, 2, 3, ... by default.
+        Positions of the values on the x axis; 1, 2, 3, ... by default.
     """
     for label, values in series.items():
         axis.plot(np.arange(1, len(values) + 1) if at is None else at, values, label=label, lw=1.4)
@@ -417,16 +410,16 @@ def curves(axis, series, xlabel, ylabel, title="", at=None):
 
 
 def against(series, reference, xlabel, ylabel, columns=3, level=None):
-    """Draw groups of curves over 1, 2, 3, ... as small multiples, each over the same reference.
+    """Draw groups of curves as small multiples, each together with the same reference curves.
 
     A thin line is a curve, a thick one the mean of a group.
 
     Parameters
     ----------
     series : dict of str to ndarray, shape (curves, n)
-        Title of each axes, and its curves, in red.
+        Title of each axes and its curves, drawn in red at 1, 2, 3, ...
     reference : tuple of str and ndarray, shape (curves, n)
-        Its name in the legend, and its curves, in grey.
+        Its name in the legend, and its curves, drawn in grey in all axes.
     xlabel, ylabel : str
     columns : int
     level : tuple of str and float, optional

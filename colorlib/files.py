@@ -6,6 +6,7 @@ Not here: what the files hold (`colorlib.images`, `colorlib.store`).
 import collections
 import contextlib
 import dataclasses
+import json
 import os
 import secrets
 from pathlib import Path
@@ -76,14 +77,12 @@ def is_folder(path):
     return os.path.isdir(path)  # noqa: PTH112 - pathlib raises where nobody may look
 
 
-def counted(files, most=5):
-    """Count files by their endings.
+def counted(files):
+    """Count files by their endings; the five most frequent endings are named.
 
     Parameters
     ----------
     files : sequence of pathlib.Path
-    most : int
-        How many endings to name.
 
     Returns
     -------
@@ -93,8 +92,8 @@ def counted(files, most=5):
     if not files:
         return ""
     endings = collections.Counter(path.suffix.lower() for path in files).most_common()
-    named = [f"{count:,} {ending or 'without an ending'}" for ending, count in endings[:most]]
-    named += ["..."] * (len(endings) > most)
+    named = [f"{count:,} {ending or 'without an ending'}" for ending, count in endings[:5]]
+    named += ["..."] * (len(endings) > 5)
     return escaped(f"{len(files):,} file{'s' * (len(files) > 1)} ({', '.join(named)})")
 
 
@@ -122,7 +121,8 @@ def explained_writing(path, kind):
         yield
     except OSError as error:
         reason = error.strerror or error
-        raise kind(f"{path}: can't be written ({reason}); choose another place") from None
+        remedy = "make room there, or choose another place"
+        raise kind(f"{path}: can't be written ({reason}); {remedy}") from None
 
 
 @contextlib.contextmanager
@@ -136,3 +136,9 @@ def replacing(path):
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_json(path, value):
+    """Write a value as JSON, indented by one space, under a temporary name that is then renamed."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1) + "\n")

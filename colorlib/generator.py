@@ -1,6 +1,7 @@
 """Make seeded batches of (L, ab codes) from a store: a `keras.utils.PyDataset`.
 
-Not here: reading files (`colorlib.store`) and what the codes mean (`colorlib.quantizer`).
+Not here: reading files (`colorlib.store`), what the codes mean (`colorlib.quantizer`) and how
+hints are drawn (`colorlib.hints`).
 Chapter 3 of the report, where this was the bottleneck.
 
 Batch k of epoch e is a pure function of (seed, e, k): nothing depends on which thread computes
@@ -17,7 +18,7 @@ import cv2
 import keras
 import numpy as np
 
-from colorlib import augmentation, colorspace, quantizer
+from colorlib import augmentation, colorspace, hints, quantizer
 from colorlib.store import squares
 from colorlib.table import STRIDE
 
@@ -59,6 +60,9 @@ class ColorBatches(keras.utils.PyDataset):
     degrade : float
         With `train`: probability of each kind of degradation of an image's lightness
         (`augmentation.degrade`).
+    take_hints : bool
+        Whether the network takes hints (`colorlib.hints`); they are drawn at random, without
+        `train` for each image the same in all epochs.
 
     Attributes
     ----------
@@ -83,10 +87,12 @@ class ColorBatches(keras.utils.PyDataset):
         workers=2,
         crop_scale=None,
         degrade=0.0,
+        take_hints=False,
     ):
         super().__init__()
         self.store, self.crop, self.train, self.flip, self.seed = store, crop, train, flip, seed
         self.crop_scale, self.degrade = crop_scale, degrade if train else 0.0
+        self.take_hints = take_hints
         self.indices = np.arange(len(store)) if indices is None else np.asarray(indices)
         self.size = store.shape[1] if isinstance(store, np.ndarray) else store.size
         if crop % 8 or not 8 <= crop <= self.size:
@@ -129,16 +135,22 @@ class ColorBatches(keras.utils.PyDataset):
         Returns
         -------
         lightness : ndarray of float32, shape (batch, crop, crop, 1)
-            L in 0..100.
+            L in 0..100. With `take_hints` it is a pair of this and the hints, ndarray of float32,
+            shape (batch, crop, crop, 3).
         codes : ndarray of int32, shape (batch, crop / 4, crop / 4)
             The ab code of each output pixel: the mean over its 4x4 input pixels.
         """
         chosen = self._chosen(epoch, index)
-        lightness, codes = _encode(len(chosen), self.crop, self._crops(chosen, epoch, index))
+        crops, count = self._crops(chosen, epoch, index), len(chosen)
+        ab8 = np.empty((2, count, self.crop, self.crop), np.uint8) if self.take_hints else None
+        lightness, codes = _encode(count, self.crop, crops, ab8)
         if self.degrade:
             rng = np.random.default_rng((self.seed, 2, epoch, index))
             augmentation.degrade(lightness, self.degrade, rng)
-        return lightness, codes
+        if not self.take_hints:
+            return lightness, codes
+        rng = np.random.default_rng((self.seed, 3, epoch if self.train else 0, index))
+        return (lightness, hints.random(ab8, rng)), codes
 
     def photographs(self, epoch, index):
         """Return the crops of a batch before they are encoded.
@@ -195,7 +207,7 @@ class RecordError(RuntimeError):
 
 
 def read_images(store, indices, tops=0, lefts=0, side=None):
-    """Read images by number, or a square out of each; an error names the image.
+    """Read images by number, or a square from each; an error names the image.
 
     Parameters
     ----------
@@ -219,7 +231,7 @@ def read_images(store, indices, tops=0, lefts=0, side=None):
     try:
         return store.read(indices, tops, lefts, side)
     except Exception:
-        for index in indices:  # one of them alone fails again, and gives its number away
+        for index in indices:  # read one by one to find the one that fails
             _read_one(store, index)
         raise
 
@@ -238,7 +250,7 @@ def _permutation(seed, epoch, count):
 
 
 def random_resized_crops(rgb, crop, scale, rng):
-    """Cut a square of random area and place out of each image, and resize it.
+    """Cut a square of random area and position from each image, and resize it.
 
     Parameters
     ----------
@@ -303,13 +315,16 @@ def encode(rgb):
     return _encode(*rgb.shape[:2], lambda part: rgb[part])
 
 
-def _encode(count, size, crops):
+# Into ab8, if it is given, go a + 128 and b + 128 of every pixel.
+def _encode(count, size, crops, ab8=None):
     lightness = np.empty((count, size, size, 1), np.float32)
     codes = np.empty((count, size // STRIDE, size // STRIDE), np.int32)
     parts = min(count, -(-count * size**2 // CHUNK))
     for k in range(parts):
         part = _share(count, parts, k)
-        _encode_into(lightness[part], codes[part], crops(part))
+        ab = _encode_into(lightness[part], codes[part], crops(part))
+        if ab8 is not None:
+            ab8[:, part] = ab
     return lightness, codes
 
 
@@ -323,6 +338,7 @@ def _encode_into(lightness, codes, rgb):
     lightness *= LIGHTNESS_STEP
     a, b = _block_means(planes[1:].reshape(-1, size)).reshape(2, *codes.shape)
     codes[:] = quantizer.ab_codes(a, b)
+    return planes[1:].reshape(2, count, size, size)
 
 
 def _share(count, parts, k):

@@ -36,6 +36,7 @@ OPERATORS = {
     "leaky_relu": ("LeakyRelu", (), {"alpha": table.LEAKY_SLOPE}),
     "tanh": ("Tanh", (), {}),
     "add": ("Add", (), {}),
+    "max_pool": ("MaxPool", (), {}),
     "subsample": ("Slice", ("first", "last", "sides", "second"), {}),
     "concatenate": ("Concat", (), {"axis": 1}),
     "nearest": ("Resize", ("", "twice"), {"mode": "nearest", **NEAREST}),
@@ -122,6 +123,8 @@ def _nodes(row, parts):
         kind, constants, settings = OPERATORS[row.kind]
         if kind == "BatchNormalization":
             settings = {"epsilon": row.epsilon}
+        elif kind == "MaxPool":
+            settings = {"kernel_shape": [row.stride] * 2, "strides": [row.stride] * 2}
         inputs += constants
         return [helper.make_node(kind, inputs, [_output(row.name)], row.name, **settings)]
     summed = f"{row.name}/sum" if row.relu else _output(row.name)

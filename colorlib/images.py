@@ -7,6 +7,7 @@ Pillow's, for 16 bits in color OpenCV's (`colorlib.photos.photo`).
 
 import contextlib
 import functools
+import io
 import stat
 import struct
 from pathlib import Path
@@ -57,8 +58,8 @@ def read(path):
     -------
     ndarray of uint8, shape (height, width, 3)
         sRGB, upright (EXIF orientation applied), 0..255. Other color spaces are converted by
-        the file's profile, CMYK and palettes too; 16 bits are rounded to 8, and transparency is
-        laid over white.
+        the file's profile, CMYK and palettes too; 16 bits are rounded to 8, and transparent
+        pixels are blended with white.
 
     Raises
     ------
@@ -71,7 +72,7 @@ def read(path):
 
 
 def read_with_alpha(path):
-    """Decode an image file; `read`, but for what becomes of transparency.
+    """Decode an image file as `read` does, and return its transparency too.
 
     Parameters
     ----------
@@ -81,7 +82,7 @@ def read_with_alpha(path):
     Returns
     -------
     rgb : ndarray of uint8, shape (height, width, 3)
-        As from `read`; nothing is laid over anything.
+        As from `read`, but not blended with white.
     alpha : ndarray of uint8, shape (height, width), or None
         Opacity, if the file has any.
 
@@ -138,7 +139,7 @@ def decode(image):
     alpha : ndarray of the same dtype, shape (height, width), or None
         Opacity, if there is any.
     way : colorlib.icc.Lightness
-        The way from the pixels to L; with ``srgb`` set if the pixels are sRGB.
+        The conversion from the pixels to L; ``srgb`` is set if the pixels are sRGB.
 
     Raises
     ------
@@ -148,7 +149,7 @@ def decode(image):
     if max(image.size) > LONGEST_SIDE:
         raise ImageError(f"is {max(image.size)} pixels long; cut it first")
     pixels, alpha, way = _pixels(image)
-    # of a TIFF file, Pillow and OpenCV turn the pixels themselves
+    # Pillow and OpenCV turn the pixels of TIFF files themselves
     turn = 1 if image.format == "TIFF" else orientation(image)
     return _upright(pixels, turn), None if alpha is None else _upright(alpha, turn), way
 
@@ -174,14 +175,14 @@ def opened(path):
     _register_heif()
     with explained_reading(path):
         _refuse_pipe(path)
-        # a path would let Pillow map the file, which garbles TIFF files that are to be turned
+        # given a path, Pillow maps the file into memory, and garbles TIFF files that it turns
         with _binary(path) as file, Image.open(file, formats=FORMATS) as image:
             yield image
 
 
 @contextlib.contextmanager
 def explained_reading(path):
-    """Turn what goes wrong while an image file is read into an `ImageError` that names it."""
+    """Turn an error while an image file is read into an `ImageError` that names it."""
     name = path if isinstance(path, str | Path) else getattr(path, "name", path)
     try:
         yield
@@ -227,7 +228,38 @@ def write(path, rgb, quality=95):
     """
     image_format = format_of(path)
     with explained_writing(path), files.replacing(path) as temporary:
-        Image.fromarray(rgb).save(temporary, format=image_format, quality=quality)
+        save(Image.fromarray(rgb), temporary, image_format, quality=quality)
+
+
+def save(image, path, image_format, **options):
+    """Let Pillow write a file.
+
+    Parameters
+    ----------
+    image : PIL.Image.Image
+    path : path-like
+    image_format : str
+        Pillow's name of the format.
+    **options
+        Of Pillow's writer for it.
+
+    Raises
+    ------
+    OSError, ValueError, struct.error
+        If not all of the file can be written, or the format can't hold it.
+
+    Notes
+    -----
+    Pillow writes a JPEG to a file's descriptor in one piece, and does not see that a full disk took
+    a part of it only. So it gets a file without a descriptor.
+    """
+    with _NoDescriptor(io.FileIO(path, "w+")) as file:
+        image.save(file, image_format, **options)
+
+
+class _NoDescriptor(io.BufferedRandom):
+    def fileno(self):
+        raise io.UnsupportedOperation("fileno")
 
 
 def format_of(path):
@@ -309,25 +341,24 @@ def over_white(pixels):
     return rgb
 
 
-def is_grey(rgb, tolerance=GREY_TOLERANCE):
+def is_grey(rgb):
     """Return whether an image has too little color to learn from.
 
     Parameters
     ----------
     rgb : ndarray of uint8, shape (height, width, 3)
         sRGB.
-    tolerance : int
-        Largest difference between two channels of a pixel, in 8-bit levels, that counts as
-        grey. Nearly all (99%) of the pixels have to be grey, so that JPEG noise does not matter.
 
     Returns
     -------
     bool
+        Whether nearly all (99%) of the pixels are grey within `GREY_TOLERANCE`; the rest may be
+        JPEG noise.
     """
     red, green, blue = np.moveaxis(rgb, -1, 0)
     # over an axis of length 3, max() would take six times as long
     spread = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
-    return bool(np.mean(spread <= tolerance) >= 0.99)
+    return bool(np.mean(spread <= GREY_TOLERANCE) >= 0.99)
 
 
 def square(rgb, size):
@@ -365,7 +396,7 @@ def _binary(path):
 def _pixels(image):
     embedded = image.info.get("icc_profile")
     way = icc.lightness(embedded) if embedded else icc.srgb()
-    if is_16_bit(image):
+    if _is_16_bit(image):
         return _deep_pixels(image, embedded, way)
     image.load()
     if image.mode.startswith(("I", "F")):
@@ -383,7 +414,7 @@ def _pixels(image):
 
 
 def _deep_pixels(image, embedded, way):
-    pixels = read_16_bit(image)
+    pixels = _read_16_bit(image)
     if pixels is None:
         raise ImageError(
             "its 16 bits can't be read; save it again, uncompressed and with interleaved channels"
@@ -424,7 +455,7 @@ def _grey(image):
     return values, alpha
 
 
-# The white of 32-bit files is not written down anywhere: the first usual one that is enough.
+# A 32-bit file does not say which value is white: take the smallest usual one that is enough.
 def _as_16_bits(values):
     if values.dtype == np.int32 and values.min() < 0:
         values = values.view(np.uint32)
@@ -444,7 +475,7 @@ def _upright(pixels, orientation):
     return pixels
 
 
-# A pipe or a device would keep Pillow waiting for ever.
+# Pillow would wait for ever for a pipe or a device.
 def _refuse_pipe(path):
     if isinstance(path, str | Path) and not stat.S_ISREG(mode := Path(path).stat().st_mode):
         if stat.S_ISDIR(mode):
@@ -477,7 +508,7 @@ def orientation(image):
     Returns
     -------
     int
-        1 to 8 as EXIF has it; 1, which is upright, if nothing or nonsense is said.
+        1 to 8 as in EXIF; 1, which is upright, if the value is missing or invalid.
     """
     value = attempt(lambda: image.getexif().get(ORIENTATION), 1)
     return value if value in range(1, 9) else 1
@@ -493,8 +524,8 @@ def count_pages(image):
     Returns
     -------
     int
-        1 where they can't be counted; of MPO too, whose others are views of the same photograph,
-        and of a TIFF file whose others are smaller copies of the first page, or masks.
+        1 if they can't be counted; also for MPO, whose others are views of the same photograph,
+        and for a TIFF file whose others are masks or smaller copies of the first page.
     """
     return len(page_numbers(image))
 
@@ -505,12 +536,12 @@ def page_numbers(image):
     Parameters
     ----------
     image : PIL.Image.Image
-        As Pillow opened it; a TIFF file is left at the page where it was.
+        As Pillow opened it; the current page stays the same.
 
     Returns
     -------
     list of int
-        That of the page where the file was opened comes first.
+        The number of the current page comes first.
     """
     start = image.tell()
     if image.format == "MPO":
@@ -526,7 +557,7 @@ def page_numbers(image):
 
 
 def turn_to(image, number):
-    """Turn to a page of a file, without what Pillow would carry over from the one before.
+    """Go to a page of a file, and drop what Pillow would keep from the page before.
 
     Parameters
     ----------
@@ -535,7 +566,7 @@ def turn_to(image, number):
         From `page_numbers`.
     """
     if image.format == "TIFF":
-        image.info.clear()  # a profile and a resolution would stay
+        image.info.clear()  # profile and resolution would stay
     image.seek(number)
 
 
@@ -546,7 +577,7 @@ def _is_page(image, number):
 
 
 def attempt(read, otherwise=None):
-    """Return what `read` returns, or `otherwise` where a damaged file makes it fail."""
+    """Return what `read` returns, or `otherwise` if it fails on a damaged file."""
     try:
         return read()
     except Exception:  # Pillow raises nearly anything on damaged tags
@@ -559,23 +590,13 @@ PLANES = TiffImagePlugin.PLANAR_CONFIGURATION
 """Tags of TIFF."""
 
 WHITE_IS_ZERO, PLANAR = 0, 2
-"""Values of the latter two: negatives, and a plane for each channel, which OpenCV mixes up."""
+"""Values of the last two: negatives, and a plane for each channel, which OpenCV mixes up."""
 
 
-def is_16_bit(image):
-    """Return whether a file holds color, or grey with transparency, in 16 bits per channel.
-
-    Parameters
-    ----------
-    image : PIL.Image.Image
-        As Pillow opened it, not loaded yet: it would give 8 bits. (Grey alone in 16 bits it does
-        hold.)
-
-    Returns
-    -------
-    bool
-        Of an animation False: its frames are laid over each other, which only Pillow does.
-    """
+# Whether a file, not loaded yet, holds color, or grey with transparency, in 16 bits per channel:
+# Pillow would load 8 bits. (Grey alone it loads in 16.) The frames of an animation are drawn over
+# each other, which only Pillow does.
+def _is_16_bit(image):
     animated = image.format == "PNG" and image.is_animated
     if image.mode not in ("RGB", "RGBA", "LA") or animated:
         return False
@@ -584,20 +605,9 @@ def is_16_bit(image):
     return image.format == "TIFF" and set(image.tag_v2.get(BITS_PER_SAMPLE, ())) == {16}
 
 
-def read_16_bit(image):
-    """Read the pixels of such a file.
-
-    Parameters
-    ----------
-    image : PIL.Image.Image
-        As Pillow opened it, not loaded yet; of several pages that where it stands.
-
-    Returns
-    -------
-    ndarray of uint16, shape (height, width, 3 or 4), or None
-        RGB or RGBA as they are stored, without a profile applied; a TIFF file's are upright.
-        None if OpenCV can't read it, or not in 16 bits, or mixes its channels up.
-    """
+# The current page of such a file, (height, width, 3 or 4), as stored; upright if it is a TIFF file.
+# None if OpenCV can't read it in 16 bits or would mix its channels up.
+def _read_16_bit(image):
     if image.format == "TIFF" and image.tag_v2.get(PLANES) == PLANAR:
         return None
     pixels = _page(image.fp, image.tell())
@@ -607,11 +617,11 @@ def read_16_bit(image):
     return cv2.cvtColor(pixels, order)
 
 
-# Mapped, not read: of a large file with many pages only what belongs to this one is in memory.
+# The file is mapped, not read: only the parts of this page come into memory.
 def _page(file, number):
     try:
         data = np.memmap(file, np.uint8, "r")
-    except OSError:  # it is in memory already
+    except OSError:  # the file is in memory already
         file.seek(0)
         data = np.frombuffer(file.read(), np.uint8)
     if not number:

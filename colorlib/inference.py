@@ -1,7 +1,7 @@
 """A recorded network's forward pass, by ONNX Runtime: L in, logits out (or a and b).
 
 Not here: training, which is Keras' (`colorlib.model`, `colorlib.training`), and the graph that is
-computed (`colorlib.graph`). A test holds both to the same answers.
+computed (`colorlib.graph`). A test holds both to the same outputs.
 
 Starting Keras and its backend takes seconds, coloring a photograph a fraction of one; so coloring
 goes without them.
@@ -43,6 +43,11 @@ class Network:
         As for `graph.build`.
     input_multiple : int
         What the sides of the input have to be multiples of.
+
+    Attributes
+    ----------
+    takes_hints : bool
+        Whether there is a second input, for a user's hints.
     """
 
     def __init__(self, rows, weights, input_multiple):
@@ -51,7 +56,7 @@ class Network:
         self.input_multiple = input_multiple
         empty = graph.build(rows, weights, embed=False)
         self._session = _session(empty.SerializeToString(), graph.by_name(weights))
-        self._takes_hints = table.HINTS in table.inputs(rows)
+        self.takes_hints = table.HINTS in table.inputs(rows)
 
     def predict_on_batch(self, lightness, hints=None):
         """Predict the distribution over the bins; called as a Keras model is.
@@ -80,7 +85,7 @@ class Network:
                 f"the sides have to be multiples of {self.input_multiple}: {lightness.shape[1:3]}"
             )
         given = {table.INPUT: lightness}
-        if self._takes_hints:
+        if self.takes_hints:
             shape = (*lightness.shape[:3], table.CHANNELS[table.HINTS])
             none = np.zeros(shape, np.float32) if hints is None else hints
             given[table.HINTS] = np.ascontiguousarray(none, np.float32)

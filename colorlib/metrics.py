@@ -65,7 +65,7 @@ def target_entropy(codes):
 
 
 def accuracy(logits, codes):
-    """Return where the likeliest bin is the true color's nearest.
+    """Return for each pixel whether the likeliest bin is the nearest to the true color.
 
     Parameters
     ----------

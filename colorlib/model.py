@@ -47,7 +47,7 @@ def build_model(
     dtype : str, optional
         A Keras dtype policy such as ``"mixed_bfloat16"``; Keras' global policy by default.
         The last layer and a classifier's encoder compute in float32 all the same.
-    network : {"table_1", "published", "zhang_2016", "zhang_2017", "lite0", "lite2"}
+    network : str
         As for `table.layers`.
 
     Returns
@@ -55,8 +55,8 @@ def build_model(
     keras.Model
         From float32 (batch, height, width, 1), L in 0..100, to float32 logits
         (batch, height / 4, width / 4, 313). Its attribute ``input_multiple`` says what the sides
-        have to be multiples of. The network of 2017 takes the hints as well, and gives (a, b)
-        (`graph.build`).
+        have to be multiples of. A network that takes hints has a list of two inputs, and that of
+        2017 gives (a, b) (`graph.build`).
 
     Raises
     ------
@@ -185,8 +185,10 @@ def freeze_encoder(network):
 
 
 def start_from(network, source, seed=0):
-    """Give a network the weights of one that is as wide or narrower, so that it computes the same.
+    """Give a network another's weights, so that it computes the same.
 
+    A layer that reads more channels than in the source, as those do that read hints, does not mind
+    them at first: its kernel is zero there. A network of Table 1 may be wider than the source.
     A channel is copied as often as the width asks for, and what its copies send on is shared out
     between them, which leaves the function as it was: Net2WiderNet of Chen et al. 2016,
     "Net2Net: Accelerating Learning via Knowledge Transfer", arXiv 1511.05641. The shares differ at
@@ -204,13 +206,14 @@ def start_from(network, source, seed=0):
     ValueError
         If `source` is wider than `network`, or another network; only Table 1 can be widened.
     """
-    names = [[layer.name for layer in one.layers] for one in (network, source)]
+    names = [[layer.name for layer in one.layers if layer.weights] for one in (network, source)]
     if names[0] != names[1]:
         raise ValueError("the networks have different layers; start from a run of the same network")
-    if [w.shape for w in network.weights] == [w.shape for w in source.weights]:
-        network.set_weights(source.get_weights())
+    pairs = [*zip(network.weights, source.get_weights(), strict=True)]
+    if all(_reads_more(weight.shape, old.shape) for weight, old in pairs):
+        network.set_weights([_with_zeros(old, weight.shape) for weight, old in pairs])
         return
-    if names[0][1:] != [row.name for row in table.layers()]:
+    if [layer.name for layer in network.layers][1:] != [row.name for row in table.layers()]:
         raise ValueError("only the network of Table 1 can be widened; choose the same width")
     rng = np.random.default_rng(seed)
     copied = np.arange(1)  # for each channel, of which channel in the source it is a copy
@@ -301,11 +304,11 @@ def _convolution(row, dtype, settings):
     return kinds[row.kind](row.channels, row.kernel, **common, **settings)
 
 
-# Logits and (a, b) need float32. So do depthwise convolutions, for speed: in half precision a CPU
-# takes longer over them than the decoder gains.
+# Logits, (a, b) and what the first layer sees need float32. So do depthwise convolutions, for
+# speed: in half precision a CPU takes longer over them than the decoder gains.
 def _dtype(row, dtype):
     exact = row.channels in (table.BINS, 2) or row.kind in ("rescale", "tanh")
-    exact = exact or row.name.startswith(table.ENCODER)
+    exact = exact or row.name == table.SEEN or row.name.startswith(table.ENCODER)
     return "float32" if exact else dtype
 
 
@@ -317,6 +320,7 @@ def _other(row, batch_norm_momentum, dtype):
         "frozen_batch_norm": (layers.BatchNormalization, norm),
         "nearest": (layers.UpSampling2D, dict(size=2, interpolation="nearest")),
         "bilinear": (layers.UpSampling2D, dict(size=2, interpolation="bilinear")),
+        "max_pool": (layers.MaxPooling2D, dict(pool_size=row.stride)),
         "subsample": (layers.MaxPooling2D, dict(pool_size=1, strides=2)),
         "relu": (layers.ReLU, {}),
         "relu6": (layers.ReLU, dict(max_value=6.0)),
@@ -327,6 +331,16 @@ def _other(row, batch_norm_momentum, dtype):
     }
     kind, settings = kinds[row.kind]
     return kind(**settings, name=row.name, dtype=_dtype(row, dtype))
+
+
+# Whether the shapes are the same, but perhaps for a kernel's third axis: the channels it reads.
+def _reads_more(shape, old):
+    same = tuple(shape) == old
+    return same or (len(old) == 4 and shape[2] > old[2] and old == (*shape[:2], old[2], shape[3]))
+
+
+def _with_zeros(array, shape):
+    return np.pad(array, [(0, new - old) for new, old in zip(shape, array.shape, strict=True)])
 
 
 def _share_out(kernel, senders, rng):

@@ -13,7 +13,7 @@ weights.weights.h5  weights of the epoch with the lowest validation loss (`train
 prior.json          how often each bin occurs in the training images
 decoding.json       the `DecodeConfig` that suits the run; may be missing
 predictions.npz     colors of the sample photographs after each epoch; may be missing
-checkpoints/        what the training needs to go on (`checkpoints`); may be missing
+checkpoints/        what the training needs to resume (`callbacks`); may be missing
 =================== ================================================================
 """
 
@@ -44,14 +44,14 @@ KINDS = {
     "Conv2DTranspose": "conv2d_transpose",
     "BatchNormalization": "batch_normalization",
 }
-"""Keras' names, in files of weights, for the layers that have weights."""
+"""The layers that have weights, and Keras' names for them in files of weights."""
 
 PREDICTIONS = "predictions.npz"
 
 CHECKPOINTS = "checkpoints"
 """A folder with the checkpoint of a training, and the lock of its process."""
 
-REMEDY = "train the run again or choose another"
+REMEDY = "train, fetch or import it again, or choose another run"
 
 
 class RunError(ValueError):
@@ -67,9 +67,9 @@ class Run:
     path : pathlib.Path
         The run's folder.
     settings : colorlib.config.TrainConfig
-        How it was trained.
+        Settings of the training.
     data : dict
-        On what: numbers of images, and their checksums (`store.checksum`).
+        Numbers of images, and their checksums (`store.checksum`).
     history : dict of str to list of float
         The columns of history.csv; ``history["loss"][0]`` is the first epoch's.
     environment : dict
@@ -77,7 +77,7 @@ class Run:
     prior : ndarray of float64, shape (313,)
         Smoothed frequency of each bin in the training images.
     decoding : colorlib.config.DecodeConfig
-        How its answers are best turned into colors.
+        How its output is best turned into colors.
     """
 
     path: Path
@@ -88,13 +88,8 @@ class Run:
     prior: np.ndarray
     decoding: config.DecodeConfig
 
-    def model(self, dtype="float32"):
-        """Build the Keras model and load its weights: to train on, or to compute with Keras.
-
-        Parameters
-        ----------
-        dtype : str
-            The precision to compute in.
+    def model(self):
+        """Build the Keras model in float32 and load its weights: to train or compute with Keras.
 
         Returns
         -------
@@ -107,7 +102,7 @@ class Run:
         """
         from colorlib import model  # here, since Keras takes seconds to start
 
-        built = model.model_for(self.settings.replace(precision=dtype))
+        built = model.model_for(self.settings.replace(precision="float32"))
         load_weights(built, self.path / WEIGHTS)
         return built
 
@@ -148,7 +143,8 @@ class Run:
             return rows, inference.read_weights(path, rows)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             reason = str(error).splitlines()[0]
-            raise RunError(f"{path}: damaged, or not this network's weights ({reason})") from None
+            why = f"damaged, or not this network's weights ({reason})"
+            raise RunError(f"{path}: {why}; {REMEDY}") from None
 
 
 def place(run):
@@ -179,7 +175,7 @@ def find(run):
     Returns
     -------
     pathlib.Path
-        Its folder. Of two runs of one name the person's own is taken.
+        Its folder. If there are two runs of this name, the user's own is taken.
 
     Raises
     ------
@@ -238,11 +234,11 @@ def load_run(path):
             data=dict(recorded["data"]),
             history=_read_history(folder / "history.csv"),
             environment=dict(_read_json(folder / "environment.json")),
-            prior=np.array(_read_json(folder / "prior.json"), np.float64).reshape(table.BINS),
+            prior=_prior(_read_json(folder / "prior.json")),
             decoding=_decoding(_read_json(decoding) if decoding.exists() else {}),
         )
     except (OSError, ValueError, KeyError, TypeError, RecursionError, csv.Error) as error:
-        raise RunError(f"{folder}: not a complete recorded run ({error}); train it again") from None
+        raise RunError(f"{folder}: not a complete recorded run ({error}); {REMEDY}") from None
 
 
 def save_weights(network, path):
@@ -263,8 +259,7 @@ def save_weights(network, path):
 
     Notes
     -----
-    HDF5 itself crashes where a disk is full. So it writes into memory, and what it wrote goes into
-    the file in one piece.
+    HDF5 crashes if the disk is full. So it writes into memory, and the file is written from there.
     """
     memory, counts = io.BytesIO(), collections.Counter()
     with h5py.File(memory, "w") as file:
@@ -298,12 +293,13 @@ def load_weights(network, path):
         raise RunError(f"{path}: no such weights file; {REMEDY}")
     try:
         with warnings.catch_warnings():
-            # Keras only warns where layers find nothing in the file and keep random weights
+            # Keras only warns if a layer is missing in the file and keeps its random weights
             warnings.simplefilter("error", UserWarning)
             network.load_weights(path)
     except (OSError, ValueError, KeyError, TypeError, UserWarning) as error:
         reason = str(error).splitlines()[0]
-        raise RunError(f"{path}: damaged, or not this network's weights ({reason})") from None
+        why = f"damaged, or not this network's weights ({reason})"
+        raise RunError(f"{path}: {why}; {REMEDY}") from None
 
 
 @contextlib.contextmanager
@@ -347,8 +343,8 @@ def begin(path, settings, data, prior):
         The folder, `locked`.
     settings : colorlib.config.TrainConfig
     data : dict
-        What it will be trained on. Of a run that was recorded before images had checksums, the
-        prior tells whether it was trained on the same.
+        Numbers and checksums of the images. For a run that was recorded before images had
+        checksums, the priors are compared instead.
     prior : ndarray, shape (313,)
         Smoothed frequency of each bin in the training images.
 
@@ -364,14 +360,14 @@ def begin(path, settings, data, prior):
             shown = differences(found, wanted)
             if not shown and found["data"].keys() < data.keys():
                 same = np.allclose(_read_json(path / "prior.json"), prior, rtol=1e-3, atol=1e-6)
-                shown = "" if same else "the colors of its training images are others"
+                shown = "" if same else "the colors of its training images differ"
             if shown:
                 raise RunError(
                     f"{path}: holds another run ({shown}); choose another name or its settings"
                 )
-        _write_json(path / "config.json", wanted)
-        _write_json(path / "environment.json", environment())
-        _write_json(path / "prior.json", prior.tolist())
+        files.write_json(path / "config.json", wanted)
+        files.write_json(path / "environment.json", environment())
+        files.write_json(path / "prior.json", prior.tolist())
 
 
 def differences(found, wanted):
@@ -380,9 +376,9 @@ def differences(found, wanted):
     Parameters
     ----------
     found, wanted : dict
-        Each with ``settings`` (as from `TrainConfig.to_dict`) and ``data``. Settings that `found`
-        lacks, since it was written before they were added, have their defaults; what it does not
-        say about the data counts as equal.
+        Each with ``settings`` (as from `TrainConfig.to_dict`) and ``data``. A setting that is
+        missing in `found`, because it was added later, has its default; missing entries of the
+        data count as equal.
 
     Returns
     -------
@@ -425,7 +421,7 @@ def best_epoch(rows):
     Returns
     -------
     int
-        The first of those with the lowest validation loss that is a number, counted from 1.
+        The first epoch with the lowest validation loss, counted from 1; NaN is ignored.
     """
     losses = [row["val_loss"] for row in rows]
     return 1 + min(range(len(rows)), key=lambda i: (math.isnan(losses[i]), losses[i]))
@@ -461,6 +457,13 @@ def _halved(name, values):
     return values
 
 
+def _prior(values):
+    prior = np.array(values, np.float64).reshape(table.BINS)
+    if not ((prior >= 0).all() and np.isclose(prior.sum(), 1, rtol=0, atol=1e-3)):
+        raise ValueError("prior.json: its numbers have to be frequencies, which sum to 1")
+    return prior
+
+
 def _decoding(values):
     plain = config.DecodeConfig().to_dict()
     for name in plain.keys() & values:
@@ -478,8 +481,3 @@ def _read_history(path):
 
 def _read_json(path):
     return json.loads(path.read_text())
-
-
-def _write_json(path, value):
-    with files.replacing(path) as temporary:
-        temporary.write_text(json.dumps(value, indent=1) + "\n")

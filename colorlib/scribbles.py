@@ -238,8 +238,14 @@ def read(path, photograph):
     ------
     colorlib.images.ImageError
         If a file can't be read, the sizes differ, there is no stroke, or there are strokes nearly
-        everywhere, as there are if it is another photograph.
+        everywhere, as there are if it is another photograph; if the strokes have several pages or
+        frames, or a palette where the photograph has colors.
     """
+    with images.opened(path) as image:
+        pages, has_palette = images.count_pages(image), image.mode == "P"
+    if pages > 1:
+        why = f"has {pages} pages or frames, but strokes are one picture; merge its layers"
+        raise images.ImageError(f"{path}: {why}")
     rgb, alpha = images.read_with_alpha(path)
     original, opacity = images.read_with_alpha(photograph)
     if rgb.shape != original.shape:
@@ -250,6 +256,9 @@ def read(path, photograph):
         raise images.ImageError(f"{path}: {why}")
     own = alpha is not None and (alpha < 255).any()
     layer = own and (opacity is None or not np.array_equal(alpha, opacity))
+    if has_palette and not layer and not images.is_grey(original):
+        why = "has a palette, whose few colors look like strokes; save it as a PNG in RGB"
+        raise images.ImageError(f"{path}: {why}")
     marked = alpha >= 128 if layer else find_strokes(original, rgb)
     how = f"paint some on a copy of {photograph} or on a transparent layer"
     if not marked.any():
@@ -260,16 +269,14 @@ def read(path, photograph):
     return Strokes(marked, rgb)
 
 
-def colors(photograph, strokes, weighting="gaussian", pixels=PIXELS):
+def colors(photograph, strokes, pixels=PIXELS):
     """Spread strokes over a photograph of any size.
 
     Parameters
     ----------
     photograph : colorlib.photos.photo.Photograph
-        Or what has its ``shape`` and ``lightness``.
+        Or any object with its ``shape`` and ``lightness``.
     strokes : Strokes
-    weighting : {"gaussian", "correlation"}
-        As for `weights`.
     pixels : int
         A larger photograph is colored at this size, and the colors are enlarged by the guided
         filter.
@@ -282,9 +289,9 @@ def colors(photograph, strokes, weighting="gaussian", pixels=PIXELS):
     shape = solved_shape(*photograph.shape, pixels)
     if shape == photograph.shape:
         ab = colorspace.rgb_to_lab(strokes.rgb)[..., 1:]
-        return propagate(photograph.lightness(slice(None)), strokes.marked, ab, weighting)
+        return propagate(photograph.lightness(slice(None)), strokes.marked, ab)
     lightness = colorize.resized_lightness(photograph, *shape)
-    ab = propagate(lightness, *_shrunk(strokes, shape), weighting)
+    ab = propagate(lightness, *_shrunk(strokes, shape))
     return colorize.fit_guided_filter(lightness, ab)
 
 

@@ -34,11 +34,11 @@ BLOCK = 256
 
 
 FURTHER = "further pages or frames"
-"""How the reason ends for which they are left out; the first one of a file is taken."""
+"""The end of the reason why they are left out; the first page or frame of a file is taken."""
 
 
 class StoreError(ValueError):
-    """A file that is no usable store; the message names it and the remedy."""
+    """A file that is not a usable store; the message names it and the remedy."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Store:
     Attributes
     ----------
     names : list of str
-        Where each image came from, relative to the packed folder.
+        Path of each image's file, relative to the packed folder.
     class_ids : ndarray of int32, shape (n,)
         Index into `classes`.
     classes : list of str
@@ -85,7 +85,8 @@ class Store:
         shards = [_open_shard(Path(path)) for path in paths]
         self.size = shards[0].pixels.shape[1]
         if any(shard.pixels.shape[1] != self.size for shard in shards):
-            raise StoreError(f"{paths}: shards of different image sizes; pack them alike")
+            names = ", ".join(map(str, paths))
+            raise StoreError(f"{names}: shards of different image sizes; pack them in one size")
         self._pixels = [shard.pixels for shard in shards]
         self._starts = np.cumsum([0, *(len(pixels) for pixels in self._pixels)])
         self.names = [name for shard in shards for name in shard.names]
@@ -97,7 +98,7 @@ class Store:
         return int(self._starts[-1])
 
     def read(self, indices, tops=0, lefts=0, side=None):
-        """Read images by number, or a square out of each; in any order, safe from any thread.
+        """Read images by number, or a square from each, in any order and from any thread.
 
         Parameters
         ----------
@@ -134,7 +135,7 @@ class Store:
 
 
 def squares(pixels, indices, tops, lefts, side):
-    """Copy a square out of each of some images, in one step that releases Python's lock.
+    """Copy a square from each of some images, in one step that releases Python's global lock.
 
     Parameters
     ----------
@@ -171,7 +172,7 @@ def checksum(images):
     Parameters
     ----------
     images : Store or ndarray of uint8, shape (n, size, size, 3)
-        The same images give the same, in one array or in any number of shards.
+        The number of shards makes no difference.
 
     Returns
     -------
@@ -209,8 +210,8 @@ def write(path, pixels, names=None, class_names=None, dropped=()):
 
     Notes
     -----
-    HDF5 itself crashes where a disk is full. So it writes into memory, and only what comes before
-    the images; they follow as in any other file.
+    HDF5 crashes if the disk is full. So it writes only the part before the images, and into
+    memory; the images are written as into any other file.
     """
     if pixels.dtype != np.uint8 or pixels.ndim != 4 or pixels.shape[2:] != (pixels.shape[1], 3):
         raise StoreError(
@@ -229,16 +230,16 @@ def write(path, pixels, names=None, class_names=None, dropped=()):
         file.attrs["dropped"] = json.dumps([list(item) for item in dropped])
         file.create_dataset("names", data=names, dtype=h5py.string_dtype())
         file["class_ids"] = class_ids.astype(np.int32)
-        target[0, 0, 0, 0] = 0  # only now the images get their place: the rest of the file
+        target[0, 0, 0, 0] = 0  # only now HDF5 reserves the place of the images
         offset = target.id.get_offset()
-    try:
-        with files.replacing(path) as temporary, temporary.open("wb") as file:
-            file.write(head.getbuffer()[:offset])
-            for start in range(0, len(pixels), BLOCK):
-                file.write(np.ascontiguousarray(pixels[start : start + BLOCK]))
-    except OSError as error:
-        reason = error.strerror or error
-        raise StoreError(f"{path}: can't be written ({reason}); make room there") from None
+    with (
+        files.explained_writing(path, StoreError),
+        files.replacing(path) as temporary,
+        temporary.open("wb") as file,
+    ):
+        file.write(head.getbuffer()[:offset])
+        for start in range(0, len(pixels), BLOCK):
+            file.write(np.ascontiguousarray(pixels[start : start + BLOCK]))
 
 
 def pack(folder, path, size, limit=None, keep_grey=False):
@@ -254,9 +255,9 @@ def pack(folder, path, size, limit=None, keep_grey=False):
     size : int
         Side in pixels: the centre square of each image, resized by area.
     limit : int, optional
-        Take only so many files, spread evenly over the sorted list.
+        Largest number of files; they are taken at even distances from the sorted list.
     keep_grey : bool
-        Whether to take grey images as well: to measure on all images, not to train.
+        Whether to keep grey images, as an evaluation does; a training leaves them out.
 
     Returns
     -------
@@ -271,7 +272,7 @@ def pack(folder, path, size, limit=None, keep_grey=False):
     """
     path = Path(path)
     with gathered(folder, [path], size, limit, keep_grey) as (pixels, records, others):
-        write_records(path, pixels, records + others)
+        _write_records(path, pixels, records + others)
     return Store(path)
 
 
@@ -293,7 +294,7 @@ def gathered(folder, targets, size, limit=None, keep_grey=False):
     records : list of Record
         One for each file, without its pixels; the n of them without a reason are in `pixels`.
     others : list of Record
-        Subfolders that can't be looked into, and pages and frames after the first, and why.
+        Subfolders that can't be read and further pages and frames, each with the reason.
 
     Raises
     ------
@@ -305,44 +306,28 @@ def gathered(folder, targets, size, limit=None, keep_grey=False):
         if target.is_dir():
             raise StoreError(f"{target}: is a folder; name a file, such as {target / 'images.h5'}")
     found = _find(folder)
-    files, records = found.files, []
-    if limit is not None and limit < len(files):
-        files = [files[i] for i in np.linspace(0, len(files) - 1, limit).astype(int)]
+    paths, records = found.files, []
+    if limit is not None and limit < len(paths):
+        paths = [paths[i] for i in np.linspace(0, len(paths) - 1, limit).astype(int)]
     target = targets[0]
-    hidden = f".{target.name}."
-    try:
-        with tempfile.NamedTemporaryFile(
-            dir=target.parent, prefix=hidden, suffix=".partial"
-        ) as raw:
-            for record in _records(files, Path(folder), size, keep_grey):
-                if record.rgb is not None:
-                    raw.write(record.rgb.tobytes())
-                records.append(dataclasses.replace(record, rgb=None))
-            raw.flush()
-            count = sum(not record.reason for record in records)
-            if not count:
-                first = records[0].name, records[0].reason
-                raise StoreError(f"{folder}: no usable image; the first was dropped: {first}")
-            pixels = np.memmap(raw.name, np.uint8, "r", shape=(count, size, size, 3))
-            others = [_unseen(folder, *problem) for problem in found.problems]
-            yield pixels, records, others + [_further(x) for x in records if x.pages > 1]
-    except OSError as error:
-        reason = error.strerror or error
-        raise StoreError(
-            f"{target}: can't be written ({reason}); make room there, or choose another place"
-        ) from None
+    hidden = dict(dir=target.parent, prefix=f".{target.name}.", suffix=".partial")
+    with files.explained_writing(target, StoreError), tempfile.NamedTemporaryFile(**hidden) as raw:
+        for record in _records(paths, Path(folder), size, keep_grey):
+            if record.rgb is not None:
+                raw.write(record.rgb.tobytes())
+            records.append(dataclasses.replace(record, rgb=None))
+        raw.flush()
+        count = sum(not record.reason for record in records)
+        if not count:
+            why = f"the first, {records[0].name}, was dropped: {records[0].reason}"
+            raise StoreError(f"{folder}: no usable image; {why}")
+        pixels = np.memmap(raw.name, np.uint8, "r", shape=(count, size, size, 3))
+        others = [_unseen(folder, *problem) for problem in found.problems]
+        yield pixels, records, others + [_further(x) for x in records if x.pages > 1]
 
 
-def write_records(path, pixels, records):
-    """Write gathered images to a store.
-
-    Parameters
-    ----------
-    path : path-like
-    pixels : ndarray of uint8, or Rows, shape (n, size, size, 3)
-    records : sequence of Record
-        Of these n images, in their order, and of any that are left out.
-    """
+# The records: of these n images, in their order, and of images that are left out.
+def _write_records(path, pixels, records):
     kept = [record for record in records if not record.reason]
     dropped = [(record.name, record.reason) for record in records if record.reason]
     names, classes = [record.name for record in kept], [record.class_name for record in kept]
@@ -551,18 +536,8 @@ def divide(items, held_out, seed=0):
     return {name: [items[i] for i in sorted(parts[name])] for name in (TRAIN, *held_out)}
 
 
-def path_of(path, part):
-    """Return where a part is written: ``photos.h5`` becomes ``photos-val.h5``.
-
-    Parameters
-    ----------
-    path : path-like
-    part : str
-
-    Returns
-    -------
-    pathlib.Path
-    """
+# ``photos.h5`` becomes ``photos-val.h5``.
+def _path_of(path, part):
     path = Path(path)
     return path.with_name(f"{path.stem}-{part}{path.suffix}")
 
@@ -579,18 +554,17 @@ def pack_splits(folder, path, size, held_out, seed=0):
     size : int
         Side in pixels of the stored squares.
     held_out : dict of str to int
-        Files for each part but ``"train"``, such as ``{"val": 60, "test": 60}``. Grey and broken
-        ones are counted, then left out.
+        Number of files in each part except ``"train"``, such as ``{"val": 60, "test": 60}``. It
+        includes grey and broken files, which are then left out.
     seed : int
         The same files, numbers and seed give the same parts.
 
     Returns
     -------
     dict of pathlib.Path to Store
-        ``"train"`` first. Of equal images one is taken; the others are listed in the `dropped` of
-        its store. Equal are those whose stored squares are: what the network sees, whatever else
-        is in the files, their names and formats. The same photograph saved again as a JPEG is
-        another image.
+        ``"train"`` first. Of images with equal stored squares only the first is kept; the others
+        are listed in the `dropped` of its store. Names and formats of the files do not count. A
+        photograph that was saved again as a JPEG has other pixels and is another image.
 
     Raises
     ------
@@ -599,7 +573,7 @@ def pack_splits(folder, path, size, held_out, seed=0):
         written.
     """
     _divide(folder, find_images(folder), held_out, seed)  # before the work
-    paths = {name: path_of(path, name) for name in (TRAIN, *held_out)}
+    paths = {name: _path_of(path, name) for name in (TRAIN, *held_out)}
     with gathered(folder, list(paths.values()), size) as (pixels, records, others):
         firsts = _firsts(pixels, records)
         distinct = [i for i, first in enumerate(firsts) if i == first]
@@ -611,7 +585,7 @@ def pack_splits(folder, path, size, held_out, seed=0):
             mine = [i for i, first in enumerate(firsts) if part_of[first] == name]
             chosen = rows[[i for i in mine if not records[i].reason]]
             listed = [records[i] for i in mine] + (others if name == TRAIN else [])
-            write_records(paths[name], Rows(pixels, chosen), listed)
+            _write_records(paths[name], Rows(pixels, chosen), listed)
     return {place: Store(place) for place in paths.values()}
 
 
@@ -619,7 +593,7 @@ def _divide(folder, items, held_out, seed):
     try:
         return divide(items, held_out, seed)
     except ValueError as error:
-        raise StoreError(f"{folder}: {error}; hold fewer back") from None
+        raise StoreError(f"{folder}: {error}; hold out fewer") from None
 
 
 def _firsts(pixels, records):

@@ -10,7 +10,7 @@ Deep Priors", arXiv 1705.02999): https://github.com/richzhang/colorization, fold
 The other networks take the encoder of a classifier, EfficientNet-Lite (Tan and Le 2019,
 "EfficientNet", arXiv 1905.11946), and put a small decoder on it that joins its features of all
 resolutions (Lin et al. 2017, "Feature Pyramid Networks", arXiv 1612.03144; for colors, Larsson et
-al. 2016, arXiv 1603.06668).
+al. 2016, arXiv 1603.06668). Those whose names end in ``_hints`` take a user's hints as well.
 """
 
 import math
@@ -29,7 +29,7 @@ LIGHTNESS_SCALE, LIGHTNESS_OFFSET = 1 / 50, -1.0
 """The first layer's scaling of L from 0..100 to -1..1."""
 
 AB_SCALE = 110.0
-"""Of the network of 2017: its (a, b) are in -1..1 inside, and times this outside."""
+"""Factor on the output of the network of 2017, which is in -1..1, to give (a, b)."""
 
 BATCH_NORM_EPSILON = 1e-3
 """Added to the variance in BatchNorm; Keras' default."""
@@ -159,6 +159,9 @@ HINTS = "hints"
 CHANNELS = {INPUT: 1, HINTS: 3}
 """Of the inputs."""
 
+SCALED_HINTS, SEEN, SIGNED_HINTS = "hints_to_unit_range", "seen", "hints_signed"
+"""The layers that scale the hints, and put them beside the lightness or their negatives."""
+
 
 class Family(NamedTuple):
     """What the rows of a table leave open.
@@ -197,7 +200,10 @@ FAMILIES = {
 }
 """The networks that a table of convolutions describes."""
 
-NETWORKS = (*FAMILIES, *LITE_SCALES)
+HINTED = "_hints"
+"""Ends the name of a network on an encoder that takes hints."""
+
+NETWORKS = (*FAMILIES, *LITE_SCALES, *(f"{variant}{HINTED}" for variant in LITE_SCALES))
 """The networks that a configuration can name."""
 
 
@@ -216,7 +222,8 @@ class Layer(NamedTuple):
         ``"same"``), ``"batch_norm"``, ``"frozen_batch_norm"`` (its statistics never change),
         ``"rescale"`` (times `scale`, plus `offset`), ``"relu"``, ``"relu6"``, ``"leaky_relu"``,
         ``"tanh"``, ``"add"``, ``"concatenate"``, ``"subsample"`` (takes every second pixel),
-        ``"nearest"`` or ``"bilinear"`` (both double the resolution).
+        ``"max_pool"`` (the largest of `stride` by `stride` pixels), ``"nearest"`` or
+        ``"bilinear"`` (both double the resolution).
     inputs : tuple of str
         Names of the layers it reads, or of the network's inputs.
     channels, kernel, stride, dilation : int
@@ -253,9 +260,11 @@ def layers(network="table_1", width=1.0):
 
     Parameters
     ----------
-    network : {"table_1", "published", "zhang_2016", "zhang_2017", "lite0", "lite2"}
-        Table 1; the same without BatchNorm in block 8, as in the report's published code; a
-        released network; or a decoder on an EfficientNet-Lite encoder.
+    network : str
+        One of `NETWORKS`: ``"table_1"``; ``"published"``, the same without BatchNorm in block 8,
+        as in the report's published code; ``"zhang_2016"`` or ``"zhang_2017"``, which were
+        released; or a decoder on an EfficientNet-Lite encoder, ``"lite0"`` or ``"lite2"``, which
+        takes hints as ``"lite0_hints"`` or ``"lite2_hints"``.
     width : float
         Factor on every channel count but the last, or on the decoder's.
 
@@ -276,7 +285,7 @@ def layers(network="table_1", width=1.0):
 
 
 def inputs(rows):
-    """Name what a network reads.
+    """Return the names of a network's inputs.
 
     Parameters
     ----------
@@ -291,8 +300,23 @@ def inputs(rows):
     return [name for name in CHANNELS if name in read]
 
 
+def takes_hints(network):
+    """Tell whether a network takes a user's hints.
+
+    Parameters
+    ----------
+    network : str
+        As for `layers`.
+
+    Returns
+    -------
+    bool
+    """
+    return HINTS in inputs(layers(network))
+
+
 def output_channels(rows):
-    """Tell how many channels a network's output has.
+    """Return the number of channels of a network's output.
 
     Parameters
     ----------
@@ -307,7 +331,7 @@ def output_channels(rows):
 
 
 def strides(rows):
-    """Tell the resolution of each layer's output.
+    """Return the resolution of each layer's output.
 
     Parameters
     ----------
@@ -403,9 +427,9 @@ def _entrance(family):
     lightness = "to_unit_range"
     rows = [Layer(lightness, "rescale", (INPUT,), scale=family.scale, offset=family.offset)]
     if family.hints:
-        colors, scale = f"{HINTS}_{lightness}", (1 / AB_SCALE, 1 / AB_SCALE, 1.0)
-        rows.append(Layer(colors, "rescale", (HINTS,), scale=scale))
-        rows.append(Layer("seen", "concatenate", (lightness, colors)))
+        scale = (1 / AB_SCALE, 1 / AB_SCALE, 1.0)
+        rows.append(Layer(SCALED_HINTS, "rescale", (HINTS,), scale=scale))
+        rows.append(Layer(SEEN, "concatenate", (lightness, SCALED_HINTS)))
     return rows
 
 
@@ -421,20 +445,22 @@ def _convolution(row, x, channels, symmetric, full):
     return [*rows, Layer(row.name, "convolution", (x,), *settings, relu=relu, symmetric=alike)]
 
 
-def _lite(variant, width):
-    seen = Layer("to_unit_range", "rescale", (INPUT,))
-    seen = seen._replace(scale=LIGHTNESS_SCALE, offset=LIGHTNESS_OFFSET)
-    encoder, (*finer, coarsest) = encoder_layers(variant, seen.name)
-    rows = [seen, *encoder]
+def _lite(network, width):
+    hints = network.endswith(HINTED)
+    rows = _entrance(Family((), hints=hints))
+    encoder, (*finer, coarsest) = encoder_layers(network.removesuffix(HINTED), rows[-1].name)
+    rows += [*encoder, *(_signed_hints() if hints else ())]
     deepest, *others = (round(channels * width) for channels in DECODER_CHANNELS)
     rows.append(Layer("lateral_32", "convolution", (coarsest,), deepest, relu=True))
     x = rows[-1].name
     for stride, feature, channels in zip((16, 8, 4), finer[:0:-1], others, strict=True):
-        up, side, joined, out = (f"{kind}_{stride}" for kind in ("up", "lateral", "join", "decode"))
+        kinds = "up", "lateral", "join", "decode", HINTS
+        up, side, joined, out, pooled = (f"{kind}_{stride}" for kind in kinds)
         rows += [
             Layer(up, "bilinear", (x,)),
             Layer(side, "convolution", (feature,), channels),
-            Layer(joined, "concatenate", (side, up)),
+            *([Layer(pooled, "max_pool", (SIGNED_HINTS,), stride=stride)] if hints else ()),
+            Layer(joined, "concatenate", (side, up, pooled) if hints else (side, up)),
             Layer(out, "convolution", (joined,), channels, 3, relu=True),
             Layer(f"{out}_bn", "batch_norm", (out,)),
         ]
@@ -442,6 +468,16 @@ def _lite(variant, width):
     rows.append(Layer("decode_last", "convolution", (x,), others[-1], 3, relu=True))
     rows.append(Layer(TABLE_1[-1].name, "convolution", ("decode_last",), BINS))
     return rows
+
+
+# The hints and their negatives: the maxima of both over a square hold what is in it, were it but in
+# one of its pixels, which in a mean would hardly be seen.
+def _signed_hints():
+    negative = f"{HINTS}_negative"
+    return [
+        Layer(negative, "rescale", (SCALED_HINTS,), scale=-1.0),
+        Layer(SIGNED_HINTS, "concatenate", (SCALED_HINTS, negative)),
+    ]
 
 
 # An inverted bottleneck of MobileNetV2: Sandler et al. 2018, arXiv 1801.04381.

@@ -12,13 +12,12 @@ that was never stopped: batches depend on the epoch alone, and everything else i
 import keras
 import numpy as np
 
-from colorlib import generator, losses, model, optimizers, pretrained, quantizer, runs, store
+from colorlib import generator, losses, model, optimizers, pretrained, quantizer, runs, store, table
 from colorlib.callbacks import (
     BestWeights,
     Checkpoint,
     EpochLog,
     Interrupt,
-    Plateau,
     Predictions,
     ProgressBar,
     SetEpoch,
@@ -101,7 +100,7 @@ def train(
                     validation_data=validation,
                     epochs=settings.epochs,
                     initial_epoch=done,
-                    callbacks=[*rules, *shown, *callbacks, log, best, checkpoint],
+                    callbacks=[*rules, log, *shown, *callbacks, best, checkpoint],
                     shuffle=False,  # Keras would shuffle with a global random state
                     verbose=0,
                 )
@@ -179,6 +178,7 @@ def batches_for(settings, images, train, workers):
         workers=workers,
         crop_scale=settings.crop_scale,
         degrade=settings.degrade,
+        take_hints=table.takes_hints(settings.network),
     )
 
 
@@ -234,14 +234,14 @@ def _finish(settings, network):
 def _plateau(settings):
     if not settings.plateau_patience:
         return None
-    return Plateau(
+    return keras.callbacks.ReduceLROnPlateau(
         factor=settings.plateau_factor, patience=settings.plateau_patience, min_delta=0.0
     )
 
 
-def _histogram(images, sample=10_000):
-    # 10 000 images' 41 million pixels pin the prior down; more would only take time
-    chosen = np.linspace(0, len(images) - 1, min(sample, len(images))).astype(int)
+def _histogram(images):
+    # the 41 million pixels of 10 000 images are enough for the prior; more would only take time
+    chosen = np.linspace(0, len(images) - 1, min(10_000, len(images))).astype(int)
     parts = np.array_split(chosen, -(-len(chosen) // 500))
     read = generator.read_images
     return sum(quantizer.code_histogram(np.stack(read(images, part))) for part in parts)

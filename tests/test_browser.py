@@ -169,10 +169,10 @@ def use_the_studio(page, granny):
     stage.scroll_into_view_if_needed()
     until(lambda: shown(page).any(), "a picture is shown")
     first = shown(page)
-    page.locator(".cl-upload input").set_input_files(granny)
+    page.locator(".cl-bar .cl-upload input").set_input_files(granny)
     sync_api.expect(page.locator(".cl-shown")).to_contain_text("granny.jpg, 300 × 300 pixels")
     until(lambda: not np.array_equal(shown(page), first), "the upload is shown")
-    sync_api.expect(page.locator(".cl-upload p")).to_have_text("")
+    sync_api.expect(page.locator(".cl-bar .cl-upload p")).to_have_text("")
     vividness = page.locator(".cl-slider", has_text="Vividness").locator(".widget-readout")
     own = runs.load_run(config.DEFAULT_RUN).decoding.vividness
     sync_api.expect(vividness).to_have_text(f"{own:.2f}")
@@ -202,9 +202,59 @@ def use_the_studio(page, granny):
         "the divider moves",
     )
     with page.expect_download() as waiting:
-        page.locator(".cl-download button").click()
+        page.locator(".cl-actions .cl-download button").click()
     assert waiting.value.suggested_filename == "granny-colored.jpg"
     assert images.read(waiting.value.path()).shape == (300, 300, 3)
+
+
+def use_hints(page, folder):
+    """Color a point, move it, remove it, take that back, save and load."""
+    page.get_by_role("button", name="Hints", exact=True).click()
+    stage, marks = page.locator(".cl-stage"), page.locator(".cl-mark")
+    suggested = page.locator(".cl-palette button")
+    suggested.first.wait_for()
+    plain = shown(page)
+    stage.click(position={"x": 200, "y": 90})
+    suggested.last.click()
+    sync_api.expect(marks).to_have_count(1)
+    until(lambda: not np.array_equal(shown(page), plain), "a hint changes the picture")
+    page.locator(".cl-palette input").fill("#00a020")
+    sync_api.expect(marks).to_have_css("background-color", "rgb(0, 160, 32)")
+
+    place = marks.bounding_box()
+    x, y = (place[start] + place[side] / 2 for start, side in (("x", "width"), ("y", "height")))
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 60, y + 40, steps=4)
+    page.mouse.up()
+    until(lambda: abs(marks.bounding_box()["x"] - place["x"] - 60) < 2, "the hint is dragged")
+    moved = shown_when_still(page)
+    marks.focus()
+    page.keyboard.press("Delete")
+    sync_api.expect(marks).to_have_count(0)
+    until(lambda: np.array_equal(shown(page), plain), "without the hint it is as before")
+    page.get_by_role("button", name="Undo").click()
+    sync_api.expect(marks).to_have_count(1)
+    until(lambda: np.array_equal(shown(page), moved), "the removal is taken back")
+
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Save hints").click()
+    assert waiting.value.suggested_filename == "granny-hints.csv"
+    waiting.value.save_as(folder / "granny-hints.csv")
+    assert re.search(r"^\d+,\d+,#00a020$", (folder / "granny-hints.csv").read_text(), re.M)
+    page.get_by_role("button", name="Clear").click()
+    sync_api.expect(marks).to_have_count(0)
+    page.locator(".cl-buttons .cl-upload input").set_input_files(folder / "granny-hints.csv")
+    sync_api.expect(marks).to_have_count(1)
+
+
+def shown_when_still(page):
+    """Return the picture once it stays the same for a second."""
+    pictures = [shown(page)]
+    while len(pictures) == 1 or not np.array_equal(*pictures[-2:]):
+        time.sleep(1)
+        pictures.append(shown(page))
+    return pictures[-1]
 
 
 def run_all(page):
@@ -255,6 +305,7 @@ def test_the_page_that_make_app_serves(page, granny, tmp_path):
         page.goto(address)
         page.locator(".cl-plane").wait_for()
         use_the_studio(page, granny)
+        use_hints(page, tmp_path)
         overlap_uploads(page, granny)
         refuse_bad_files(page, tmp_path)
         fail_to_download(page, place)
@@ -273,28 +324,28 @@ def overlap_uploads(page, granny):
     older, newer = bytes(3 * 2**20), granny.read_bytes()
     files = [("older.jpg", older), ("newer.jpg", newer), ("older.jpg", older), ("last.jpg", newer)]
     texts = [(name, base64.b64encode(data).decode()) for name, data in files]
-    page.locator(".cl-upload input").evaluate(CHOOSE, texts)
+    page.locator(".cl-bar .cl-upload input").evaluate(CHOOSE, texts)
     sync_api.expect(page.locator(".cl-shown")).to_contain_text("last.jpg, 300 × 300 pixels")
-    sync_api.expect(page.locator(".cl-upload p")).to_have_text("")
-    page.locator(".cl-upload input").evaluate(CHOOSE, [("granny.jpg", texts[1][1])])
+    sync_api.expect(page.locator(".cl-bar .cl-upload p")).to_have_text("")
+    page.locator(".cl-bar .cl-upload input").evaluate(CHOOSE, [("granny.jpg", texts[1][1])])
     sync_api.expect(page.locator(".cl-shown")).to_contain_text("granny.jpg, 300 × 300 pixels")
 
 
 def fail_to_download(page, temporary):
     """Without a place for temporary files nothing can be written."""
     shutil.rmtree(temporary)
-    button = page.locator(".cl-download button")
+    button = page.locator(".cl-actions .cl-download button")
     button.click()
-    sync_api.expect(page.locator(".cl-download p")).to_contain_text("try again")
+    sync_api.expect(page.locator(".cl-actions .cl-download p")).to_contain_text("try again")
     sync_api.expect(button).to_have_text("Download in full resolution")
     temporary.mkdir()
     with page.expect_download():
         button.click()
-    sync_api.expect(page.locator(".cl-download p")).to_have_text("")
+    sync_api.expect(page.locator(".cl-actions .cl-download p")).to_have_text("")
 
 
 def refuse_bad_files(page, folder):
-    message = page.locator(".cl-upload p")
+    message = page.locator(".cl-bar .cl-upload p")
     for name, (data, reason) in {
         "text.png": odd_files.HOSTILE["text.png"],
         "cut.jpg": odd_files.HOSTILE["cut.jpg"],
@@ -303,12 +354,12 @@ def refuse_bad_files(page, folder):
         "long.jpg": (bytes(41 * 2**20), "at most 40 MB"),
     }.items():
         (folder / name).write_bytes(data)
-        page.locator(".cl-upload input").set_input_files(folder / name)
+        page.locator(".cl-bar .cl-upload input").set_input_files(folder / name)
         sync_api.expect(message).to_contain_text(name)
         sync_api.expect(message).to_contain_text(reason, timeout=PATIENCE)
     sync_api.expect(page.locator(".cl-shown")).to_contain_text("granny.jpg")
     for sample in ("Coffee", "Chelsea"):  # by the second all that is said is the page's own
-        page.locator(".cl-upload input").set_input_files(folder / "page.svg")
+        page.locator(".cl-bar .cl-upload input").set_input_files(folder / "page.svg")
         sync_api.expect(message).to_contain_text("page.svg")
         page.locator(".cl-bar select").select_option(label=sample)
         sync_api.expect(page.locator(".cl-shown")).to_contain_text(sample.lower())

@@ -31,11 +31,3 @@ def test_predictions_of_repeated_epochs_are_replaced(tmp_path, patches, tiny):
         callback.on_epoch_end(epoch)
     with np.load(path) as file:
         assert file["plain"].shape[0] == 2
-
-
-def test_a_line_for_each_epoch(tmp_path, patches, tiny, capsys):
-    lines = callbacks.EpochLines(8)
-    training.train(tiny, patches[:8], patches[8:16], tmp_path, [lines])
-    shown = capsys.readouterr().out.splitlines()
-    assert [line.split()[1] for line in shown] == ["1/2", "2/2"]
-    assert all("val_loss" in line and "images/s" in line for line in shown)

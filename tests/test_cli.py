@@ -53,7 +53,14 @@ def test_help_teaches():
     result = colorlib("colorize", "--help")
     assert result.returncode == 0
     options = "--temperature --vividness --saturation --working-size --run --recursive --overwrite"
-    for word in ("Example", "--side-by-side", "--smoothing", "--scribbles", *options.split()):
+    for word in (
+        "Example",
+        "--side-by-side",
+        "--smoothing",
+        "--scribbles",
+        "--hints",
+        *options.split(),
+    ):
         assert word in result.stdout
 
 

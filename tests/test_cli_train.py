@@ -1,8 +1,10 @@
 """Errors of `train` and `search` are one line, with exit code 2."""
 
 import os
+import re
 import subprocess
 import sys
+import warnings
 
 import pytest
 from typer.testing import CliRunner
@@ -28,6 +30,13 @@ def refusal(call, **names):
     assert result.exit_code == 2, (result.output, result.exception)
     (line,) = result.stderr.splitlines()
     return line
+
+
+def test_a_warning_is_a_line(monkeypatch):
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)
+    monkeypatch.setattr(__main__, "app", lambda: None)
+    __main__.main()
+    assert warnings.formatwarning("odd", UserWarning, "x.py", 1, "code") == "colorlib: odd\n"
 
 
 @pytest.mark.parametrize("width", ["nan", "1e9", "0", "-1"])
@@ -71,6 +80,8 @@ def test_the_backend_is_chosen(tmp_path, data, backend):
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert runs.load_run(tmp_path / "run").environment["backend"] == backend
+    line = done.stdout.splitlines()[0]
+    assert re.match(r"epoch 1  .*loss .* val_loss .* learning_rate .* images_per_second", line)
 
 
 def test_a_missing_backend_is_named(tmp_path):

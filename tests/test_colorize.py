@@ -169,7 +169,7 @@ def test_the_page_and_the_command_agree_on_a_photograph_of_several_bands(tmp_pat
     asked = colorize.colorizer_for(working_size=80, jpeg_quality=0)
     asked.network = watched = Watched(asked.network)
     picture = preview.from_file(tmp_path / "x.png")
-    answer = preview.ask(asked, picture)
+    prediction = preview.predict(asked, picture)
     command = colorize.render(asked, photo.read(tmp_path / "x.png"))
     called = asked(rgb)
     lightness = photo.Photograph(rgb).lightness()
@@ -177,7 +177,7 @@ def test_the_page_and_the_command_agree_on_a_photograph_of_several_bands(tmp_pat
     assert len(watched.seen) == 3
     for seen in watched.seen:
         np.testing.assert_allclose(seen[:80, :120], expected, atol=0.02)
-    _, data = preview.full_resolution(picture, answer)
+    _, data = preview.full_resolution(picture, prediction)
     decoded = images.read(io.BytesIO(data)).astype(int)
     assert np.abs(decoded - command).max() <= 1
     assert np.abs(decoded - called).max() <= 1
@@ -242,6 +242,8 @@ def spoiled_run(tmp_path):
         ("config.json", b"[" * 100_000),
         ("prior.json", b"[1, 2, 3]"),
         ("prior.json", b"[" + b"NaN," * 312 + b"NaN]"),
+        ("prior.json", b"[" + b"0," * 312 + b"0]"),
+        ("prior.json", b"[-1," + b"1," * 2 + b"0," * 309 + b"0]"),
         ("history.csv", b"loss\n\0"),
         ("decoding.json", b'{"working_size": 1000000000}'),
         ("decoding.json", b'{"execute": "this"}'),

@@ -185,7 +185,8 @@ def test_a_server_that_fails(server, tmp_path, path, requests, message):
 @pytest.mark.parametrize("root", ["tiny-imagenet-200/", ""])
 @pytest.mark.parametrize("kind", ["zip", "tar", "tar.gz", "folder"])
 def test_archives_on_disk(tmp_path, kind, root):
-    files = layout(root)
+    clutter = ("__MACOSX/._x", f"__MACOSX/{root}train/._x", f"{root}train/._x", f"{root}.DS_Store")
+    files = layout(root) | dict.fromkeys(clutter, b"\0\5\x16\7")
     source = {
         "zip": lambda: written(tmp_path / "a.zip", zipped(files)),
         "tar": lambda: written(tmp_path / "a.tar", tarred(files, "w")),
@@ -196,6 +197,7 @@ def test_archives_on_disk(tmp_path, kind, root):
     assert_complete(folder)
     assert source.exists()
     assert [path.name for path in folder.parent.iterdir()] == ["tiny"]
+    assert not [path for path in folder.rglob("*") if path.name.startswith((".", "__"))]
 
 
 def zip_with(name, data=b"x", kind=stat.S_IFREG):

@@ -137,7 +137,7 @@ def test_chance_in_nats(result):
 def test_a_network_that_knows_only_the_prior_is_the_training_mean(run, photographs):
     decoding = config.DecodeConfig(temperature=1.0)
     known = colorize.Colorizer(Oracle(run.prior), decoding)
-    batches = evaluate.crops_and_strangers(photographs, np.arange(12), 64, 56)
+    batches = evaluate.pairs_of_crops(photographs, np.arange(12), 64, 56)
     measured = evaluate.measure(known, run.prior, batches)
     colors, rows = measured["colors"], measured["distributions"]
     assert set(colors) == {"plain", "grey", "mean", "random", "truth"}
@@ -148,11 +148,11 @@ def test_a_network_that_knows_only_the_prior_is_the_training_mean(run, photograp
 def test_each_image_is_paired_with_another(rng, monkeypatch):
     monkeypatch.setattr(evaluate, "PIXELS", 3 * 8 * 8)
     numbered = np.broadcast_to(np.arange(10, dtype=np.uint8)[:, None, None, None], (10, 12, 12, 3))
-    pairs = list(evaluate.crops_and_strangers(numbered, np.arange(10), 12, 8))
-    crops, strangers = (np.concatenate(part)[:, 0, 0, 0] for part in zip(*pairs, strict=True))
+    pairs = list(evaluate.pairs_of_crops(numbered, np.arange(10), 12, 8))
+    crops, others = (np.concatenate(part)[:, 0, 0, 0] for part in zip(*pairs, strict=True))
     assert [len(part) for part, _ in pairs] == [3, 3, 3, 1]
-    assert sorted(crops) == sorted(strangers) == list(range(10))
-    assert not (crops == strangers).any()
+    assert sorted(crops) == sorted(others) == list(range(10))
+    assert not (crops == others).any()
 
 
 def test_which_images_are_chosen():
@@ -164,8 +164,8 @@ def test_which_images_are_chosen():
 
 def test_images_of_another_size_are_brought_to_the_run_s():
     large = samples.patches(3, 128)
-    ours = evaluate.crops_and_strangers(large, np.arange(3), 64, 56)
-    same = evaluate.crops_and_strangers(
+    ours = evaluate.pairs_of_crops(large, np.arange(3), 64, 56)
+    same = evaluate.pairs_of_crops(
         np.stack([images.square(rgb, 64) for rgb in large]), np.arange(3), 64, 56
     )
     np.testing.assert_array_equal(next(ours)[0], next(same)[0])

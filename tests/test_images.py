@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from colorlib import files, images
+from colorlib.photos import photo
 
 RGB = np.zeros((24, 40, 3), np.uint8)
 RGB[:, :20] = (200, 40, 40)
@@ -135,6 +136,16 @@ def test_square_takes_the_middle(size):
     middle = images.square(tall, size)
     assert middle.shape == (size, size, 3)
     assert (middle == 255).all()
+
+
+@pytest.mark.parametrize("ending", images.EXTENSIONS)
+def test_a_file_that_a_full_disk_cuts_off_is_an_error(tmp_path, rng, small_files, ending):
+    noise = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    path = tmp_path / f"x{ending}"
+    for write in (images.write, photo.write):
+        with small_files(2000), pytest.raises(images.ImageError, match="can't be written"):
+            write(path, noise)
+        assert not list(tmp_path.iterdir())
 
 
 def test_new_files_have_the_usual_rights_and_the_umask_is_left_alone(tmp_path, monkeypatch):

@@ -48,7 +48,9 @@ def test_it_predicts_what_keras_predicts(saved, rng, request):
         lightness = rng.uniform(0, 100, shape).astype(np.float32)
         given = [lightness]
         if len(keras_model.inputs) > 1:
-            given.append(rng.uniform(-50, 50, (*shape[:3], 3)).astype(np.float32))
+            hints = rng.uniform(-50, 50, (*shape[:3], 3)).astype(np.float32)
+            hints[..., 2] = rng.integers(0, 2, shape[:3])
+            given.append(hints)
         expected = np.array(keras_model(given if given[1:] else lightness, training=False))
         logits = network.predict_on_batch(*given)
         assert logits.dtype == np.float32 and logits.shape == expected.shape

@@ -244,7 +244,7 @@ def test_the_claims_show_what_is_recorded(compared):
     assert not any("#" in row["ours"] + row["done"] for row in rows), "not understood"
 
 
-def test_half_way_back_keeps_the_new_and_most_of_the_old():
+def test_weight_interpolation_keeps_the_new_and_most_of_the_old():
     """What notebook 06 says of the recorded numbers."""
     path = config.RECORDED / "model-256"
     rows = json.loads((path / "interpolation.json").read_text())["rows"]

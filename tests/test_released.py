@@ -301,11 +301,19 @@ def test_a_network_that_gives_ab_is_measured_and_shown(tmp_path, monkeypatch, rn
     result = evaluate.evaluate("zhang-2017", images, progress=False)
     assert "network" not in result["distributions"] and "prior" in result["distributions"]
     assert 0 < result["colors"]["plain"]["auc"] < 100
-    assert "zhang-2017" in evaluate.table(result)
+    shown = evaluate.table(result)
+    assert "zhang-2017" in shown and "no distribution" in shown and "0.38" not in shown
+    for name in ("temperature", "vividness"):
+        with pytest.raises(ValueError, match=f"zhang-2017 predicts one color.*no {name}"):
+            evaluate.evaluate("zhang-2017", images, **{name: 0.3})
+    card = sharing.card(runs.load_run("zhang-2017"), "zhang-2017")
+    assert "learning_rate 1e-05" in card and "bsd-2-clause" in card
+    assert "epochs" not in card and "seed" not in card
     (one,) = [one for one in sharing.summaries() if one.name == "zhang-2017"]
     assert one.origin == "fetched" and not one.problem
     page = studio.Studio(models=["zhang-2017"])
-    assert "no distribution" in page.prediction.value
+    assert "no distribution" in page.chart.value
+    assert [name for name, slider in page.sliders.items() if not slider.disabled] == ["saturation"]
     assert "Zhang-2017 saw" in page.status.value
     page.sliders["saturation"].value = 0.5
     assert page.save()[1]

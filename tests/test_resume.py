@@ -203,7 +203,7 @@ def test_a_run_recorded_without_checksums_goes_on_with_images_of_its_colors(
     recorded = json.loads(config_file.read_text())
     sums = {name: recorded["data"].pop(name) for name in ("train_sha256", "validation_sha256")}
     config_file.write_text(json.dumps(recorded))
-    with pytest.raises(runs.RunError, match="the colors of its training images are others"):
+    with pytest.raises(runs.RunError, match="the colors of its training images differ"):
         training.train(settings.replace(epochs=1), patches[8:24], patches[:8], tmp_path)
     training.train(settings.replace(epochs=1), *data, tmp_path, progress=False)
     assert json.loads(config_file.read_text())["data"].items() >= sums.items()

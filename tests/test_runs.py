@@ -87,9 +87,10 @@ def installed(tmp_path_factory):
         path.chmod(0o755)
 
 
-def test_the_wheel_holds_the_default_run_and_no_other(installed):
+def test_the_wheel_holds_the_runs_that_color_by_default_and_no_other(installed):
     recorded = installed / "colorlib" / "recorded"
-    assert [path.name for path in recorded.iterdir()] == [config.DEFAULT_RUN]
+    names = {path.name for path in recorded.iterdir()}
+    assert names == {config.DEFAULT_RUN, config.HINTS_RUN}
 
 
 def test_a_wheel_colors_a_photograph_in_an_empty_folder(installed, tmp_path):

@@ -205,6 +205,34 @@ def test_what_is_wrong_is_said(tmp_path, grey_and_painted):
             scribbles.read(path, photograph)
 
 
+@pytest.mark.parametrize("ending", ["gif", "png"])
+def test_a_palette_is_refused_where_the_photograph_has_colors(tmp_path, ending):
+    copy = tmp_path / f"copy.{ending}"
+    for color in (False, True):
+        original, marked, where = painted("chelsea", color)
+        (photograph,) = written(tmp_path, photograph=original)
+        Image.fromarray(marked).quantize(256).save(copy)
+        if color:
+            with pytest.raises(images.ImageError, match=rf"{copy.name}: has a palette.*RGB"):
+                scribbles.read(copy, photograph)
+        else:
+            found = scribbles.read(copy, photograph).marked
+            assert (found & where).sum() > 0.9 * where.sum()
+        layer = Image.fromarray(np.dstack([marked, where * np.uint8(255)]))
+        layer.save(tmp_path / f"layer.{ending}")
+        found = scribbles.read(tmp_path / f"layer.{ending}", photograph).marked
+        np.testing.assert_array_equal(found, where)
+
+
+@pytest.mark.parametrize("name", ["layers.gif", "layers.tif"])
+def test_strokes_on_several_pages_are_refused(tmp_path, grey_and_painted, name):
+    original, marked, _ = map(Image.fromarray, grey_and_painted)
+    (photograph,) = written(tmp_path, photograph=np.asarray(original))
+    original.save(tmp_path / name, save_all=True, append_images=[marked])
+    with pytest.raises(images.ImageError, match=rf"{name}: has 2 pages or frames.*merge"):
+        scribbles.read(tmp_path / name, photograph)
+
+
 def test_a_large_photograph_is_solved_small(grey_and_painted):
     original, marked, where = grey_and_painted
     thin = np.zeros_like(where)

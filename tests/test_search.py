@@ -2,7 +2,6 @@
 
 import contextlib
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -58,13 +57,13 @@ def fill(place, small, constants, values, epochs=3):
     plan = {"settings": TINY.to_dict(), "data": small.described, "range": l2_search.COARSE_RANGE}
     study.set_user_attr(l2_search.PLAN, plan)
     spread = {"l2": optuna.distributions.FloatDistribution(*l2_search.COARSE_RANGE, log=True)}
-    for number, (l2, value) in enumerate(zip(constants, values, strict=True)):
+    for l2, value in zip(constants, values, strict=True):
         study.add_trial(
             optuna.create_trial(
                 params={"l2": l2},
                 distributions=spread,
                 value=value,
-                user_attrs={"began": number, "process": "there:1"},
+                user_attrs={"process": "there:1"},
                 intermediate_values=dict.fromkeys(range(1, epochs + 1), value),
             )
         )
@@ -100,8 +99,9 @@ def test_the_penalty_is_taken_off_the_loss(small):
 def test_coarse_then_fine(tmp_path, small, quick):
     place = tmp_path / "l2.db"
     seen = []
-    l2_search.search(TINY, small, place, "coarse", 12, False, seen.append)
-    l2_search.search(TINY, small, place, "coarse", 12, False, seen.append)  # nothing is left to do
+    for _ in range(2):  # the second time nothing is left to do
+        callbacks = [lambda study, trial: seen.append(trial)]
+        l2_search.search(TINY, small, place, "coarse", 12, False, callbacks)
     assert len(seen) == 12 and count(place, "complete", "pruned") == 12
     fine = l2_search.search(TINY, small, place, "fine", 6, False)
     coarse = study_of(place)
@@ -111,9 +111,6 @@ def test_coarse_then_fine(tmp_path, small, quick):
     assert limits[0] > 3e-5 and limits[1] < 1e-2
     assert fine.user_attrs[l2_search.PLAN]["range"] == list(limits)
     assert all(limits[0] <= trial.params["l2"] <= limits[1] for trial in fine.trials)
-    best = l2_search.best(place, "coarse")
-    assert best["loss"] == coarse.best_value and best["l2"] == coarse.best_params["l2"]
-
     l2_search.record(place, tmp_path / "record")
     rows, plan = l2_search.load_search(tmp_path / "record")
     assert plan["ranges"]["fine"] == list(limits) and plan["settings"]["width"] == TINY.width
@@ -146,8 +143,6 @@ def test_a_trial_that_diverges_is_ended_and_counts(tmp_path, small):
     settings = TINY.replace(learning_rate=float("nan"))
     l2_search.search(settings, small, place, "coarse", 1, False)
     assert count(place, "pruned") == 1 and np.isnan(l2_search.table(place)[0]["loss"])
-    with pytest.raises(l2_search.StudyError, match="no complete coarse trial"):
-        l2_search.best(place, "coarse")
 
 
 def test_ctrl_c_puts_the_trial_back(tmp_path, small, quick, monkeypatch):
@@ -196,12 +191,8 @@ def test_errors_say_what_to_do(tmp_path, small):
     with pytest.raises(l2_search.StudyError, match="no stage 'medium'; choose from coarse, fine"):
         l2_search.search(TINY, small, place, "medium", 1, False)
     (tmp_path / "text.db").write_text("not a study, but long enough to have a header " * 9)
-    with pytest.raises(l2_search.StudyError, match=r"text\.db: not a study"):
+    with pytest.raises(l2_search.StudyError, match=r"can't be opened .*not a database"):
         l2_search.search(TINY, small, tmp_path / "text.db", "coarse", 1, False)
-    with contextlib.closing(sqlite3.connect(tmp_path / "other.db")) as other:
-        other.execute("CREATE TABLE recipes (name)")
-    with pytest.raises(l2_search.StudyError, match="but not of studies"):
-        l2_search.search(TINY, small, tmp_path / "other.db", "coarse", 1, False)
     with pytest.raises(l2_search.StudyError, match="can't be opened"):
         l2_search.search(TINY, small, tmp_path / "nowhere" / "l2.db", "coarse", 1, False)
     with pytest.raises(l2_search.StudyError, match="no such study"):

@@ -1,5 +1,6 @@
 """Runs that travel: as a zip file, as a folder for the Hub; and the list of those that are here."""
 
+import shutil
 import stat
 import zipfile
 
@@ -58,6 +59,50 @@ def test_a_run_is_not_overwritten_but_may_have_another_name(packed, tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted([NAME, "other"])
 
 
+def as_macos_zips(files):
+    extras = {f"__MACOSX/{NAME}/._{path.rpartition('/')[2]}": b"\0\5\x16\7" for path in files}
+    return {
+        f"{NAME}/": b"",
+        f"{NAME}/.DS_Store": b"Bud1",
+        "__MACOSX/._" + NAME: b"",
+        **files,
+        **extras,
+    }
+
+
+def test_a_zip_file_that_macos_made(packed, tmp_path):
+    path = rewritten(packed, tmp_path / "x.zip", as_macos_zips)
+    folder = sharing.unpack(path, home=tmp_path / "runs")
+    assert folder == tmp_path / "runs" / NAME
+    with zipfile.ZipFile(packed) as archive:
+        assert {f"{NAME}/{file.name}" for file in folder.iterdir()} == set(archive.namelist())
+
+
+def test_a_published_folder_as_a_zip_file(tmp_path):
+    sharing.publish(NAME, tmp_path / "hub")
+    (tmp_path / "hub" / ".gitattributes").write_text("*.onnx filter=lfs")
+    for root in (tmp_path, tmp_path / "hub"):
+        name = f"{root.name}-files"
+        shutil.make_archive(tmp_path / name, "zip", root, "hub" if root == tmp_path else ".")
+        folder = sharing.unpack(tmp_path / f"{name}.zip", home=tmp_path / "runs")
+        assert folder.name == ("hub" if root == tmp_path else name)
+        assert runs.load_run(folder).settings == runs.load_run(NAME).settings
+        assert {file.name for file in folder.iterdir()} <= set(sharing.FILES)
+        (tmp_path / f"{name}.zip").unlink()
+
+
+def test_the_remedy_fits_who_sees_it(packed, tmp_path):
+    path = rewritten(packed, tmp_path / "x.zip", truncated)
+    with pytest.raises(FetchError, match="ask whoever made it") as caught:
+        sharing.unpack(path, home=tmp_path)
+    assert "train" not in str(caught.value)
+    folder = sharing.unpack(packed, home=tmp_path)
+    for name in (runs.WEIGHTS, "history.csv"):
+        (folder / name).unlink()
+        with pytest.raises(runs.RunError, match="import it again"):
+            runs.load_run(folder).weights()
+
+
 def without(part):
     return lambda files: {name: data for name, data in files.items() if part not in name}
 
@@ -80,6 +125,7 @@ REFUSED = {
     "damaged weights": (truncated, "holds no complete run .*damaged"),
     "no settings": (without("config.json"), "no complete run|no part of a run"),
     "no JSON": (with_file(f"{NAME}/prior.json", b"[1, 2"), "holds no complete run"),
+    "no prior": (with_file(f"{NAME}/prior.json", b"[" + b"0," * 312 + b"0]"), "sum to 1"),
     "nothing": (lambda files: {}, "holds no complete run"),
 }
 

@@ -72,7 +72,7 @@ def test_a_folder_among_the_targets_is_named(tmp_path, folder):
 
 
 def test_too_small_a_folder_is_named_before_anything_is_written(tmp_path, folder):
-    with pytest.raises(store.StoreError, match=r"photographs: 12 images .*hold fewer back"):
+    with pytest.raises(store.StoreError, match=r"photographs: 12 images .*hold out fewer"):
         store.pack_splits(folder, tmp_path / "photos.h5", 16, {"val": 12})
     assert [path.name for path in tmp_path.iterdir()] == ["photographs"]
 

@@ -66,6 +66,21 @@ def test_shards_open_as_one(tmp_path, packed, patches, rng):
     assert both.classes[both.class_ids[40]] == "bird" and both.classes[both.class_ids[1]] == "cat"
 
 
+def test_shards_of_different_sizes_are_named(tmp_path, packed, patches):
+    store.write(tmp_path / "b.h5", patches[:, :16, :16].copy())
+    with pytest.raises(store.StoreError, match=r"^[^(]*a\.h5, [^(]*b\.h5: shards of different"):
+        store.Store(packed, tmp_path / "b.h5")
+
+
+def test_a_folder_without_a_usable_image_names_the_first(tmp_path, folder):
+    only = tmp_path / "only"
+    (folder / "cat").rename(only)
+    for path in only.glob("[0-9]*"):
+        path.unlink()
+    with pytest.raises(store.StoreError, match=r"only: no usable image; the first, grey\.png, was"):
+        store.pack(only, tmp_path / "out.h5", 32)
+
+
 @pytest.mark.parametrize("index", [-1, 40])
 def test_numbers_out_of_range_are_refused(packed, index):
     with pytest.raises(IndexError, match=r"0\.\.39"):

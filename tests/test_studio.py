@@ -3,13 +3,14 @@
 import re
 
 import cv2
+import hints_run
 import numpy as np
 import odd_files
 import pytest
 
 from colorlib import colorize, colorspace, config, images, quantizer, runs, samples
 from colorlib.app import distribution, preview, studio, widgets
-from colorlib.photos import photo
+from colorlib.photos import hint_files, photo
 
 PILLOWS_WARNINGS = pytest.mark.filterwarnings(
     "ignore:.*EXIF:UserWarning:PIL", "ignore::PIL.Image.DecompressionBombWarning"
@@ -23,8 +24,8 @@ def picture():
 
 
 @pytest.fixture(scope="module")
-def answer(picture):
-    return preview.ask(colorize.colorizer_for(), picture)
+def prediction(picture):
+    return preview.predict(colorize.colorizer_for(), picture)
 
 
 @pytest.fixture
@@ -42,9 +43,9 @@ def encoded(rgb, suffix=".png"):
     return cv2.imencode(suffix, rgb[..., ::-1])[1].tobytes()
 
 
-def test_the_screens_colors_are_the_files(picture, answer):
+def test_the_screens_colors_are_the_files(picture, prediction):
     for saturation, most, nearly_all in ((1.0, 2, 1), (2.0, 16, 4)):
-        each = answer.decoded_with(saturation=saturation)
+        each = prediction.decoded_with(saturation=saturation)
         assert each.decoding.follow_edges
         ab = each.decode(each.logits)
         exact = colorize.apply_colors(picture.lightness, ab, follow_edges=True)
@@ -52,12 +53,12 @@ def test_the_screens_colors_are_the_files(picture, answer):
         assert difference.max() <= most and np.quantile(difference, 0.999) <= nearly_all
 
 
-def test_a_large_photograph_is_small_on_the_screen_and_whole_in_the_file(answer):
+def test_a_large_photograph_is_small_on_the_screen_and_whole_in_the_file(prediction):
     rgb = np.tile(samples.square("coffee", 50), (30, 60, 1))
     large = preview.from_bytes("large.png", encoded(rgb))
     assert large.lightness.size <= preview.SCREEN
     assert large.lightness.shape == pytest.approx((724, 1448), abs=1)
-    name, data = preview.full_resolution(large, answer)
+    name, data = preview.full_resolution(large, prediction)
     assert name == "large-colored.png"
     assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (1500, 3000, 3)
 
@@ -66,7 +67,7 @@ def test_a_large_photograph_is_small_on_the_screen_and_whole_in_the_file(answer)
 def test_odd_shapes(shape):
     rgb = np.full((*shape, 3), 77, np.uint8)
     found = preview.from_bytes("x.png", encoded(rgb))
-    said = preview.ask(colorize.colorizer_for(), found)
+    said = preview.predict(colorize.colorizer_for(), found)
     assert preview.jpeg(preview.colored(found, said))[:2] == b"\xff\xd8"
     assert found.truth is None and distribution.at(said, found, 1.0, 1.0).truth is None
     assert preview.full_resolution(found, said)[1]
@@ -76,7 +77,7 @@ def test_the_download_is_what_the_command_writes(tmp_path, picture):
     asked = colorize.colorizer_for()
     images.write(tmp_path / "x.png", samples.load("coffee"))
     whole = colorize.render(asked, photo.read(tmp_path / "x.png"))
-    _, data = preview.full_resolution(picture, preview.ask(asked, picture))
+    _, data = preview.full_resolution(picture, preview.predict(asked, picture))
     got = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
     assert np.array_equal(got, whole)
 
@@ -123,13 +124,14 @@ def test_hostile_files_are_refused_with_the_reason(shared, name):
     assert reason in message or "no photograph by its name" in message
 
 
-def test_probabilities_sum_to_one_and_marks_are_in_place(picture, answer):
-    found = distribution.at(answer, picture, 0.2, 0.7)
+def test_probabilities_sum_to_one_and_marks_are_in_place(picture, prediction):
+    found = distribution.at(prediction, picture, 0.2, 0.7)
     assert found.probabilities.shape == (313,) and found.probabilities.sum() == pytest.approx(1)
     ranked = np.sort(found.probabilities)[::-1]
     assert np.array_equal(found.probabilities[found.likeliest()], ranked[:5])
-    cell = answer.logits[int(0.7 * answer.logits.shape[0]), int(0.2 * answer.logits.shape[1])]
-    assert np.allclose(found.chosen, answer.decode(cell))
+    height, width = prediction.logits.shape[:2]
+    cell = prediction.logits[int(0.7 * height), int(0.2 * width)]
+    assert np.allclose(found.chosen, prediction.decode(cell))
     rgb = samples.load("coffee")
     truth = colorspace.rgb_to_lab(rgb)[int(0.7 * len(rgb)), int(0.2 * rgb.shape[1]), 1:]
     assert np.allclose(found.truth, truth)
@@ -151,12 +153,13 @@ def test_the_plane_draws_each_bin_by_its_probability():
 
 
 def test_sliders_decode_and_models_are_asked_once(workshop):
+    assert not any(slider.disabled for slider in workshop.sliders.values())
     shown = workshop.divider.after
     for field, value in {"temperature": 0.9, "vividness": 0.9, "saturation": 0.2}.items():
-        before = workshop.divider.after, workshop.prediction.value
+        before = workshop.divider.after, workshop.chart.value
         workshop.sliders[field].value = value
-        assert getattr(workshop.answer.decoding, field) == value
-        assert workshop.divider.after != before[0] and workshop.prediction.value != before[1]
+        assert getattr(workshop.prediction.decoding, field) == value
+        assert workshop.divider.after != before[0] and workshop.chart.value != before[1]
     workshop.resetting.click()
     assert workshop.divider.after == shown and workshop.asked == 1
     workshop.model.value = "model-256"
@@ -174,9 +177,9 @@ def test_what_the_page_refuses_is_said_until_the_next_photograph(workshop):
 
 
 def test_a_click_changes_the_distribution_only(workshop):
-    shown, prediction = workshop.divider.after, workshop.prediction.value
+    shown, chart = workshop.divider.after, workshop.chart.value
     workshop.divider.point = [0.05, 0.05]
-    assert workshop.prediction.value != prediction and workshop.divider.after == shown
+    assert workshop.chart.value != chart and workshop.divider.after == shown
 
 
 def test_an_upload_is_shown_and_listed(workshop):
@@ -296,6 +299,18 @@ def test_a_download_that_fails_says_why(error, words):
     assert words in button.message and ";" in button.message and "/tmp" not in button.message
 
 
+@pytest.mark.parametrize("name", ["own.jpg", "own.png"])
+def test_a_download_on_a_full_disk_names_the_photograph(shared, small_files, name):
+    assert shared.upload(name, encoded(samples.square("chelsea", 200), name[-4:]))
+    button, sent = shared.downloading, []
+    button.send = lambda content, buffers=None: sent.append(content["kind"])
+    with small_files(2000):
+        button._on_message(button, {"kind": "want"}, [])
+    assert sent == ["none"] and re.fullmatch(rf"{name}: can't .*; try again", button.message)
+    button._on_message(button, {"kind": "want"}, [])
+    assert sent == ["none", "file"] and button.message == ""
+
+
 def test_a_download_that_is_interrupted_lets_the_button_go():
     def interrupt():
         raise KeyboardInterrupt
@@ -314,7 +329,7 @@ def test_a_network_that_fails_leaves_the_page_as_it_was(workshop, monkeypatch, e
 
     shown, picture, said = workshop.divider.after, workshop.picture, workshop.status.value
     with monkeypatch.context() as patch:
-        patch.setattr(preview, "ask", fail)
+        patch.setattr(preview, "predict", fail)
         assert not workshop.upload("x.png", encoded(samples.square("china", 60)))
         assert workshop.uploading.wrong and workshop.status.value == said
         workshop.photograph.value = "rocket"
@@ -338,6 +353,79 @@ def test_a_studio_without_models_says_so(tmp_path, monkeypatch):
 
 def test_nothing_is_loaded_from_elsewhere():
     paths = [*widgets.HERE.glob("*.js"), *widgets.HERE.glob("*.css")]
-    assert len(paths) == 4
+    assert len(paths) == 5
     for path in paths:
         assert "http" not in path.read_text() and "@import" not in path.read_text()
+
+
+@pytest.fixture
+def hinting(tmp_path, monkeypatch):
+    """A studio whose model takes hints."""
+    hints_run.make(tmp_path)
+    monkeypatch.setattr(config, "RUNS", tmp_path)
+    return studio.Studio(["hints", "model-64"])
+
+
+def test_a_hint_changes_the_picture_and_can_be_undone(hinting):
+    shown, asked = hinting.divider.after, hinting.asked
+    hinting.divider.point = [0.3, 0.6]
+    assert len(hinting.palette.colors) > 1 and hinting.asked == asked
+    hinting.palette._on_message(None, {"kind": "color", "color": "#2e6b34"}, [])
+    assert hinting.marks == [(0.3, 0.6, "#2e6b34")] and hinting.asked == asked + 1
+    green = hinting.divider.after
+    assert green != shown
+    hinting.hint("#a02020")  # the same point
+    assert hinting.marks == [(0.3, 0.6, "#a02020")] and hinting.divider.after != green
+    hinting.divider.marks = [[0.8, 0.6, "#a02020"]]  # moved in the browser
+    assert hinting.removing.disabled
+    for marks in ([(0.3, 0.6, "#a02020")], [(0.3, 0.6, "#2e6b34")], []):
+        assert not hinting.undoing.disabled
+        hinting.undoing.click()
+        assert hinting.marks == marks
+    assert hinting.divider.after == shown and hinting.undoing.disabled
+
+
+def test_hints_are_removed_and_forgotten_with_the_photograph(hinting):
+    shown = hinting.divider.after
+    hinting.hint("#2e6b34")
+    hinting.removing.click()
+    assert hinting.marks == [] and hinting.divider.after == shown
+    hinting.hint("#2e6b34")
+    hinting.clearing.click()
+    assert hinting.marks == [] and hinting.clearing.disabled
+    hinting.hint("#2e6b34")
+    hinting.photograph.value = "rocket"
+    assert hinting.marks == [] and hinting.undoing.disabled
+
+
+def test_hints_are_shown_only_to_a_model_that_takes_them(hinting):
+    hinting.hint("#2e6b34")
+    hinted = hinting.divider.after
+    hinting.model.value = "model-64"
+    assert not hinting.divider.marked and hinting.hinting.layout.display == "none"
+    assert not hinting.palette.colors
+    hinting.model.value = "hints"
+    assert hinting.divider.marked and hinting.divider.after == hinted
+
+
+def test_hints_are_saved_loaded_and_used_by_the_command(hinting, tmp_path):
+    for point, color in (([0.3, 0.6], "#2e6b34"), ([0.9, 0.1], "#a02020")):
+        hinting.divider.point = point
+        hinting.hint(color)
+    shown = hinting.divider.after
+    name, data = hinting.saved_hints()
+    assert name == "coffee-hints.csv"
+    (tmp_path / name).write_bytes(data)
+    images.write(tmp_path / "coffee.png", samples.load("coffee"))
+    points = hint_files.read(tmp_path / name, tmp_path / "coffee.png")
+    _, saved = hinting.save()
+    got = cv2.imdecode(np.frombuffer(saved, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    expected = colorize.colorizer_for("hints")(samples.load("coffee"), points)
+    np.testing.assert_array_equal(got, expected)
+    hinting.clearing.click()
+    hinting.load(name, data)
+    assert hinting.divider.after == shown and len(hinting.marks) == 2
+    begin = {"kind": "begin", "id": "1", "name": "x.csv", "size": 3}
+    for content in (begin, {"kind": "part", "id": "1"}):
+        hinting.loading._on_message(None, content, [b"1,2"])
+    assert "x.csv: line 1: the header is" in hinting.loading.message and len(hinting.marks) == 2

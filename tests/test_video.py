@@ -710,7 +710,7 @@ def test_the_metadata_of_a_phone_is_kept_or_its_loss_reported(tmp_path, colorize
 
 def test_the_network_is_shown_of_a_frame_what_it_is_shown_of_a_photograph(colorizer, monkeypatch):
     seen = []
-    monkeypatch.setattr(colorizer, "answer", lambda x: seen.append(x) or np.zeros((8, 8, 313)))
+    monkeypatch.setattr(colorizer, "predict", lambda x, *_: seen.append(x) or np.zeros((8, 8, 313)))
     rgb = next(pictures(1, (32, 32)))
     start = segments.SegmentCheckpoint()
     (picture,) = pipeline._colored([io.Frame(rgb, 0, 0)], colorizer, start, 1, 0, False)

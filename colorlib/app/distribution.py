@@ -44,27 +44,23 @@ class PredictedDistribution:
     chosen: np.ndarray
     truth: np.ndarray | None = None
 
-    def likeliest(self, count=LIKELIEST):
-        """Name the likeliest bins.
-
-        Parameters
-        ----------
-        count : int
+    def likeliest(self):
+        """Return the likeliest bins.
 
         Returns
         -------
-        ndarray of int, shape (count,)
+        ndarray of int, shape (LIKELIEST,)
             The likeliest first; of two alike the lower index.
         """
-        return np.argsort(-self.probabilities, kind="stable")[:count]
+        return np.argsort(-self.probabilities, kind="stable")[:LIKELIEST]
 
 
-def at(answer, picture, x, y):
+def at(prediction, picture, x, y):
     """Return the predicted distribution at a point.
 
     Parameters
     ----------
-    answer : colorlib.app.preview.Answer
+    prediction : colorlib.app.preview.Prediction
     picture : colorlib.app.preview.Picture
     x, y : float
         The point, from the left and from the top, in 0..1.
@@ -73,10 +69,10 @@ def at(answer, picture, x, y):
     -------
     PredictedDistribution
     """
-    logits = _at(answer.logits, x, y)
+    logits = _at(prediction.logits, x, y)
     truth = None if picture.truth is None else _at(picture.truth, x, y)
     lightness = float(_at(picture.lightness, x, y))
-    return PredictedDistribution(probabilities(logits), lightness, answer.decode(logits), truth)
+    return PredictedDistribution(probabilities(logits), lightness, prediction.decode(logits), truth)
 
 
 def probabilities(logits):
@@ -96,21 +92,8 @@ def probabilities(logits):
     return (weights / weights.sum(axis=-1, keepdims=True)).astype(np.float32)
 
 
-def css_colors(ab, lightness):
-    """Name colors for a style sheet.
-
-    Parameters
-    ----------
-    ab : ndarray, shape (n, 2)
-        (a, b); what sRGB can't show at this L is shown less colorful.
-    lightness : float
-        L in 0..100.
-
-    Returns
-    -------
-    list of str
-        As ``#aabbcc``.
-    """
+# Colors as ``#aabbcc``; what sRGB can't show at this L is shown less colorful.
+def _css_colors(ab, lightness):
     ab = np.asarray(ab, np.float32).reshape(-1, 2)
     lab = np.column_stack([np.full(len(ab), lightness, np.float32), ab])
     rgb = colorspace.lab_to_rgb8(lab)
@@ -146,7 +129,7 @@ def plane(distribution):
         square. A ring is the color that was chosen, a cross the photograph's own.
     """
     centers, cell = quantizer.bin_centers(), _length(quantizer.SPACING)
-    colors = css_colors(centers, np.clip(distribution.lightness, *PLANE_LIGHTNESS))
+    colors = _css_colors(centers, np.clip(distribution.lightness, *PLANE_LIGHTNESS))
     marks = [_square(center, cell * 0.92, "#8884", "cell") for center in centers]
     for center, color, side in zip(centers, colors, sides(distribution), strict=True):
         if side > 0.04:
@@ -179,15 +162,15 @@ def swatches(distribution):
         HTML.
     """
     bins = distribution.likeliest()
-    colors = css_colors(quantizer.bin_centers()[bins], distribution.lightness)
+    colors = _css_colors(quantizer.bin_centers()[bins], distribution.lightness)
     likely = [
         _swatch(color, f"{share:.0%}" if share >= 0.01 else "&lt;1%", "")
         for color, share in zip(colors, distribution.probabilities[bins], strict=True)
     ]
-    (chosen,) = css_colors(distribution.chosen, distribution.lightness)
+    (chosen,) = _css_colors(distribution.chosen, distribution.lightness)
     ends = [_swatch(chosen, "chosen", '<i class="ring"></i>')]
     if distribution.truth is not None:
-        (truth,) = css_colors(distribution.truth, distribution.lightness)
+        (truth,) = _css_colors(distribution.truth, distribution.lightness)
         ends.append(_swatch(truth, "in the photograph", '<i class="cross">×</i>'))
     return (
         f'<div class="cl-caption">The {len(bins)} likeliest</div>'

@@ -1,4 +1,5 @@
-// Two versions of a picture, a divider to drag, and a point to choose by a click or the arrow keys.
+// Two versions of a picture, a divider to drag, a point to choose by a click or the arrow keys, and
+// colored marks to drag, or to move and remove by the keyboard.
 
 const STEP = { ArrowLeft: [-0.02, 0], ArrowRight: [0.02, 0], ArrowUp: [0, -0.02], ArrowDown: [0, 0.02] };
 
@@ -32,6 +33,7 @@ function render({ model, el }) {
   const stage = make(el, "div", "cl-stage");
   const after = make(stage, "img", "cl-after");
   const before = make(stage, "img", "cl-before");
+  const layer = make(stage, "div", "cl-marks");
   const spot = make(stage, "div", "cl-spot");
   const handle = make(stage, "div", "cl-handle");
   for (const image of [after, before]) image.draggable = false;
@@ -59,6 +61,8 @@ function render({ model, el }) {
     const [x, y] = model.get("point");
     spot.style.left = `${x * 100}%`;
     spot.style.top = `${y * 100}%`;
+    const chosen = (mark) => mark[0] === x && mark[1] === y;
+    model.get("marks").forEach((mark, i) => layer.children[i]?.classList.toggle("chosen", chosen(mark)));
   };
   const shape = () => {
     const [width, height] = [model.get("width"), model.get("height")];
@@ -72,6 +76,58 @@ function render({ model, el }) {
     model.set(name, value);
     model.save_changes();
     place();
+  };
+
+  const marks = () => model.get("marks").map((mark) => [...mark]);
+  const put = (i, [x, y]) => {
+    const changed = marks();
+    changed[i] = [x, y, changed[i][2]];
+    model.set("marks", changed);
+    move("point", [x, y]);
+  };
+  const take = (i) => {
+    model.set("marks", marks().filter((_, k) => k !== i));
+    model.save_changes();
+  };
+  const mark = ([x, y, color], i) => {
+    const dot = document.createElement("div");
+    dot.className = "cl-mark";
+    dot.tabIndex = 0;
+    dot.setAttribute("role", "button");
+    dot.setAttribute("aria-label", `Hint ${i + 1}, ${color}; the arrow keys move it, Delete removes it`);
+    dot.style.cssText = `left: ${x * 100}%; top: ${y * 100}%; background: ${color}`;
+    let held = false;
+    let goal = null; // the network is asked when the mark is let go
+    dot.addEventListener("pointerdown", (event) => {
+      held = true;
+      dot.setPointerCapture(event.pointerId);
+    });
+    dot.addEventListener("pointermove", (event) => {
+      if (!held || !(event.movementX || event.movementY)) return;
+      goal = at(event);
+      [dot.style.left, dot.style.top] = goal.map((value) => `${value * 100}%`);
+    });
+    for (const end of ["pointerup", "pointercancel"]) {
+      dot.addEventListener(end, () => {
+        if (held) goal ? put(i, goal) : move("point", [x, y]);
+        held = false;
+      });
+    }
+    dot.addEventListener("click", (event) => event.stopPropagation());
+    dot.addEventListener("keydown", (event) => {
+      const removes = event.key === "Delete" || event.key === "Backspace";
+      if (!removes && !(event.key in STEP)) return;
+      event.preventDefault();
+      event.stopPropagation();
+      removes ? take(i) : put(i, [x, y].map((value, k) => within(value + STEP[event.key][k] / 4)));
+    });
+    return dot;
+  };
+  const draw = () => {
+    const focused = [...layer.children].indexOf(document.activeElement);
+    layer.replaceChildren(...(model.get("marked") ? model.get("marks").map(mark) : []));
+    place();
+    if (focused >= 0) (layer.children[focused] || spot).focus();
   };
 
   let dragging = false;
@@ -107,6 +163,8 @@ function render({ model, el }) {
   const update = {
     "change:position": place,
     "change:point": place,
+    "change:marks": draw,
+    "change:marked": draw,
     "change:width": shape,
     "change:height": shape,
     "change:before": () => show(before, model.get("before")),

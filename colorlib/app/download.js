@@ -10,7 +10,7 @@ function render({ model, el }) {
   let waiting = false;
 
   const show = () => {
-    button.textContent = waiting ? "Coloring every pixel …" : model.get("label");
+    button.textContent = waiting ? model.get("working") : model.get("label");
     button.disabled = waiting || model.get("disabled");
     message.textContent = model.get("message");
   };

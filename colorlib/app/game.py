@@ -54,23 +54,19 @@ class Score:
         """
         return Score(self.fooled + bool(fooled), self.trials + 1)
 
-    def interval(self, confidence=0.95):
-        """Compute a confidence interval of the share.
-
-        Parameters
-        ----------
-        confidence : float
+    def interval(self):
+        """Compute the confidence interval of the share.
 
         Returns
         -------
         tuple of float
-            `wilson`'s, (0, 1) before the first trial.
+            As from `wilson`; (0, 1) before the first trial.
         """
-        return wilson(self.fooled, self.trials, confidence)
+        return wilson(self.fooled, self.trials)
 
 
 def wilson(successes, trials, confidence=0.95):
-    """Give SciPy's confidence interval of a share (Wilson 1927), which holds for few trials too.
+    """Compute Wilson's confidence interval of a share (1927), which is valid for few trials too.
 
     Parameters
     ----------
@@ -97,14 +93,14 @@ def wilson(successes, trials, confidence=0.95):
 
 
 def append_answer(answer, path=ANSWERS):
-    """Keep an answer: one line of CSV more, written at once and behind a lock.
+    """Append an answer to the file as a line of CSV, under a lock.
 
     Parameters
     ----------
     answer : dict
         With the keys `FIELDS`.
     path : path-like
-        Made, with a header, if missing. A last line that was cut off is closed first.
+        Made, with a header, if missing. A last line without its end is completed first.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -120,14 +116,14 @@ def append_answer(answer, path=ANSWERS):
 
 
 def score_of(path=ANSWERS, run=None):
-    """Count the answers that were kept.
+    """Count the answers in the file.
 
     Parameters
     ----------
     path : path-like
-        What is no answer in it is passed over.
+        Lines that are no answers are skipped.
     run : str, optional
-        Only those about this run.
+        Count the answers about this run only.
 
     Returns
     -------
@@ -144,26 +140,26 @@ def score_of(path=ANSWERS, run=None):
 
 def _line(values):
     text = io.StringIO()
-    # a spreadsheet would take a name that begins so for a formula
+    # a spreadsheet would read a name that begins with these as a formula
     safe = [f"'{v}" if str(v).startswith(("=", "+", "-", "@")) else v for v in values]
     csv.writer(text, lineterminator="\n").writerow(safe)
     return text.getvalue()
 
 
 SIDE = 256
-"""Of the squares that are shown, in pixels."""
+"""Side of the squares that are shown, in pixels."""
 
 LARGEST_SIDE = 512
-"""Of the photograph that a square is cut from, its shorter side in pixels."""
+"""Shorter side, in pixels, of the photograph that a square is cut from."""
 
 SMALLEST_CROP = 0.6
-"""Side of a square, in parts of the photograph's shorter side; at most it is 1."""
+"""Smallest side of a square, as a share of the photograph's shorter side."""
 
 MOST_PHOTOGRAPHS = 100
-"""That are taken from a folder."""
+"""Largest number of photographs that are taken from a folder."""
 
 ATTEMPTS = 20
-"""To cut out a square that has any color."""
+"""Attempts to cut out a square that has some color."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,12 +187,12 @@ class Pair:
 
 
 class Game:
-    """Pairs in an order that a seed decides, without end.
+    """An endless sequence of pairs, decided by a seed.
 
     Parameters
     ----------
     photographs : dict of str to ndarray of uint8, shape (height, width, 3)
-        In color; each comes once before any comes again.
+        In color; all are shown once before one is shown again.
     colorizer : colorlib.colorize.Colorizer
     seed : int
         Of order, squares and sides.
@@ -239,7 +235,7 @@ class Game:
     def _both(self, name):
         if name not in self._colored:
             real = _shrunk(self.photographs[name])
-            # the whole photograph is colored, as a reader would, and cut afterwards
+            # the whole photograph is colored, as readers do it, and cut afterwards
             self._colored[name] = (real, self.colorizer(real))
         return self._colored[name]
 
@@ -260,9 +256,9 @@ def folder_photographs(folder, most=MOST_PHOTOGRAPHS):
     Parameters
     ----------
     folder : path-like
-        Its subfolders are not looked into.
+        Subfolders are left out.
     most : int
-        That are taken, by name.
+        Largest number of photographs; they are taken in the order of their names.
 
     Returns
     -------

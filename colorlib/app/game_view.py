@@ -17,7 +17,7 @@ from colorlib.app import game, widgets
 SIDES = ("left", "right")
 
 SCALE = {"paper": game.PAPER, "guessing": game.GUESSING}
-"""The rate to which a score is compared."""
+"""The rate that a score is compared with."""
 
 
 class GameView:
@@ -37,11 +37,11 @@ class GameView:
     Attributes
     ----------
     view : ipywidgets.Widget
-        All of it.
+        The root widget.
     score : colorlib.app.game.Score
-        Of this game.
+        The score of this game.
     pair : colorlib.app.game.Pair
-        The one that is shown.
+        The pair that is shown.
 
     Raises
     ------
@@ -78,7 +78,7 @@ class GameView:
         self._count()
 
     def choose(self, side):
-        """Answer: this side is the photograph. Only the first answer to a pair counts.
+        """Answer that the photograph is on this side. Only the first answer to a pair counts.
 
         Parameters
         ----------

@@ -23,10 +23,10 @@ QUALITY = 90
 """JPEG quality of the preview."""
 
 LARGEST_CHROMA = 150.0
-"""More than any sRGB color has."""
+"""A chroma larger than that of any sRGB color."""
 
 HUES, LEVELS = 360, 200
-"""Steps of the table of the gamut, around the circle and from black to white."""
+"""Steps of the table of the gamut, over the hue angle and from black to white."""
 
 
 def paint(lightness, ab, follow_edges=False):
@@ -96,16 +96,16 @@ def jpeg(rgb):
 MEGABYTE = 2**20
 
 LARGEST_FILE = 40 * MEGABYTE
-"""Bytes of an upload."""
+"""Largest upload in bytes."""
 
 LARGEST_PHOTOGRAPH = 64 * 2**20
-"""Pixels of an upload: what the largest usual cameras make, and half a gigabyte of memory."""
+"""Largest upload in pixels: as of the largest usual cameras; it takes half a gigabyte of memory."""
 
 SCREEN = 2**20
-"""Pixels of what is shown."""
+"""Largest number of pixels that are shown."""
 
 LONGEST_ON_SCREEN = 4096
-"""Pixels of the longer side of what is shown."""
+"""Longest side, in pixels, of a picture that is shown."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,12 +122,15 @@ class Picture:
         L in 0..100, of at most `SCREEN` pixels.
     truth : ndarray of float32, shape (height, width, 2), or None
         (a, b) of the same pixels, if the photograph is in color.
+    views : dict of int to ndarray
+        What networks saw of it, by their working size (`ask`).
     """
 
     name: str
     photograph: photo.Photograph
     lightness: np.ndarray
     truth: np.ndarray | None
+    views: dict = dataclasses.field(default_factory=dict)
 
     def grey(self):
         """Draw the photograph without its colors.
@@ -140,13 +143,13 @@ class Picture:
         return paint(self.lightness, np.zeros((1, 1, 2), np.float32))
 
 
-class Answer(colorize.Colorizer):
-    """A network's answer about one photograph: a colorizer that need not ask again.
+class Prediction(colorize.Colorizer):
+    """A network's output for one photograph: a colorizer that need not run the network again.
 
     Parameters
     ----------
     logits : ndarray of float32, shape (h, w, 313)
-        What the network said.
+        The output of the network.
     decoding : colorlib.config.DecodeConfig
     weights : ndarray, shape (313,)
         As for `colorize.Colorizer`.
@@ -156,12 +159,12 @@ class Answer(colorize.Colorizer):
         super().__init__(None, decoding, weights)
         self.logits = logits
 
-    def answer(self, view):
-        """Return the answer, whatever is asked."""
+    def predict(self, view, points=None):
+        """Return the stored output, whatever the view."""
         return self.logits
 
     def decoded_with(self, **decoding):
-        """Return the same answer, to be decoded otherwise.
+        """Return the same output with other settings of its decoding.
 
         Parameters
         ----------
@@ -170,9 +173,9 @@ class Answer(colorize.Colorizer):
 
         Returns
         -------
-        Answer
+        Prediction
         """
-        return Answer(self.logits, self.decoding.replace(**decoding), self.weights)
+        return Prediction(self.logits, self.decoding.replace(**decoding), self.weights)
 
 
 def from_bytes(name, data):
@@ -181,7 +184,7 @@ def from_bytes(name, data):
     Parameters
     ----------
     name : str
-        As the browser calls it; nothing but its last part and its ending counts.
+        The browser's name of the file; only its last part and its ending are used.
     data : bytes
 
     Returns
@@ -212,7 +215,7 @@ def from_file(path, name=None):
     ----------
     path : path-like
     name : str, optional
-        What to call it, if not by the file's name.
+        Its name; the file's by default.
 
     Returns
     -------
@@ -255,46 +258,51 @@ def check_file(name, size):
         raise images.ImageError(f"{name}: is empty; choose another file")
 
 
-def ask(colorizer, picture):
-    """Let a network look at a picture.
+def predict(colorizer, picture, points=None):
+    """Run the network on a picture.
 
     Parameters
     ----------
     colorizer : colorlib.colorize.Colorizer
     picture : Picture
+    points : colorlib.hints.Points, optional
+        A user's hints.
 
     Returns
     -------
-    Answer
+    Prediction
     """
-    logits = colorizer.answer(colorizer.view(picture.photograph))
-    return Answer(logits, colorizer.decoding, colorizer.weights)
+    size = colorizer.decoding.working_size
+    if size not in picture.views:
+        picture.views[size] = colorizer.view(picture.photograph)
+    logits = colorizer.predict(picture.views[size], points)
+    return Prediction(logits, colorizer.decoding, colorizer.weights)
 
 
-def colored(picture, answer):
+def colored(picture, prediction):
     """Color the preview of a picture.
 
     Parameters
     ----------
     picture : Picture
-    answer : Answer
+    prediction : Prediction
 
     Returns
     -------
     ndarray of uint8, shape (height, width, 3)
         sRGB.
     """
-    ab = answer.decode(answer.logits)
-    return paint(picture.lightness, ab, answer.decoding.follow_edges)
+    ab = prediction.decode(prediction.logits)
+    return paint(picture.lightness, ab, prediction.decoding.follow_edges)
 
 
-def full_resolution(picture, answer):
+def full_resolution(picture, prediction):
     """Color a photograph at its own resolution, as a file of its own type.
 
     Parameters
     ----------
     picture : Picture
-    answer : Answer
+    prediction : Prediction
 
     Returns
     -------
@@ -314,8 +322,12 @@ def full_resolution(picture, answer):
     photograph = picture.photograph
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"colored{suffix.lower()}"
-        pixels = colorize.render(answer, photograph, photo.depth_in(path, photograph))
-        photo.write(path, pixels, photograph.profile, photograph.kept)
+        pixels = colorize.render(prediction, photograph, photo.depth_in(path, photograph))
+        try:
+            photo.write(path, pixels, photograph.profile, photograph.kept)
+        except images.ImageError as error:  # it names a temporary file on the server
+            why = str(error).removeprefix(f"{path}: ").replace("choose another place", "try again")
+            raise images.ImageError(f"{name}: {why}") from None
         return f"{name.stem}-colored{suffix}", path.read_bytes()
 
 

@@ -3,17 +3,19 @@
 Not here: the computations (`colorlib.app.preview`, `colorlib.app.distribution`) and the widgets
 that ipywidgets lacks (`colorlib.app.widgets`).
 
-The network runs once for a photograph and a model; a slider only decodes its output again.
+The network runs once for a photograph, a model and its hints; a slider only decodes its output
+again. Hints belong to the photograph: with a model that takes none they are not shown.
 """
 
 import html
 
 import ipywidgets
 
-from colorlib import colorize, images, runs, samples
+from colorlib import colorize, hints, images, quantizer, runs, samples
 from colorlib.app import distribution, preview, widgets
+from colorlib.photos import hint_files
 
-MODELS = ("transfer", "model-64", "model-256", "zhang-2016", "zhang-2017")
+MODELS = ("transfer", "hints", "model-64", "model-256", "zhang-2016", "zhang-2017")
 """Recorded runs to choose from; those that do not exist are left out."""
 
 FIRST = "coffee"
@@ -37,8 +39,6 @@ class Studio:
     ----------
     models : sequence of str
         Recorded runs to choose from.
-    first : str
-        The sample photograph to begin with.
 
     Attributes
     ----------
@@ -46,7 +46,7 @@ class Studio:
         The root widget.
     picture : colorlib.app.preview.Picture
         The photograph that is shown.
-    answer : colorlib.app.preview.Answer
+    prediction : colorlib.app.preview.Prediction
         The chosen network's output, with the sliders' decoding.
     asked : int
         Number of forward passes so far.
@@ -57,15 +57,15 @@ class Studio:
         If none of the models exists.
     """
 
-    def __init__(self, models=MODELS, first=FIRST):
+    def __init__(self, models=MODELS):
         there = [name for name in models if name in runs.known()]
         if not there:
             raise runs.RunError(f"none of the models exists: {', '.join(models)}; train one")
-        self.asked, self._answers, self._colorizers = 0, {}, {}
-        self._is_held, self._own = False, None
-        self._make_widgets(there, first)
+        self.asked, self._predictions, self._colorizers = 0, {}, {}
+        self._is_held, self._own, self._earlier = False, None, []
+        self._make_widgets(there)
         self.view = self._arrange()
-        self._open(_sample(first))
+        self._open(_sample(FIRST))
         self._observe()
 
     def upload(self, name, data):
@@ -103,6 +103,9 @@ class Studio:
             slider.value = getattr(decoding, field)
         self._is_held = False
         self._decode()
+        for field in ("temperature", "vividness"):
+            self.sliders[field].disabled = not colorize.has_bins(self.prediction.logits)
+        self._suggest()
 
     def save(self):
         """Color the photograph at its full resolution.
@@ -112,11 +115,68 @@ class Studio:
         name : str
         data : bytes
         """
-        return preview.full_resolution(self.picture, self.answer)
+        return preview.full_resolution(self.picture, self.prediction)
 
-    def _make_widgets(self, models, first):
+    @property
+    def marks(self):
+        """The hints: a list of `colorlib.photos.hint_files.Mark`."""
+        return [hint_files.Mark(*mark) for mark in self.divider.marks]
+
+    def hint(self, color):
+        """Give the chosen point a color: a new hint, or another color for the one there.
+
+        Parameters
+        ----------
+        color : str
+            As ``#rrggbb``.
+        """
+        self.divider.marks = [*self._others(), [*self.divider.point, color]]
+
+    def remove(self):
+        """Remove the hint at the chosen point."""
+        self.divider.marks = self._others()
+
+    def undo(self):
+        """Take back the last change of the hints."""
+        if self._earlier:
+            before = self._earlier[-1]
+            self.divider.marks = before
+            del self._earlier[-2:]  # this change is no step of its own
+            self._show_hinting()
+
+    def load(self, name, data):
+        """Take the hints of a file instead of those there are.
+
+        Parameters
+        ----------
+        name : str
+        data : bytes
+            As `hint_files.parse` reads it.
+
+        Raises
+        ------
+        colorlib.images.ImageError
+            If it does not suit the photograph.
+        """
+        text = hint_files.decode(data, name)
+        marks = hint_files.parse(text, name, *self.picture.photograph.shape)
+        self.divider.marks = [list(mark) for mark in marks]
+        self.loading.say("")
+
+    def saved_hints(self):
+        """Write the hints as a file that the command and `load` read.
+
+        Returns
+        -------
+        name : str
+        data : bytes
+        """
+        text = hint_files.formatted(self.marks, *self.picture.photograph.shape)
+        return f"{self.picture.name.rpartition('.')[0]}-hints.csv", text.encode()
+
+    def _make_widgets(self, models):
         self.photograph = ipywidgets.Dropdown(
-            options=[(_title(name), name) for name in samples.NAMES], value=first
+            options=[(_title(name), name) for name in samples.NAMES], value=FIRST
         )
         self.model = ipywidgets.ToggleButtons(options=[(_title(name), name) for name in models])
         self.uploading = widgets.Upload(
@@ -128,8 +188,23 @@ class Studio:
         self.divider = widgets.Divider()
         self.sliders = {name: _slider(low, high) for name, (_, low, high, _) in SLIDERS.items()}
         self.resetting = ipywidgets.Button(description="Reset")
-        self.status, self.prediction = ipywidgets.HTML(), ipywidgets.HTML()
-        self.downloading = widgets.Download(self.save, label="Download in full resolution")
+        self.status, self.chart = ipywidgets.HTML(), ipywidgets.HTML()
+        self.downloading = widgets.Download(
+            self.save, label="Download in full resolution", working="Coloring every pixel …"
+        )
+        self.palette = widgets.Palette(self._reporting(self.hint))
+        self.removing, self.undoing, self.clearing = (
+            ipywidgets.Button(description=name) for name in ("Remove", "Undo", "Clear")
+        )
+        self.loading = widgets.Upload(
+            self.load,
+            lambda *_: None,
+            suffixes=[hint_files.ENDING],
+            largest=hint_files.LARGEST,
+            label="Load hints",
+            wanted="no table of hints by its name; choose a CSV file",
+        )
+        self.saving = widgets.Download(self.saved_hints, label="Save hints")
 
     def _arrange(self):
         choices = _box(
@@ -143,11 +218,19 @@ class Studio:
             for name, (title, _, _, hint) in SLIDERS.items()
         ]
         actions = _box("cl-actions", self.resetting, self.downloading)
+        self.hinting = _box(
+            "cl-group",
+            _label("Hints", "click on the picture, then choose its color there"),
+            self.palette,
+            _box("cl-buttons", self.removing, self.undoing, self.clearing),
+            _box("cl-buttons two", self.loading, self.saving),
+        )
         title = _label("Predicted distribution", "at the point that you click on")
         panel = _box(
             "cl-panel",
             _box("cl-group", *sliders, actions),
-            _box("cl-group", title, self.prediction),
+            self.hinting,
+            _box("cl-group", title, self.chart),
         )
         shown = _box("cl-shown", self.divider, self.status)
         return _box("cl-studio", _css(), choices, _box("cl-main", shown, panel))
@@ -159,6 +242,11 @@ class Studio:
             slider.observe(self._reporting(lambda _: self._is_held or self._update(False)), "value")
         self.resetting.on_click(self._reporting(lambda _: self._update()))
         self.divider.observe(self._reporting(lambda _: self._show_distribution()), "point")
+        self.divider.observe(self._reporting(lambda _: self._suggest()), "point")
+        self.divider.observe(self._reporting(self._change_hints), "marks")
+        self.removing.on_click(self._reporting(lambda _: self.remove()))
+        self.undoing.on_click(self._reporting(lambda _: self.undo()))
+        self.clearing.on_click(self._reporting(lambda _: setattr(self.divider, "marks", [])))
 
     # Shows every error on the page, which stays as it was.
     def _reporting(self, do):
@@ -188,40 +276,78 @@ class Studio:
         self._is_held = False
 
     def _open(self, picture):
-        answers = {self.model.value: self._look(picture)}
+        predictions = {self.model.value: self._look(picture, [])}
         height, width = picture.lightness.shape
-        self.picture, self._answers = picture, answers
+        self.picture, self._predictions, self._earlier = picture, predictions, []
+        self._is_held, self.divider.marks, self._is_held = True, [], False
         self.divider.width, self.divider.height = width, height
         self.divider.before = preview.jpeg(picture.grey())
         self.reset()
 
     # Once for a photograph and a model.
     def _update(self, reset=True):
-        if self.model.value not in self._answers:
-            self._answers[self.model.value] = self._look(self.picture)
+        if self.model.value not in self._predictions:
+            self._predictions[self.model.value] = self._look(self.picture, self.marks)
         self.reset() if reset else self._decode()
 
-    def _look(self, picture):
+    def _change_hints(self, change):
+        if self._is_held:
+            return
+        self._earlier.append(change["old"])
+        takes = {name for name in self._predictions if self._takes_hints(name)}
+        self._predictions = {
+            name: self._predictions[name] for name in self._predictions.keys() - takes
+        }
+        self._update(reset=False)
+
+    # The hints at other points than the chosen one.
+    def _others(self):
+        return [mark for mark in self.divider.marks if mark[:2] != self.divider.point]
+
+    # Modes of the distribution that the network predicts without a hint at this point.
+    def _suggest(self):
+        if not self._takes_hints(self.model.value) or not colorize.has_bins(self.prediction.logits):
+            self.palette.colors = []
+            return
+        prediction, others = self.prediction, self._others()
+        if len(others) < len(self.divider.marks):
+            marks = [hint_files.Mark(*mark) for mark in others]
+            prediction = preview.predict(self._colorizer(), self.picture, _points(marks))
+        found = distribution.at(prediction, self.picture, *self.divider.point)
+        ab = hints.suggestions(found.probabilities, quantizer.bin_centers())
+        self.palette.colors = distribution.css_colors(ab, found.lightness)
+
+    def _look(self, picture, marks):
         said = self.status.value
         self.status.value = f"{_title(self.model.value)} is looking …"
+        points = _points(marks) if self._takes_hints(self.model.value) else None
         try:
-            answer = preview.ask(self._colorizer(), picture)
+            prediction = preview.predict(self._colorizer(), picture, points)
         except BaseException:
             self.status.value = said
             raise
         self.asked += 1
-        return answer
+        return prediction
 
     def _decode(self):
         changes = {name: slider.value for name, slider in self.sliders.items()}
-        self.answer = self._answers[self.model.value].decoded_with(**changes)
-        self.divider.after = preview.jpeg(preview.colored(self.picture, self.answer))
+        self.prediction = self._predictions[self.model.value].decoded_with(**changes)
+        self.divider.after = preview.jpeg(preview.colored(self.picture, self.prediction))
         self._describe()
         self._show_distribution()
+        self._show_hinting()
+
+    def _show_hinting(self):
+        takes = self._takes_hints(self.model.value)
+        self.divider.marked = takes
+        self.hinting.layout.display = "" if takes else "none"
+        self.removing.disabled = len(self._others()) == len(self.divider.marks)
+        self.undoing.disabled = not self._earlier
+        self.clearing.disabled = self.saving.disabled = not self.divider.marks
 
     def _describe(self):
         height, width = self.picture.photograph.shape
-        size = self.answer.decoding.working_size
+        size = self.prediction.decoding.working_size
         seen = " × ".join(str(side) for side in colorize.working_shape(height, width, size)[::-1])
         self.status.value = (
             f"{html.escape(self.picture.name)}, {width} × {height} pixels; "
@@ -229,14 +355,17 @@ class Studio:
         )
 
     def _show_distribution(self):
-        if not colorize.has_bins(self.answer.logits):
-            self.prediction.value = "This network predicts one color a point, no distribution."
+        if not colorize.has_bins(self.prediction.logits):
+            self.chart.value = "This network predicts one color a point, no distribution."
             return
-        found = distribution.at(self.answer, self.picture, *self.divider.point)
-        self.prediction.value = distribution.plane(found) + distribution.swatches(found)
+        found = distribution.at(self.prediction, self.picture, *self.divider.point)
+        self.chart.value = distribution.plane(found) + distribution.swatches(found)
 
-    def _colorizer(self):
-        name = self.model.value
+    def _takes_hints(self, name):
+        return self._colorizer(name).network.takes_hints
+
+    def _colorizer(self, name=None):
+        name = name or self.model.value
         if name not in self._colorizers:
             self._colorizers[name] = colorize.colorizer_for(name)
         return self._colorizers[name]
@@ -244,6 +373,10 @@ class Studio:
     def _repr_mimebundle_(self, **options):
         bundle = self.view._repr_mimebundle_(**options)
         return {**bundle, "text/plain": "The studio appears here when this cell is run."}
+
+
+def _points(marks):
+    return hint_files.points(marks) if marks else None
 
 
 def _sample(name):

@@ -1,9 +1,9 @@
 // A place to drop a file on. What is too large or of another type is refused before it is sent.
 
-function refusal(file, suffixes, largest) {
+function refusal(file, suffixes, largest, wanted) {
   const name = file.name.toLowerCase();
   if (!suffixes.some((suffix) => name.endsWith(suffix))) {
-    return `${file.name}: is no photograph by its name; choose a JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF or HEIC file`;
+    return `${file.name}: is ${wanted}`;
   }
   if (file.size > largest) {
     const megabytes = (bytes) => Math.round(bytes / 2 ** 20);
@@ -32,7 +32,7 @@ function render({ model, el }) {
   const text = document.createElement("span");
   const input = document.createElement("input");
   const message = document.createElement("p");
-  text.textContent = "Upload a photograph, or drop it here";
+  text.textContent = model.get("label");
   input.type = "file";
   input.accept = model.get("suffixes").join(",");
   message.setAttribute("role", "status");
@@ -53,7 +53,7 @@ function render({ model, el }) {
   const take = async (file) => {
     if (!file) return;
     const id = (newest = `${Date.now()}-${Math.random()}`); // no other page has it either
-    const why = refusal(file, model.get("suffixes"), model.get("largest"));
+    const why = refusal(file, model.get("suffixes"), model.get("largest"), model.get("wanted"));
     if (why) return complain(why);
     try {
       await send(model, file, id, () => newest);

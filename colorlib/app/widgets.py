@@ -1,4 +1,5 @@
-"""Widgets that ipywidgets lacks: a divider between two pictures, an upload in parts, a download.
+"""Widgets that ipywidgets lacks: a divider between two pictures, a palette, an upload in parts, a
+download.
 
 Not here: their use (`colorlib.app.studio`). Each is an anywidget with its JavaScript beside this
 module; nothing is loaded from other servers.
@@ -8,12 +9,15 @@ browser already refuses files that are too large or of another type. Each upload
 the remaining parts of an older upload are ignored.
 """
 
+import re
 from pathlib import Path
 
 import anywidget
 import traitlets
 
 HERE = Path(__file__).parent
+
+COLOR = re.compile("#[0-9a-f]{6}")
 
 PART = 2**19
 """Bytes of an upload that are sent in one message."""
@@ -51,7 +55,7 @@ def reason(error):
 
 
 class Divider(anywidget.AnyWidget):
-    """Two versions of a picture, a divider to drag between them, and a point to choose.
+    """Two versions of a picture, a divider to drag between them, a point to choose, and marks.
 
     Attributes
     ----------
@@ -63,6 +67,10 @@ class Divider(anywidget.AnyWidget):
         Of the divider, from the left, in 0..1.
     point : list of float
         What was clicked on: (x, y) from the upper left corner, in 0..1.
+    marks : list of list
+        Each x, y and a color as ``#rrggbb``; they can be dragged, and removed with the keyboard.
+    marked : bool
+        Whether they are shown.
     """
 
     _esm = HERE / "divider.js"
@@ -72,6 +80,35 @@ class Divider(anywidget.AnyWidget):
     height = traitlets.Int(1).tag(sync=True)
     position = traitlets.Float(0.4).tag(sync=True)
     point = traitlets.List(traitlets.Float(), [0.7, 0.4], minlen=2, maxlen=2).tag(sync=True)
+    marks = traitlets.List(traitlets.List()).tag(sync=True)
+    marked = traitlets.Bool(False).tag(sync=True)
+
+
+class Palette(anywidget.AnyWidget):
+    """Colors to choose from, and any other.
+
+    Parameters
+    ----------
+    choose : callable
+        Called with the chosen color as ``#rrggbb``.
+
+    Attributes
+    ----------
+    colors : list of str
+        Those that are offered.
+    """
+
+    _esm = HERE / "palette.js"
+    colors = traitlets.List(traitlets.Unicode()).tag(sync=True)
+
+    def __init__(self, choose, **traits):
+        super().__init__(**traits)
+        self._choose = choose
+        self.on_msg(self._on_message)
+
+    def _on_message(self, _, content, __):
+        if content.get("kind") == "color" and COLOR.fullmatch(str(content.get("color"))):
+            self._choose(content["color"])
 
 
 class Upload(anywidget.AnyWidget):
@@ -91,11 +128,19 @@ class Upload(anywidget.AnyWidget):
         Endings that the browser offers.
     largest : int
         Bytes, more of which the browser refuses.
+    label : str
+        In the place.
+    wanted : str
+        What the browser says of a file with another ending, after "is".
     message : str
         Shown below; plain text.
     """
 
     _esm = HERE / "upload.js"
+    label = traitlets.Unicode("Upload a photograph, or drop it here").tag(sync=True)
+    wanted = traitlets.Unicode(
+        "no photograph by its name; choose a JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF or HEIC file"
+    ).tag(sync=True)
     suffixes = traitlets.List(traitlets.Unicode()).tag(sync=True)
     largest = traitlets.Int().tag(sync=True)
     part = traitlets.Int(PART).tag(sync=True)
@@ -162,14 +207,15 @@ class Download(anywidget.AnyWidget):
 
     Attributes
     ----------
-    label : str
-        On the button.
+    label, working : str
+        On the button; and while the file is made.
     message : str
         Shown below; plain text.
     """
 
     _esm = HERE / "download.js"
     label = traitlets.Unicode("Download").tag(sync=True)
+    working = traitlets.Unicode("Working …").tag(sync=True)
     message = traitlets.Unicode("").tag(sync=True)
     disabled = traitlets.Bool(False).tag(sync=True)
 

@@ -62,6 +62,14 @@ Scribbles = Annotated[
         "on, or a transparent PNG of its size with your strokes.",
     ),
 ]
+Hints = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Color one photograph by hints: a CSV file of x,y,color, in pixels from the upper "
+        "left corner, or a transparent PNG of its size with painted points.",
+    ),
+]
 
 
 def colorize(
@@ -78,6 +86,7 @@ def colorize(
     follow_edges: FollowEdges = None,
     smoothing: Smoothing = None,
     scribbles: Scribbles = None,
+    hints: Hints = None,
 ):
     """Color photographs and films; each keeps its own lightness, resolution and file type.
 
@@ -99,11 +108,17 @@ def colorize(
     With --scribbles your strokes say the colors: paint a few on a copy of the photograph in any
     program, in the same size. Each color spreads to where the lightness changes.
 
+    With --hints a network is told the colors of a few points, and colors the rest to suit them.
+    The first line of a CSV file is x,y,color; the others are such as 120,80,#2e6b34 or
+    120,80,darkgreen. Only a color's hue and saturation count: the lightness is the photograph's.
+
     Example: colorlib colorize grandmother.jpg album/ -o colored/
 
     Example: colorlib colorize wedding.mp4 -o wedding-in-color.mp4
 
     Example: colorlib colorize coat.jpg --scribbles coat-painted.png -o colored/
+
+    Example: colorlib colorize coat.jpg --hints coat.csv -o colored/
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # `batch` has threads of its own
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our messages name damaged files
@@ -120,27 +135,34 @@ def colorize(
         "follow_edges": follow_edges,
     }
     if scribbles:
-        _refuse(**network, smoothing=smoothing)
+        _refuse(**network, smoothing=smoothing, hints=hints)
     with shared.explained(images.ImageError, runs.RunError, ValueError):
-        if scribbles:
-            _require_one_photograph(paths)
-            with images.opened(scribbles):  # a missing file is named before anything is made
-                pass
+        if given := scribbles or hints:
+            _require_one_photograph(paths, "--scribbles" if scribbles else "--hints")
+            _require_file(given)  # a missing file is named before anything is made
         jobs = batch.plan(paths, output, recursive, overwrite)
         others = batch.skipped_files(paths, output, recursive)
         if not scribbles:
-            network["run"] = run or config.DEFAULT_RUN
+            network["run"] = run or (config.HINTS_RUN if hints else config.DEFAULT_RUN)
             colorizer = colorize.colorizer_for(**network)
-    film_jobs = [job for job in jobs if batch.is_film(job.source)]
-    jobs = [job for job in jobs if not batch.is_film(job.source)]
-    counts = collections.Counter()
+            if hints and not colorizer.network.takes_hints:
+                raise ValueError(f"the run {run} takes no hints; leave --run out")
     if scribbles:
         outcomes = (batch.color_scribbled(x, scribbles, overwrite, side_by_side) for x in jobs)
+    elif hints:
+        outcomes = (batch.color_hinted(colorizer, x, hints, overwrite, side_by_side) for x in jobs)
     else:
         outcomes = itertools.chain(
             _photographs(colorizer, jobs, overwrite, side_by_side),
-            _films(colorizer, film_jobs, overwrite, side_by_side, smoothing),
+            _films(colorizer, jobs, overwrite, side_by_side, smoothing),
         )
+    _report(outcomes, others)
+
+
+def _report(outcomes, others):
+    from colorlib.photos import batch
+
+    counts = collections.Counter()
     try:
         for outcome in outcomes:
             counts[outcome.status] += 1
@@ -162,13 +184,25 @@ def _refuse(**options):
         shared.stop(f"--scribbles colors without a network: {', '.join(names)}; leave {them} out")
 
 
-def _require_one_photograph(paths):
+def _require_one_photograph(paths, option):
     from colorlib import files
     from colorlib.photos import batch
 
     if len(paths) != 1 or files.is_folder(paths[0]) or batch.is_film(paths[0]):
         what = f"{len(paths)} files" if len(paths) != 1 else paths[0]
-        raise ValueError(f"--scribbles belongs to one photograph, not to {what}; name one")
+        verb = "belongs" if option == "--scribbles" else "belong"
+        raise ValueError(f"{option} {verb} to one photograph, not to {what}; name one")
+
+
+def _require_file(path):
+    from colorlib import images
+    from colorlib.photos import hint_files
+
+    if path.suffix.lower() == hint_files.ENDING:
+        hint_files.read_text(path)
+        return
+    with images.opened(path):
+        pass
 
 
 def _photographs(colorizer, jobs, overwrite, side_by_side):
@@ -176,6 +210,7 @@ def _photographs(colorizer, jobs, overwrite, side_by_side):
 
     from colorlib.photos import batch
 
+    jobs = [job for job in jobs if not batch.is_film(job.source)]
     with (
         contextlib.closing(batch.color_all(colorizer, jobs, overwrite, side_by_side)) as done,
         tqdm(done, total=len(jobs), unit="photograph", disable=None, leave=False) as bar,
@@ -186,6 +221,9 @@ def _photographs(colorizer, jobs, overwrite, side_by_side):
 
 
 def _films(colorizer, jobs, overwrite, side_by_side, smoothing):
+    from colorlib.photos import batch
+
+    jobs = [job for job in jobs if batch.is_film(job.source)]
     if not jobs:  # then PyAV need not start
         return
     from tqdm import tqdm

@@ -82,11 +82,11 @@ def fetch_weights(
         Path | None, typer.Option(help="A copy of the authors' file that is already on disk.")
     ] = None,
 ):
-    """Bring a network that the paper's authors released, 129 or 137 MB, and make a run of it.
+    """Download a network that the paper's authors released, 129 or 137 MB, and record it as a run.
 
     zhang-2016 is the network of "Colorful Image Colorization", zhang-2017 that of "Real-Time
     User-Guided Image Colorization", which here colors without a user's hints. Afterwards --run
-    zhang-2016 works in all commands. A cut download is continued; a second call does nothing.
+    zhang-2016 works in all commands. An interrupted download continues; a second call does nothing.
 
     Example: colorlib fetch weights zhang-2016
     """

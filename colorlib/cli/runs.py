@@ -1,7 +1,7 @@
 """The commands `runs` and `export`: list recorded runs, share them, write them for other programs.
 
 Not here: what they call (`colorlib.data.sharing`, `colorlib.export`), imported inside the commands
-so that ``colorlib --help`` answers at once.
+so that ``colorlib --help`` starts at once.
 """
 
 import re
@@ -62,7 +62,7 @@ def list_runs(context: typer.Context):
 
 @runs.command("show")
 def show(run: Run):
-    """Say how a run was trained, how large it is, and how it is decoded."""
+    """Show how a run was trained, how large it is, and how it is decoded."""
     from colorlib.data import sharing
 
     with shared.explained(ValueError):
@@ -74,7 +74,7 @@ def show(run: Run):
 def pack(
     run: Run, output: Annotated[Path, typer.Argument(help="The file to write, ending in .zip.")]
 ):
-    """Write a run as a zip file, for others: they take it with colorlib runs import.
+    """Write a run as a zip file, for others: they unpack it with colorlib runs import.
 
     Example: colorlib runs export my-first my-first.zip
     """
@@ -93,7 +93,7 @@ def unpack(
     file: Annotated[Path, typer.Argument(help="A zip file that colorlib runs export wrote.")],
     name: Annotated[str | None, typer.Option(help="What to call the run here.")] = None,
 ):
-    """Take a run from a zip file; nothing in it is executed, and nothing leaves its folder."""
+    """Unpack a run from a zip file; nothing in it is executed or written outside of its folder."""
     from colorlib.data import sharing
 
     with shared.explained(ValueError):

@@ -1,13 +1,14 @@
 """The commands `train`, `search` and `evaluate`.
 
 Not here: what they call (`colorlib.training`, `colorlib.experiments.l2_search`,
-`colorlib.evaluate`), imported inside the commands so that ``colorlib --help`` answers at once.
+`colorlib.evaluate`), imported inside the commands so that ``colorlib --help`` starts at once.
 """
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from tqdm.auto import tqdm
 
 from colorlib import config
 from colorlib.cli import shared
@@ -49,7 +50,6 @@ def train(
     import numpy as np
 
     from colorlib import runs, samples, store, training
-    from colorlib.callbacks import EpochLines
 
     changes = dict(
         precision=precision,
@@ -62,7 +62,7 @@ def train(
     path = runs.place(run)
     with shared.explained(store.StoreError, runs.RunError, ValueError):
         images = store.Store(*data)
-        callbacks = [EpochLines(len(images))]
+        callbacks = [keras.callbacks.LambdaCallback(on_epoch_end=_show_epoch)]
         if tensorboard:
             callbacks.append(keras.callbacks.TensorBoard(path / "tensorboard"))
         settings = config.PRESETS[preset].replace(**given)
@@ -132,13 +132,14 @@ def search(
         small = l2_search.small_set(store.Store(*data), images, settings.image_size)
         budget = trials or (20 if stage == "coarse" else 12)
         try:
-            l2_search.search(
-                settings, small, study, stage, budget, True, _show_trial, heartbeat_timeout
+            done = l2_search.search(
+                settings, small, study, stage, budget, True, [_show_trial], heartbeat_timeout
             )
         except KeyboardInterrupt:
             shared.stop(f"stopped; the trial in hand is back in {study}, the same call goes on")
-        best = l2_search.best(study, stage)
-        typer.echo(f"{stage}: l2 = {best['l2']:.1e} is best, {best['loss']:.3f} nats per pixel")
+        best = done.best_trial
+        l2, loss = best.params["l2"], best.value
+        typer.echo(f"{stage}: l2 = {l2:.1e} is best, {loss:.3f} nats per pixel")
         if record:
             path = runs.place(record)
             l2_search.record(study, path)
@@ -170,14 +171,21 @@ def evaluate(
     shared.load_backend()
     import json
 
-    from colorlib import evaluate, runs, store
+    from colorlib import evaluate
 
-    with shared.explained(store.StoreError, runs.RunError):
+    with shared.explained(ValueError):
         result = evaluate.evaluate(run, images, limit, temperature, vividness)
     typer.echo(json.dumps(result, indent=1) if as_json else evaluate.table(result))
 
 
-def _show_trial(trial):
+def _show_epoch(epoch, numbers):
+    shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+    tqdm.write(f"epoch {epoch + 1}  {shown}")
+
+
+def _show_trial(study, trial):
+    if trial.state.name == "FAIL":
+        return
     end = "complete" if trial.state.name == "COMPLETE" else f"ended early, {trial.last_step} epochs"
     loss = float("nan") if trial.value is None else trial.value
     typer.echo(f"trial {trial.number:3}  l2 {trial.params['l2']:.1e}  {loss:.3f} nats  {end}")

@@ -13,6 +13,7 @@ import gzip
 import hashlib
 import lzma
 import os
+import re
 import shutil
 import stat
 import tarfile
@@ -34,6 +35,9 @@ MAX_FILES = 250_000
 
 MAX_BYTES = 2 * 10**9
 """Unpacked; eight times the size of Tiny ImageNet."""
+
+CLUTTER = re.compile(r"(^|/)(__MACOSX(/|$)|\._|\.DS_Store$)")
+"""Names of what macOS adds to archives and folders: it is left out."""
 
 ENCRYPTED = 1
 """The bit of a zip entry's flags."""
@@ -106,6 +110,8 @@ def _copy_folder(source, folder, check, bar):
     for path in source.rglob("*"):
         plain = not path.is_symlink()
         name = path.relative_to(source).as_posix()
+        if CLUTTER.search(name):
+            continue
         check(name, path.lstat().st_size, plain and path.is_file(), plain and path.is_dir())
         if path.is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -115,20 +121,23 @@ def _copy_folder(source, folder, check, bar):
 
 def _unpack_zip(source, folder, check, bar):
     with zipfile.ZipFile(source) as archive:
-        for info in archive.infolist():
+        infos = [info for info in archive.infolist() if not CLUTTER.search(info.filename)]
+        for info in infos:
             kind = stat.S_IFMT(info.external_attr >> 16)
             is_folder = info.is_dir() and kind in (0, stat.S_IFDIR)
             check(info.filename, info.file_size, kind in (0, stat.S_IFREG), is_folder)
             if info.flag_bits & ENCRYPTED:
                 raise FetchError(f"{source}: is encrypted; get it without a password")
-        bar.reset(len(archive.infolist()))
-        for info in archive.infolist():
+        bar.reset(len(infos))
+        for info in infos:
             archive.extract(info, folder)
             bar.update()
 
 
 def _unpack_tar(source, folder, check, bar):
     def checked(member, place):  # before each is unpacked: a compressed tar has no index to read
+        if CLUTTER.search(member.name):
+            return None
         check(member.name, member.size, member.isreg(), member.isdir())
         bar.update()
         return tarfile.data_filter(member, place)
@@ -186,7 +195,7 @@ def fetch_tiny_imagenet(
         return destination
     if destination.exists() and not (destination.is_dir() and not any(destination.iterdir())):
         raise FetchError(f"{destination}: holds something else; move it away or choose another")
-    try:
+    with files.explained_writing(destination, FetchError):
         destination.parent.mkdir(parents=True, exist_ok=True)
         if archive is None:
             archive = download(
@@ -197,13 +206,10 @@ def fetch_tiny_imagenet(
                 patience,
             )
         _unpack_tiny_imagenet(Path(archive), destination)
-    except OSError as error:
-        reason = error.strerror or error
-        raise FetchError(f"{destination}: can't be written ({reason}); make room there") from None
     return destination
 
 
-def download(url, path, known_hash, timeout=30.0, patience=5, pause=1.0, option="--archive"):
+def download(url, path, known_hash, timeout=30.0, patience=5, option="--archive"):
     """Download a file; continue an earlier download in ``<path>.partial``.
 
     Parameters
@@ -218,8 +224,6 @@ def download(url, path, known_hash, timeout=30.0, patience=5, pause=1.0, option=
         Seconds without data from the server that count as a failure.
     patience : int
         Give up after so many failures in a row during which no data arrived.
-    pause : float
-        Seconds to wait after the first failure; doubled after each further one.
     option : str
         The command's option for a file on disk; error messages name it.
 
@@ -238,7 +242,7 @@ def download(url, path, known_hash, timeout=30.0, patience=5, pause=1.0, option=
         return path
     partial = path.with_name(f"{path.name}.partial")
     remedy = f"get a copy of the file elsewhere and name it with {option}"
-    _complete(url, partial, timeout, patience, pause, remedy)
+    _complete(url, partial, timeout, patience, remedy)
     if not has_hash(partial, known_hash):
         partial.unlink()
         raise FetchError(
@@ -354,7 +358,7 @@ def _add(manifest, folder, names, link, placeholders):
                 bar.update()
 
 
-def _complete(url, partial, timeout, patience, pause, remedy):
+def _complete(url, partial, timeout, patience, remedy):
     """Download the rest of a partial file; reconnect after a failure."""
     most, failures = _size(partial), 0
     while True:
@@ -369,7 +373,7 @@ def _complete(url, partial, timeout, patience, pause, remedy):
                 raise FetchError(
                     f"{url}: {error}; call again later ({most} bytes are kept), or {remedy}"
                 ) from None
-        time.sleep(pause * 2 ** (failures - 1))
+        time.sleep(2 ** (failures - 1))  # seconds
 
 
 def _transfer(url, partial, timeout):

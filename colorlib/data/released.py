@@ -17,12 +17,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from colorlib import config, inference, quantizer, runs, state_dicts, table
+from colorlib import config, files, inference, quantizer, runs, state_dicts, table
 from colorlib.data import download
 from colorlib.data.validation import FetchError
 
 ADDRESS = "https://colorizers.s3.us-east-2.amazonaws.com"
-"""Where the authors keep the files."""
+"""Address of the folder with the authors' files."""
 
 LICENSE = "BSD 2-Clause, Richard Zhang, Phillip Isola and Alexei A. Efros"
 
@@ -35,12 +35,12 @@ class Released(NamedTuple):
     file : str
         Its name on the server; it ends with the first eight digits of the file's SHA-256.
     settings : colorlib.config.TrainConfig
-        How it was trained, as far as a `TrainConfig` can say it.
+        Settings of its training, as far as a `TrainConfig` has them.
     decoding : colorlib.config.DecodeConfig
         That of the authors' code: the shorter side at 256 pixels, and the mean of the colors,
         which is a temperature of 1. The paper's annealed mean has 0.38.
     names : dict of str to str
-        What PyTorch calls those layers that don't follow the rule (`torch_name`).
+        PyTorch's names of the layers that don't follow the rule of `_torch_name`.
     """
 
     file: str
@@ -94,11 +94,11 @@ CENTERS = "model_out.weight"
 """The last layer of the network of 2016: the bins' centers, divided by `table.AB_SCALE`."""
 
 PARTS = {"gamma": "weight", "beta": "bias", "mean": "running_mean", "variance": "running_var"}
-"""What PyTorch calls the parts of BatchNorm."""
+"""PyTorch's names of the weights of BatchNorm."""
 
 
 def fetch(name, file=None, home=config.RUNS, address=ADDRESS, timeout=30.0, patience=5):
-    """Bring a released network, and record it as a run; nothing is done if it is there.
+    """Download a released network, and record it as a run; do nothing if it exists.
 
     Parameters
     ----------
@@ -108,11 +108,11 @@ def fetch(name, file=None, home=config.RUNS, address=ADDRESS, timeout=30.0, pati
     home : path-like
         The folder of runs; a run of this name appears there when it is complete.
     address : str
-        Of the folder to download from. A download that was cut is continued.
+        Of the folder to download from. An interrupted download is continued.
     timeout : float
-        Seconds without a sign of the server that count as a failure.
+        Seconds without data from the server that count as a failure.
     patience : int
-        Failures in a row, none of them bringing anything, before giving up.
+        Give up after so many failures in a row during which no data arrived.
 
     Returns
     -------
@@ -122,8 +122,8 @@ def fetch(name, file=None, home=config.RUNS, address=ADDRESS, timeout=30.0, pati
     Raises
     ------
     FetchError
-        If there is no such network, the file can't be had or is not the authors', or the folder
-        holds something else or can't be written.
+        If there is no such network, the file can't be downloaded or is not the authors',
+        or the folder holds something else or can't be written.
     """
     if name not in RELEASED:
         raise FetchError(f"no released network {name!r}; there are: {', '.join(RELEASED)}")
@@ -132,7 +132,7 @@ def fetch(name, file=None, home=config.RUNS, address=ADDRESS, timeout=30.0, pati
         return folder
     if folder.exists():
         raise FetchError(f"{folder}: holds something else; move it away, then fetch again")
-    try:
+    with files.explained_writing(folder, FetchError):
         folder.parent.mkdir(parents=True, exist_ok=True)
         source = (
             _checked(file, released)
@@ -144,9 +144,6 @@ def fetch(name, file=None, home=config.RUNS, address=ADDRESS, timeout=30.0, pati
         _record(source, released, folder)
         if not file:
             source.unlink()
-    except OSError as error:
-        reason = error.strerror or error
-        raise FetchError(f"{folder}: can't be written ({reason}); make room there") from None
     return folder
 
 
@@ -176,7 +173,7 @@ def weights_of(state, name):
     try:
         for row in rows:
             if row.kind in inference.KERAS_NAMES:
-                torch = torch_name(row.name, released.names)
+                torch = _torch_name(row.name, released.names)
                 norm = row.kind == "batch_norm"
                 parts = PARTS if norm else {"kernel": "weight", "bias": "bias"}
                 weights[row.name] = {x: state[f"{torch}.{parts[x]}"] for x in parts}
@@ -189,21 +186,9 @@ def weights_of(state, name):
     return rows, weights
 
 
-def torch_name(layer, exceptions):
-    """Say what PyTorch calls a layer: the second convolution of block 3 is ``model3.2``.
-
-    A block is a sequence of convolutions and ReLUs in turn, with BatchNorm at its end.
-
-    Parameters
-    ----------
-    layer : str
-        Its name in a table.
-    exceptions : dict of str to str
-
-    Returns
-    -------
-    str
-    """
+# PyTorch's name of a layer: the second convolution of block 3 is ``model3.2``. A block is a
+# sequence of convolutions and ReLUs in turn, with BatchNorm at its end.
+def _torch_name(layer, exceptions):
     if layer in exceptions:
         return exceptions[layer]
     block, number, norm = re.fullmatch(r"conv(\d+)_(\d)(_bn)?", layer).groups()
@@ -242,7 +227,7 @@ def _downloaded(released, folder, url, timeout, patience):
     return download.download(url, path, _hash(released), timeout, patience, option="--file")
 
 
-# All of it beside its place, which it takes at once.
+# The run is written beside its final place, and then renamed.
 def _record(source, released, folder):
     name = folder.name
     try:
@@ -277,7 +262,7 @@ def _record(source, released, folder):
         shutil.rmtree(staging, ignore_errors=True)
 
 
-# For each of our bins, which of the file's it is.
+# For each of our bins its number in the file.
 def _order_of_bins(centers):
     centers = centers.reshape(2, -1).T * table.AB_SCALE
     distances = np.linalg.norm(quantizer.bin_centers()[:, None] - centers, axis=-1)

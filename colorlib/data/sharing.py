@@ -27,16 +27,19 @@ FILES = (
     "sweep.json",
     "interpolation.json",
 )
-"""What of a run travels; checkpoints stay."""
+"""The files of a run that are packed; checkpoints are left out."""
+
+PUBLISHED = ("README.md", ".gitattributes")
+"""What a folder for the Hub holds beside a run and its ONNX file; left out when it is imported."""
 
 LARGEST = 5 * 10**8
-"""Bytes that a run may unpack to; the released networks have 140 million."""
+"""Largest size in bytes of an unpacked run; the released networks have 140 million."""
 
 NAME = r"\w[\w.-]{0,63}"
-"""What a run that is imported may be called."""
+"""Valid names of an imported run."""
 
 LICENSE = r"[a-z0-9][a-z0-9.-]{0,63}"
-"""How the Hub writes the name of a license."""
+"""How the Hub spells names of licenses."""
 
 CARD = """---
 license: {license}
@@ -61,7 +64,7 @@ With colorlib, from this folder or from a zip file of it:
 
 In other programs `{name}.onnx` is enough. It takes {input}.
 It gives {output}.
-Its metadata say how the answer becomes colors.
+Its metadata say how the output becomes colors.
 
 ## Training
 
@@ -82,7 +85,7 @@ photograph on as an original.
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """What a run is, at a glance.
+    """A short description of a run.
 
     Attributes
     ----------
@@ -94,9 +97,9 @@ class Summary:
     megabytes : float
         Of its files, without checkpoints.
     default : bool
-        Whether it colors when no run is named.
+        Whether it is used when no run is named.
     problem : str
-        Why it can't be used; else empty.
+        The reason why it can't be used; otherwise empty.
     """
 
     name: str
@@ -119,7 +122,7 @@ def summaries():
 
 
 def summary(name):
-    """Tell what a run is, at a glance.
+    """Describe a run shortly.
 
     Parameters
     ----------
@@ -146,7 +149,7 @@ def summary(name):
 
 
 def describe(name):
-    """Say what a run is, in lines.
+    """Describe a run in lines.
 
     Parameters
     ----------
@@ -155,7 +158,7 @@ def describe(name):
     Returns
     -------
     list of (str, str)
-        What, and its value.
+        Names and values.
 
     Raises
     ------
@@ -163,8 +166,6 @@ def describe(name):
         If there is no such run, or it is damaged.
     """
     run = runs.load_run(name)
-    plain = config.TrainConfig().to_dict()
-    changed = {x: y for x, y in run.settings.to_dict().items() if y != plain[x]}
     last = {column: values[-1] for column, values in run.history.items()}
     return [
         ("folder", str(run.path)),
@@ -172,7 +173,7 @@ def describe(name):
         ("parameters", f"{_parameters(run) / 1e6:.1f} million"),
         ("size", f"{sum(path.stat().st_size for path in _present(run.path)) / 1e6:.1f} MB"),
         ("trained on", _listed(run.data)),
-        ("settings", _listed(changed)),
+        ("settings", _listed(_changed(run))),
         ("last epoch", _listed(last) or "not recorded"),
         ("environment", _listed(run.environment)),
         ("decoding", _listed(run.decoding.to_dict())),
@@ -180,7 +181,7 @@ def describe(name):
 
 
 def pack(name, path):
-    """Write a run as a zip file, for others.
+    """Write a run as a zip file.
 
     Parameters
     ----------
@@ -207,15 +208,16 @@ def pack(name, path):
 
 
 def unpack(path, name=None, home=config.RUNS):
-    """Take a run from a zip file, as `pack` wrote it.
+    """Unpack a run from a zip file that `pack` wrote.
 
-    Nothing of it leaves the new folder, nothing is executed, and only a whole run is taken.
+    Nothing is written outside of the new folder, nothing is executed, and only complete runs are
+    accepted.
 
     Parameters
     ----------
     path : path-like
     name : str, optional
-        Of the run; by default what the zip file calls it.
+        Name of the run; by default the one in the zip file.
     home : path-like
         The folder of runs.
 
@@ -233,20 +235,20 @@ def unpack(path, name=None, home=config.RUNS):
     path, home = Path(path), Path(home)
     staging = home / f".import-{path.stem}.partial"
     try:
-        shutil.rmtree(staging, ignore_errors=True)
-        staging.mkdir(parents=True)
-        download.unpack(path, staging, len(FILES), LARGEST)
-        found = next(iter(sorted(staging.rglob("config.json"))), staging / "config.json").parent
-        _check(path, found, staging)
-        name = name or (path.stem if found == staging else found.name)
-        if not re.fullmatch(NAME, name):
-            raise FetchError(f"{path}: {name!r} can't be a run's name; give another with --name")
-        if (home / name).exists():
-            raise FetchError(f"{home / name}: is there already; give another name with --name")
-        return found.replace(home / name)
-    except OSError as error:
-        reason = error.strerror or error
-        raise FetchError(f"{home}: can't be written ({reason}); make room there") from None
+        with files.explained_writing(home, FetchError):
+            shutil.rmtree(staging, ignore_errors=True)
+            staging.mkdir(parents=True)
+            download.unpack(path, staging, len(FILES) + len(PUBLISHED) + 1, LARGEST)
+            found = next(iter(sorted(staging.rglob("config.json"))), staging / "config.json").parent
+            _check(path, found, staging)
+            name = name or (path.stem if found == staging else found.name)
+            if not re.fullmatch(NAME, name):
+                raise FetchError(
+                    f"{path}: {name!r} can't be a run's name; give another with --name"
+                )
+            if (home / name).exists():
+                raise FetchError(f"{home / name}: is there already; give another name with --name")
+            return found.replace(home / name)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -273,7 +275,7 @@ def publish(name, folder, license=None):
     colorlib.runs.RunError
         If there is no such run, or it is damaged.
     ValueError
-        If the folder is there already, or no license can have this name.
+        If the folder exists already, or the license has an impossible name.
     OSError
         If it can't be written.
     """
@@ -313,7 +315,7 @@ def card(run, name, license=None):
     """
     about = export.metadata(run)
     theirs = "bsd-2-clause" if "source" in run.data else "mit"
-    lines = {"On": run.data, "Settings": run.settings.to_dict(), "With": run.environment}
+    lines = {"On": run.data, "Settings": _changed(run), "With": run.environment}
     return CARD.format(
         name=name,
         license=license or theirs,
@@ -327,6 +329,8 @@ def card(run, name, license=None):
 
 
 def _check(path, found, staging):
+    for file in [*found.glob("*.onnx"), *(found / name for name in PUBLISHED)]:
+        file.unlink(missing_ok=True)
     there = [file for file in staging.rglob("*") if file.is_file()]
     others = [file.name for file in there if file.parent != found or file.name not in FILES]
     if others:
@@ -334,12 +338,19 @@ def _check(path, found, staging):
     try:
         runs.load_run(found).weights()
     except runs.RunError as error:
-        reason = str(error).replace(f"{found}", "it")
-        raise FetchError(f"{path}: holds no complete run ({reason})") from None
+        reason = str(error).replace(f"{found}", "it").removesuffix(f"; {runs.REMEDY}")
+        why = f"holds no complete run ({reason}); ask whoever made it for another file"
+        raise FetchError(f"{path}: {why}") from None
 
 
 def _present(folder):
     return [folder / file for file in FILES if (folder / file).is_file()]
+
+
+# Of a run that was trained elsewhere the other settings say nothing.
+def _changed(run):
+    plain = config.TrainConfig().to_dict()
+    return {name: x for name, x in run.settings.to_dict().items() if x != plain[name]}
 
 
 def _network(run):

@@ -189,10 +189,10 @@ def train(recipe, images, validation, point=POINT, progress=()):
         prior = quantizer.prior(_histogram(colors))
         network = training.new_network(settings, len(seen), prior)
         rules = [interrupt, callbacks.StopWhenDiverged("the ablation")]
-        losses, curve = _fit(network, seen, measured, settings.epochs, [*rules, *progress])
+        losses, curve = fit(network, seen, measured, settings.epochs, [*rules, *progress])
         network.optimizer.learning_rate = 0.0
         seen.steps = -(-still // settings.batch_size)
-        seen_still, standing = _fit(network, seen, measured, STILL_POINTS, rules)
+        seen_still, standing = fit(network, seen, measured, STILL_POINTS, rules)
     return {
         "loss": losses,
         "validation": curve,
@@ -301,7 +301,23 @@ class CrossEntropy(keras.callbacks.Callback):
         self.validation.append(l2_search.cross_entropy(self.model, logs["val_loss"]))
 
 
-def _fit(network, seen, measured, epochs, rules):
+def fit(network, seen, measured, epochs, rules):
+    """Train, and return the losses of each epoch, in training and validation, without the penalty.
+
+    Parameters
+    ----------
+    network : keras.Model
+        Compiled.
+    seen, measured : Photographs
+        To train on, and to measure on.
+    epochs : int
+    rules : sequence of keras.callbacks.Callback
+
+    Returns
+    -------
+    training, validation : list of float
+        In the loss's own unit.
+    """
     without_penalty = CrossEntropy()
     network.fit(
         seen,

@@ -99,7 +99,7 @@ def metrics_of(sums):
     }
 
 
-def summarize(scores, units=None, seed=0):
+def summarize(scores, units=None):
     """Return the metrics of all images, with bootstrap intervals.
 
     Parameters
@@ -109,8 +109,6 @@ def summarize(scores, units=None, seed=0):
     units : array-like, shape (n,), optional
         What is drawn together: each image's class, if the question is what other classes of this
         kind would give. Each image is drawn alone by default.
-    seed : int
-        Of the draws. Equal units and seeds give equal draws, so that differences are paired.
 
     Returns
     -------
@@ -118,35 +116,33 @@ def summarize(scores, units=None, seed=0):
         Value, lower and upper end of the interval of each metric; those that are not known are
         left out.
     """
-    return _intervals(*(metrics_of(part) for part in _sums(scores, units, seed)))
+    return _intervals(*(metrics_of(part) for part in _sums(scores, units)))
 
 
-def mean(values, seed=0):
+def mean(values):
     """Return the mean of one number an image, with a bootstrap interval.
 
     Parameters
     ----------
     values : ndarray of floating point, shape (n,)
-    seed : int
-        Of the draws.
 
     Returns
     -------
     list of float
         Mean, lower and upper end of the interval.
     """
-    parts = _sums(np.asarray(values)[:, None], None, seed)
+    parts = _sums(np.asarray(values)[:, None], None)
     return _intervals(*({"mean": part[..., 0] / len(values)} for part in parts))["mean"]
 
 
-def gains(scores, baseline, units=None, seed=0):
+def gains(scores, baseline, units=None):
     """Return by how much predictions are better than others of the same images.
 
     Parameters
     ----------
     scores, baseline : ndarray of float64, shape (n, 8)
         From `score`; row for row the same images.
-    units, seed
+    units
         As for `summarize`.
 
     Returns
@@ -154,18 +150,18 @@ def gains(scores, baseline, units=None, seed=0):
     dict of str to list of float
         Difference of each metric, with the ends of its interval.
     """
-    pairs = _pairs(scores, baseline, units, seed)
+    pairs = _pairs(scores, baseline, units)
     return _intervals(*({name: one[name] - two[name] for name in one} for one, two in pairs))
 
 
-def shares(scores, truth, units=None, seed=0):
+def shares(scores, truth, units=None):
     """Return how colorful predictions are, as a share of the truth.
 
     Parameters
     ----------
     scores, truth : ndarray of float64, shape (n, 8)
         From `score`; row for row the same images.
-    units, seed
+    units
         As for `summarize`.
 
     Returns
@@ -174,7 +170,7 @@ def shares(scores, truth, units=None, seed=0):
         ``relative_colorfulness``, 1 for the truth's, with the ends of its interval.
     """
     name = "colorfulness"
-    pairs = _pairs(scores, truth, units, seed)
+    pairs = _pairs(scores, truth, units)
     return _intervals(*({f"relative_{name}": one[name] / two[name]} for one, two in pairs))
 
 
@@ -211,19 +207,20 @@ def _areas():
     return np.array([metrics.auc(column[None]) for column in np.eye(metrics.MAX_THRESHOLD + 2)])
 
 
-def _sums(scores, units, seed):
+# Equal units give equal draws, so that differences are paired.
+def _sums(scores, units):
     if units is not None:
         _, numbers = np.unique(units, return_inverse=True)
         grouped = np.zeros((numbers.max() + 1, scores.shape[1]))
         np.add.at(grouped, numbers, scores)
         scores = grouped
     chances = np.full(len(scores), 1 / len(scores))
-    times = np.random.default_rng(seed).multinomial(len(scores), chances, DRAWS)
+    times = np.random.default_rng(0).multinomial(len(scores), chances, DRAWS)
     return scores.sum(axis=0), times @ scores
 
 
-def _pairs(scores, others, units, seed):
-    sums = (_sums(part, units, seed) for part in (scores, others))
+def _pairs(scores, others, units):
+    sums = (_sums(part, units) for part in (scores, others))
     return [(metrics_of(one), metrics_of(two)) for one, two in zip(*sums, strict=True)]
 
 

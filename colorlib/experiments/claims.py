@@ -95,22 +95,8 @@ def look_up(reference):
     return value
 
 
-def fill_in(text):
-    """Replace the references in a text by what they refer to.
-
-    Parameters
-    ----------
-    text : str
-
-    Returns
-    -------
-    str
-
-    Raises
-    ------
-    MissingValueError
-        If one of the values is not there.
-    """
+# A text in which the values replace the references.
+def _fill_in(text):
     return REFERENCE.sub(lambda found: format(look_up(found[1]), found[2] or ""), text)
 
 
@@ -163,38 +149,32 @@ def settle(entry):
     """
     row = {key: entry[key] for key in ("quote", "where", "done", "ours", "evidence")}
     try:
-        filled = {key: fill_in(entry[key]) for key in ("done", "ours")}
+        filled = {key: _fill_in(entry[key]) for key in ("done", "ours")}
         outcome = entry.get("outcome") or _outcome(entry["checks"])
     except MissingValueError:
         filled, outcome = {"ours": MISSING}, UNTESTABLE
     return {**row, **filled, "outcome": outcome}
 
 
-def read_claims(path=CLAIMS):
+def read_claims():
     """Read the claims and settle them.
-
-    Parameters
-    ----------
-    path : path-like
 
     Returns
     -------
     dict of str to list of dict
         Of each chapter, the rows that `settle` gives.
     """
-    chapters = json.loads(path.read_text(encoding="utf-8"))
+    chapters = json.loads(CLAIMS.read_text(encoding="utf-8"))
     return {title: [settle(entry) for entry in entries] for title, entries in chapters.items()}
 
 
-def as_markdown(rows, root="../"):
-    """Write claims as a Markdown table.
+def as_markdown(rows):
+    """Write claims as a Markdown table, with links as they are from `notebooks/`.
 
     Parameters
     ----------
     rows : list of dict
         From `settle`.
-    root : str
-        From the reader to the repository's root, for links.
 
     Returns
     -------
@@ -205,7 +185,7 @@ def as_markdown(rows, root="../"):
         "|---|---|---|---|---|---|",
     ]
     for row in rows:
-        links = ", ".join(f"[{path.rsplit('/')[-1]}]({root}{path})" for path in row["evidence"])
+        links = ", ".join(f"[{path.rsplit('/')[-1]}](../{path})" for path in row["evidence"])
         cells = [f"\u201c{row['quote']}\u201d", row["where"], row["done"], row["ours"]]
         cells += [f"**{row['outcome']}**", links]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")

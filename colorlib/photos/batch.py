@@ -206,7 +206,7 @@ def color_scribbled(job, marked, overwrite=False, side_by_side=False):
     marked : path-like
         The file with the strokes, as for `scribbles.read`.
     overwrite : bool
-        Whether to color it if its target is there already, whatever that was made from.
+        Whether to color it if its target exists already, whatever that was made from.
     side_by_side : bool
         Put the grey photograph to the left of the colored one.
 
@@ -217,22 +217,63 @@ def color_scribbled(job, marked, overwrite=False, side_by_side=False):
     from colorlib import scribbles  # SciPy takes as long to start as a photograph to color
 
     def color(photograph, depth, side_by_side):
-        if photograph.pages > 1:
-            count = f"has {photograph.pages} pages or frames, and strokes belong to one"
-            raise images.ImageError(f"{job.source}: {count}; save that one as a file of its own")
         strokes = scribbles.read(marked, job.source)
         return colorize.paint(
             photograph, scribbles.colors(photograph, strokes), depth, side_by_side
         )
 
-    if os.path.realpath(job.target) == os.path.realpath(marked):
-        why = f"{job.target}: would overwrite the strokes; choose another output"
+    def settings():
+        return outputs.digest(["scribbles", outputs.content(marked), side_by_side])
+
+    return _color_by(job, marked, "strokes", color, settings, overwrite, side_by_side)
+
+
+def color_hinted(colorizer, job, hinted, overwrite=False, side_by_side=False):
+    """Color one photograph by a user's hints.
+
+    Parameters
+    ----------
+    colorizer : colorlib.colorize.Colorizer
+        Its network takes hints.
+    job : Job
+    hinted : path-like
+        The file with the hints, as for `hint_files.read`.
+    overwrite, side_by_side
+        As for `color_scribbled`.
+
+    Returns
+    -------
+    Outcome
+    """
+    from colorlib.photos import hint_files
+
+    def color(photograph, depth, side_by_side):
+        points = hint_files.read(hinted, job.source)
+        return colorize.render(colorizer, photograph, depth, side_by_side, points)
+
+    def settings():
+        changes = dict(side_by_side=side_by_side, hints=outputs.content(hinted))
+        return outputs.fingerprint(colorizer, **changes)
+
+    return _color_by(job, hinted, "hints", color, settings, overwrite, side_by_side)
+
+
+# Colors a photograph of one page with what is in another file, and does not overwrite that.
+def _color_by(job, given, what, color, settings, overwrite, side_by_side):
+    def color_only_page(photograph, depth, side_by_side):
+        if photograph.pages > 1:
+            count = f"has {photograph.pages} pages or frames, and {what} belong to one"
+            raise images.ImageError(f"{job.source}: {count}; save that one as a file of its own")
+        return color(photograph, depth, side_by_side)
+
+    if os.path.realpath(job.target) == os.path.realpath(given):
+        why = f"{job.target}: would overwrite the {what}; choose another output"
         job = dataclasses.replace(job, problem=job.problem or why)
     return attempt(
         job,
         overwrite,
-        lambda: _convert(job.source, job.target, color, side_by_side),
-        lambda: outputs.digest(["scribbles", outputs.content(marked), side_by_side]),
+        lambda: _convert(job.source, job.target, color_only_page, side_by_side),
+        settings,
     )
 
 
@@ -292,7 +333,7 @@ def _single(paths, output):
     endings = FILMS if film else images.EXTENSIONS
     if output.suffix.lower() not in endings:
         what = "a film" if film else "a photograph"
-        raise images.ImageError(f"{output}: {what} becomes one of {' '.join(endings)}; name such")
+        raise images.ImageError(f"{output}: {what} becomes one of {' '.join(endings)}; choose one")
     return Job(paths[0], output)
 
 
@@ -344,10 +385,10 @@ def _is_taken(path):
     return film or path.suffix.lower() in images.READABLE
 
 
-# TypeScript has the ending of MPEG's transport streams; these begin with its byte, which is 0x47.
+# TypeScript files have the same ending as MPEG transport streams, which begin with byte 0x47.
 def _is_text(path):
     try:
-        if not path.is_file():  # a pipe would be waited for
+        if not path.is_file():  # reading a pipe would block
             return False
         with path.open("rb") as file:
             return file.read(1) != b"\x47"
@@ -394,8 +435,5 @@ def _free_name(job, taken, lists, overwrite):
 
 
 def _make(folder):
-    try:
+    with files.explained_writing(folder, images.ImageError):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = error.strerror or error
-        raise images.ImageError(f"{folder}: can't be made ({reason}); choose another") from None

@@ -46,7 +46,7 @@ def preserved(value):
     Returns
     -------
     object
-        A `Text` of a str, a dict of such values of a dict, else the value.
+        A `Text` for a str, a dict of such values for a dict, otherwise the value itself.
     """
     if isinstance(value, dict):
         return {tag: preserved(item) for tag, item in value.items()}
@@ -61,14 +61,14 @@ def collect(image, srgb=True):
     image : PIL.Image.Image
         As Pillow opened it.
     srgb : bool
-        Whether the new pixels are in the color space of the old ones; if not, EXIF is told
-        that they are sRGB now.
+        Whether the new pixels are in the color space of the old ones; if not, the color space
+        in EXIF is set to sRGB.
 
     Returns
     -------
     dict
         Those of ``exif`` (bytes), ``xmp`` (bytes), ``dpi`` (pair of float), ``comment`` (bytes)
-        and ``texts`` (dict of str to str) that there are.
+        and ``texts`` (dict of str to str) that the file has.
     """
     found = {
         "exif": images.attempt(lambda: _exif(image, srgb)),

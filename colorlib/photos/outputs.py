@@ -53,7 +53,7 @@ class Entry:
 
 
 class Records:
-    """The lists of several folders, each read at its first use."""
+    """The lists of several folders; each is read at its first use."""
 
     def __init__(self):
         self._entries, self._by_size = {}, {}
@@ -233,7 +233,7 @@ def _entry(line):
         return None
 
 
-# Where the language is C, Python has the bytes of other letters as lone surrogates.
+# In the C locale, Python represents the bytes of other letters as lone surrogates.
 def _portable(name):
     return _raw(name).decode("utf-8", "surrogateescape")
 

@@ -1,4 +1,4 @@
-"""Files of several pages or frames: one at a time in, and one at a time out.
+"""Read and write files of several pages or frames, one page at a time.
 
 Not here: what belongs to a single photograph (`colorlib.photos.photo`) and films
 (`colorlib.video`).
@@ -38,10 +38,10 @@ class Page:
     profile : bytes or None
         An ICC profile.
     kept : dict
-        From `metadata.collect`; of frames only the first one's counts.
+        From `metadata.collect`; of frames only the first one's is written.
     duration : float or None
-        Milliseconds for which a frame is shown. None of a page, and of a PNG file's picture for
-        those who can't show its animation.
+        Milliseconds for which a frame is shown. None for a page, and for the still picture of an
+        animated PNG, which programs without animations show.
     """
 
     pixels: np.ndarray
@@ -51,7 +51,7 @@ class Page:
 
 
 class Pages:
-    """The photographs of an opened file; they can be gone through once, in order.
+    """The photographs of an opened file, to be iterated over once, in order.
 
     Parameters
     ----------
@@ -63,9 +63,9 @@ class Pages:
     Attributes
     ----------
     loop : int
-        How often an animation is shown; 0 is for ever.
+        How often an animation is played; 0 is for ever.
     intact : int
-        How many pages could be read before one that could not; 0 as long as all could.
+        Number of pages before the first one that can't be read; 0 as long as all can.
     """
 
     def __init__(self, image, path):
@@ -87,21 +87,10 @@ class Pages:
                 self.intact = before
                 raise
             yield photograph
-            del photograph  # so that it need not stay in memory while the next one is read
+            del photograph  # frees its memory before the next one is read
 
     def fitting(self, path):
-        """Count the pages that a file can hold.
-
-        Parameters
-        ----------
-        path : path-like
-            Its ending decides the format.
-
-        Returns
-        -------
-        int
-            All of them, or 1.
-        """
+        """Return how many of the pages a file of this name can hold: all, or 1."""
         kinds = [kind for kind in (PAGED, ANIMATED) if self._image.format in kind]
         return len(self) if kinds and images.format_of(path) in kinds[0] else 1
 
@@ -122,7 +111,7 @@ class Pages:
 
 @contextlib.contextmanager
 def opened(path):
-    """Open an image file to go through its pages.
+    """Open an image file to iterate over its pages.
 
     Parameters
     ----------
@@ -199,12 +188,12 @@ def write(path, pages, count, loop=0):
     path : path-like
         The ending decides the format: one of `PAGED` or `ANIMATED`.
     pages : iterable of Page
-        In most formats each is written before the next one is asked for; those of a HEIF file
-        are in memory all at once.
+        In most formats each is written before the next one is taken from the iterable; for a HEIF
+        file all are in memory at once.
     count : int
-        How many there are.
+        Number of pages.
     loop : int
-        How often an animation is shown, 0 for ever; AVIF files are always shown for ever.
+        How often an animation is played, 0 for ever; AVIF files always play for ever.
 
     Raises
     ------
@@ -222,7 +211,8 @@ def write(path, pages, count, loop=0):
         else:
             frames = _Frames(_alike(pages), count)
             options = photo.options(image_format, frames.first.profile, frames.first.kept)
-            frames.save(
+            images.save(
+                frames,
                 temporary,
                 image_format,
                 save_all=True,
@@ -232,7 +222,7 @@ def write(path, pages, count, loop=0):
             )
 
 
-# Either all frames of an animation have transparency or none has it: as the first one.
+# All frames of an animation have transparency or none has it; the first one decides.
 def _alike(pages):
     channels = None
     for page in pages:
@@ -247,7 +237,7 @@ def _alike(pages):
 
 
 class _Frames(Image.Image):
-    """Frames as the one image through which Pillow's writers seek, each made in its turn."""
+    """All frames as one image for Pillow's writers; a frame is made when they seek to it."""
 
     is_animated = True
 
@@ -282,10 +272,10 @@ def _write_heif(path, pages):
         found["xmp"] = page.kept.get("xmp")
         shown[-1].info = {name: value for name, value in found.items() if value}
     options = {"quality": photo.QUALITY, "save_all": True, "append_images": shown[1:]}
-    shown[0].save(path, "HEIF", **options)
+    images.save(shown[0], path, "HEIF", **options)
 
 
-# PNG, third edition, section 11.3.6: what Pillow makes of each frame, with the numbers between.
+# PNG, third edition, section 11.3.6: Pillow's chunks of each frame, with sequence numbers added.
 def _write_png(path, pages, count, loop):
     numbers, begun = itertools.count(), False
     with path.open("wb") as file:

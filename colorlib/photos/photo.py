@@ -7,13 +7,14 @@ A file keeps its resolution, its 16 bits per channel where the format can hold t
 TIFF), its transparency, its EXIF, XMP and texts, its pixels per inch and its sRGB profile. The
 orientation is applied. Other color spaces are converted (`colorlib.icc`).
 
-Pillow has no pixels for color in 16 bits. OpenCV encodes them; the chunks of a PNG file (third
-edition of its specification, section 11) and the tags of a TIFF file (TIFF 6.0) are written here.
+Pillow has no pixels for color in 16 bits. OpenCV encodes a PNG file's; Pillow makes its other
+chunks and the tags of a TIFF file (TIFF 6.0), whose pixels are written here. tifffile and pyvips
+were weighed for TIFF: neither writes the directories of EXIF and GPS, and tifffile reads LZW only
+with imagecodecs. They wrote 24 megapixels of 16 bits in 0.3 and 0.4 s, this code in 0.7 s.
 """
 
 import dataclasses
 import struct
-import zlib
 from pathlib import Path
 
 import cv2
@@ -47,7 +48,7 @@ class Photograph:
     alpha : ndarray of the same dtype, shape (height, width), or None
         Opacity, if there is any.
     way : colorlib.icc.Lightness
-        The way from the pixels to L.
+        The conversion from the pixels to L.
     profile : bytes or None
         The ICC profile that fits new, sRGB pixels.
     kept : dict
@@ -108,14 +109,14 @@ def read(path):
 
 
 def decode(image, pages=1):
-    """Decode the page at which an opened image file stands.
+    """Decode the current page of an opened image file.
 
     Parameters
     ----------
     image : PIL.Image.Image
-        From `images.opened`, this page of it not loaded yet.
+        From `images.opened`; the page is not loaded yet.
     pages : int
-        How many the file has.
+        Number of pages in the file.
 
     Returns
     -------
@@ -152,7 +153,7 @@ def count_pixels(path):
     """
     counts = []
     with images.opened(path) as image:
-        # frames have one size; to look for that of a HEIF file's pages would take memory
+        # frames have one size; reading the sizes of a HEIF file's pages would take much memory
         for number in images.page_numbers(image) if image.format == "TIFF" else [image.tell()]:
             images.turn_to(image, number)
             counts.append(image.width * image.height)
@@ -167,8 +168,8 @@ def write(path, pixels, profile=None, kept=None):
     path : path-like
         The ending decides the format.
     pixels : ndarray of uint8 or uint16, shape (height, width, 3 or 4)
-        sRGB, and alpha. uint16 only where `depth_in` says so; alpha is laid over white where the
-        format has none.
+        sRGB, and alpha. uint16 only where `depth_in` returns it; transparent pixels are blended
+        with white if the format has no transparency.
     profile : bytes, optional
     kept : dict, optional
         The photograph's.
@@ -176,7 +177,7 @@ def write(path, pixels, profile=None, kept=None):
     Returns
     -------
     bool
-        Whether the metadata could be kept: some may be too long for the format, or damaged.
+        Whether the metadata were written; they may be too long for the format, or damaged.
 
     Raises
     ------
@@ -224,15 +225,14 @@ def _write(path, image_format, pixels, profile, kept):
         if image_format == "TIFF":
             write_tiff(temporary, [(pixels, profile, kept)])
         elif pixels.dtype == np.uint16:
-            write_png(temporary, pixels, profile, kept)
+            _write_png(temporary, pixels, profile, kept)
         else:
-            Image.fromarray(pixels).save(
-                temporary, format=image_format, **options(image_format, profile, kept)
-            )
+            image = Image.fromarray(pixels)
+            images.save(image, temporary, image_format, **options(image_format, profile, kept))
 
 
 def options(image_format, profile=None, kept=None):
-    """Say how Pillow is to write a photograph.
+    """Return the options with which Pillow writes a photograph.
 
     Parameters
     ----------
@@ -267,51 +267,28 @@ def options(image_format, profile=None, kept=None):
 
 
 SIGNATURE_AND_HEADER = 33
-"""Bytes of a PNG file up to the end of its first chunk, behind which the others may stand."""
+"""Bytes of a PNG file up to the end of its first chunk, after which the others are written."""
 
 STRIP = 2**20
-"""Bytes of a TIFF file's strip, about."""
+"""Approximate bytes of a TIFF file's strip."""
 
 LARGEST_TIFF = 2**32
-"""Bytes that a TIFF file's offsets can count."""
+"""Bytes that the offsets of a TIFF file can address."""
 
 HEADER, LINK = 8, 4
-"""Bytes of a TIFF file's header, and where in it stands where the first page's directory is."""
+"""Bytes of a TIFF file's header, and the place in it of the first page directory's offset."""
 
 
-def write_png(path, pixels, profile=None, kept=None):
-    """Write a PNG file of 16 bits per channel.
-
-    Parameters
-    ----------
-    path : path-like
-    pixels : ndarray of uint16, shape (height, width, 3 or 4)
-        RGB or RGBA.
-    profile : bytes, optional
-        An ICC profile.
-    kept : dict, optional
-        From `metadata.collect`.
-    """
-    kept = kept or {}
+# A PNG file of 16 bits per channel.
+def _write_png(path, pixels, profile=None, kept=None):
     order = cv2.COLOR_RGBA2BGRA if pixels.shape[2] == 4 else cv2.COLOR_RGB2BGR
     _, encoded = cv2.imencode(".png", cv2.cvtColor(pixels, order))
-    chunks = []
-    if profile:
-        chunks.append((b"iCCP", b"ICC profile\0\0" + zlib.compress(profile)))
-    if "dpi" in kept:
-        per_metre = [round(dpi / 0.0254) for dpi in kept["dpi"]]
-        chunks.append((b"pHYs", struct.pack(">IIB", *per_metre, 1)))
-    if "exif" in kept:
-        chunks.append((b"eXIf", kept["exif"].removeprefix(b"Exif\0\0")))
-    texts = {name: text.encode() for name, text in kept.get("texts", {}).items()}
-    if "xmp" in kept:
-        texts["XML:com.adobe.xmp"] = kept["xmp"]
-    for name, text in texts.items():
-        chunks.append((b"iTXt", name.encode("latin-1", "replace") + b"\0\0\0\0\0" + text))
+    chunks = PngImagePlugin.getchunks(Image.new("RGB", (1, 1)), **options("PNG", profile, kept))
     with Path(path).open("wb") as file:
         file.write(encoded[:SIGNATURE_AND_HEADER])
-        for kind, data in chunks:
-            PngImagePlugin.putchunk(file, kind, data)
+        for kind, data, _ in chunks:
+            if kind not in (b"IHDR", b"IDAT", b"IEND"):
+                PngImagePlugin.putchunk(file, kind, data)
         file.write(encoded[SIGNATURE_AND_HEADER:])
 
 
@@ -322,9 +299,9 @@ def write_tiff(path, pages):
     ----------
     path : path-like
     pages : iterable
-        Of each page its pixels (ndarray of uint8 or uint16, shape (height, width, 3 or 4), RGB or
-        RGBA), its ICC profile (bytes or None) and what `metadata.collect` found. Each is written
-        before the next one is asked for.
+        For each page its pixels (ndarray of uint8 or uint16, shape (height, width, 3 or 4), RGB or
+        RGBA), its ICC profile (bytes or None) and its metadata (from `metadata.collect`). A page is
+        written before the next one is taken from the iterable.
 
     Raises
     ------
