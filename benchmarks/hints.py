@@ -1,12 +1,14 @@
 """What hints are worth: PSNR against their number, beside Levin's method; and the suggestions.
 
-    python benchmarks/hints.py --images STORE_OR_FOLDER [--limit 40] [--json FILE.json]
+    python benchmarks/hints.py --images STORE_OR_FOLDER [--curve 20] [--json FILE.json]
 
 For photographs (squares of 192 pixels) that no run here was trained on:
 
-1. hints are drawn at random as for the training (`hints.random_patches`), 0 to 500 of them, and the
-   network and Levin's method (`scribbles.propagate`) get the same ones: PSNR of each photograph;
-2. the same photographs without hints: the run beside the default run, from which it was trained;
+1. for some of them (``--curve``), hints are drawn at random as for the training
+   (`hints.random_patches`), 0 to 500 of them, and the network and Levin's method
+   (`scribbles.propagate`) get the same ones: PSNR, of the network as the run is decoded, and as the
+   mean of its distribution, which is best for PSNR;
+2. all photographs without hints: the run beside the default run, from which it was trained;
 3. at random pixels, how often one of the first suggestions is at most 10 units of (a, b), a bin's
    width, from the true color; the likeliest bins beside them.
 
@@ -28,6 +30,7 @@ from colorlib import (
     evaluate,
     generator,
     hints,
+    images,
     metrics,
     quantizer,
     runs,
@@ -56,10 +59,11 @@ def drawn(rgb, count, seed):
 
 
 def by_network(colorizer, lightness, given=None):
-    """Color one photograph at its own size."""
+    """Color one photograph at its own size: as the run is decoded, and by the mean."""
     seen = None if given is None else given[None]
-    ab = colorizer.decode(colorize.predict(colorizer.network, lightness[None, ..., None], seen)[0])
-    return colorize.apply_colors(lightness, ab, follow_edges=colorizer.decoding.follow_edges)
+    logits = colorize.predict(colorizer.network, lightness[None, ..., None], seen)[0]
+    for ab in (colorizer.decode(logits), quantizer.annealed_mean(logits, 1.0)):
+        yield colorize.apply_colors(lightness, ab, follow_edges=colorizer.decoding.follow_edges)
 
 
 def by_strokes(lightness, given):
@@ -102,36 +106,43 @@ def interval(values):
 def main():
     parser = harness.parser(__doc__)
     parser.add_argument("--images", required=True)
-    parser.add_argument("--limit", type=int, default=40)
+    parser.add_argument("--curve", type=int, default=20, help="photographs for the first part")
     parser.add_argument("--run", default=config.HINTS_RUN)
     options = parser.parse_args()
     run = runs.load_run(options.run)
     colorizer = colorize.colorizer_for(run)
     before = colorize.colorizer_for(config.DEFAULT_RUN)
-    psnr = {"network": [], "strokes": []}
+    psnr = {"network": [], "mean": [], "strokes": []}
     without = {"run": [], config.DEFAULT_RUN: []}
     seen = []
-    with evaluate.open_images(options.images, SIDE, options.limit) as opened:
-        for index in tqdm(evaluate.chosen(len(opened), options.limit), unit=" photographs"):
-            (rgb,) = generator.read_images(opened, [index])
+    with evaluate.open_images(options.images, SIDE) as opened:
+        curve = set(evaluate.chosen(len(opened), options.curve))
+        for index in tqdm(range(len(opened)), unit=" photographs"):
+            rgb = images.square(generator.read_images(opened, [index])[0], SIDE)
             lightness = colorspace.rgb_to_lab(rgb)[..., 0].copy()
-            given = [drawn(rgb, count, int(index)) for count in COUNTS]
-            pictures = [by_network(colorizer, lightness, one) for one in given]
-            psnr["network"].append([float(metrics.psnr(x, rgb)) for x in pictures])
-            pictures = [by_strokes(lightness, one) for one in given]
-            psnr["strokes"].append([float(metrics.psnr(x, rgb)) for x in pictures])
+            if index in curve:
+                given = [drawn(rgb, count, index) for count in COUNTS]
+                rows = [
+                    [*by_network(colorizer, lightness, one), by_strokes(lightness, one)]
+                    for one in given
+                ]
+                for name, pictures in zip(psnr, zip(*rows, strict=True), strict=True):
+                    psnr[name].append([float(metrics.psnr(x, rgb)) for x in pictures])
             _, (codes,) = generator.encode(rgb[None])
             for row, one in zip(without.values(), (colorizer, before), strict=True):
                 loss = cross_entropy(one.network, lightness, codes)
-                row.append([loss, float(metrics.psnr(by_network(one, lightness), rgb))])
-            seen.append(ranks(colorizer.network, rgb, np.random.default_rng(int(index))))
+                row.append([loss, float(metrics.psnr(next(by_network(one, lightness)), rgb))])
+            seen.append(ranks(colorizer.network, rgb, np.random.default_rng(index)))
     shares = np.array([[np.mean(np.array(x) < first, axis=0) for first in FIRST] for x in seen])
     result = {
         "photographs": len(seen),
+        "photographs_of_curve": len(psnr["network"]),
         "side": SIDE,
         "counts": COUNTS,
         "psnr": {name: interval(rows) for name, rows in psnr.items()},
-        "difference": interval(np.subtract(psnr["network"], psnr["strokes"])),
+        "difference": {
+            name: interval(np.subtract(psnr[name], psnr["strokes"])) for name in ("network", "mean")
+        },
         "without_hints": {name: interval(rows) for name, rows in without.items()},
         "without_hints_difference": interval(np.subtract(*without.values())),
         "near": NEAR,
