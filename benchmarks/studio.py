@@ -18,7 +18,7 @@ import time
 import cv2
 import harness
 
-from colorlib import samples
+from colorlib import runs, samples
 from colorlib.app import studio
 
 SHAPES = {0.3: (480, 640), 1: (1000, 1000), 12: (3000, 4000)}
@@ -66,7 +66,7 @@ def main():
     options = parser.parse_args()
     print("".join(f"{name:>12}" for name in COLUMNS))
     rows = []
-    for model in studio.MODELS:
+    for model in filter(runs.known().__contains__, studio.MODELS):
         for megapixels in SHAPES:
             rows.append(measure(megapixels, model, options.repeats))
             print("".join(f"{value:>12}" for value in map(str, rows[-1].values())), flush=True)
