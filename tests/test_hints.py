@@ -119,7 +119,9 @@ def settings(tmp_path_factory, start):
     runs.begin(path, source, {}, np.full(table.BINS, 1 / table.BINS))
     runs.record(path, [{"loss": 4.0, "val_loss": 4.0}])
     runs.save_weights(start, path / runs.WEIGHTS)
-    changes = dict(image_size=64, crop=32, width=1 / 16, batch_size=8, epochs=2)
+    changes = dict(
+        image_size=64, crop=32, width=1 / 16, batch_size=8, epochs=2, precision="float32"
+    )
     return config.HINTS.replace(start_from=str(path), **changes)
 
 
