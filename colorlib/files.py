@@ -9,6 +9,7 @@ import dataclasses
 import json
 import os
 import secrets
+import shutil
 from pathlib import Path
 
 REMEDY = "check the folder's permissions"
@@ -87,7 +88,7 @@ def counted(files):
     Returns
     -------
     str
-        Such as ``"3 files (2 .txt, 1 without an ending)"``; empty if there are none.
+        For example ``"3 files (2 .txt, 1 without an ending)"``; empty if there are none.
     """
     if not files:
         return ""
@@ -115,13 +116,12 @@ def escaped(text):
 
 
 @contextlib.contextmanager
-def explained_writing(path, kind):
+def explained_writing(path, kind, remedy="make room there, or choose another place"):
     """Turn an OSError into an error of this kind that names the file or folder and the remedy."""
     try:
         yield
     except OSError as error:
         reason = error.strerror or error
-        remedy = "make room there, or choose another place"
         raise kind(f"{path}: can't be written ({reason}); {remedy}") from None
 
 
@@ -136,6 +136,18 @@ def replacing(path):
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def staging(folder):
+    """Hand out a new hidden folder beside `folder`; if it is not renamed, it is deleted."""
+    hidden = Path(folder).with_name(f".{Path(folder).name}.partial")
+    shutil.rmtree(hidden, ignore_errors=True)  # of a killed process
+    try:
+        hidden.mkdir(parents=True)
+        yield hidden
+    finally:
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def write_json(path, value):

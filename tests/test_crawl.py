@@ -11,14 +11,16 @@ import socket
 import subprocess
 import sys
 import time
+from unittest.mock import Mock
 
 import misbehaving_server
 import pytest
 from misbehaving_server import Server, photograph
+from processes import FULL_DISK
 from tqdm.auto import tqdm
 
 from colorlib import files, images
-from colorlib.data import crawler, manifest
+from colorlib.data import crawler, manifest, validation
 from colorlib.data.crawler import RequestLimits
 from colorlib.data.validation import FetchError, Status
 
@@ -110,9 +112,9 @@ def report_of_faults(tmp_path_factory):
         closed.close()
         urls = [*map(running.url, FAULTS), *MALFORMED, dead]
         listed = write_list(folder, urls)
-        counts = crawler.fetch_urls(
-            listed, folder / "out", request_limits=QUICK, placeholders=PLACEHOLDERS
-        )
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(validation, "PLACEHOLDERS", PLACEHOLDERS)
+            counts = crawler.fetch_urls(listed, folder / "out", request_limits=QUICK)
         rows = {row["url"].removeprefix(running.url("")): row for row in report(folder / "out")}
         rows["dead"] = rows.pop(dead)
         return folder / "out", rows, counts, len(urls), running.hits
@@ -446,11 +448,8 @@ def test_two_fetches_can_not_share_a_destination(server, tmp_path):
 
 def test_a_full_disk_stops_the_crawl_and_loses_nothing(server, tmp_path, monkeypatch):
     listed = write_list(tmp_path, [server.url(f"/good/{i}") for i in range(8)])
-
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
     with monkeypatch.context() as patch:
+        full = Mock(side_effect=FULL_DISK)
         patch.setattr(files, "replacing", once_then(files.replacing, full, 3))
         with pytest.raises(FetchError, match="No space left"):
             crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY)

@@ -7,20 +7,19 @@ import io
 import json
 import os
 import stat
-import subprocess
-import sys
 import tarfile
 import zipfile
 from pathlib import Path
 
 import misbehaving_server
+import processes
 import pytest
 from misbehaving_server import Server, encode, photograph, pixels
 from PIL import Image
 from test_crawl import kept, report
 
 from colorlib import images, store
-from colorlib.data import download
+from colorlib.data import download, validation
 from colorlib.data.validation import FetchError, Status
 
 CLASSES = ("n01", "n02", "n03")
@@ -35,6 +34,7 @@ def server():
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch):
     monkeypatch.setattr(download.time, "sleep", lambda _: None)
+    monkeypatch.setattr(download, "TIMEOUT", 10)
 
 
 def layout(root="tiny-imagenet-200/"):
@@ -88,7 +88,7 @@ def folder_of(tmp_path, files):
 
 
 def fetch(server, tmp_path, path, data, **options):
-    options = {"known_hash": f"md5:{hashlib.md5(data).hexdigest()}", "timeout": 10, **options}
+    options = {"known_hash": f"md5:{hashlib.md5(data).hexdigest()}", **options}
     server.files["tiny.zip"] = data
     return download.fetch_tiny_imagenet(tmp_path / "data" / "tiny", url=server.url(path), **options)
 
@@ -125,10 +125,11 @@ def test_a_cut_download_is_continued(server, tmp_path):
     assert server.ranges == ["", f"bytes={len(data) // 2}-"]
 
 
-def test_a_cut_download_is_continued_by_the_next_call(server, tmp_path):
+def test_a_cut_download_is_continued_by_the_next_call(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "PATIENCE", 1)
     data = zipped(layout())
     with pytest.raises(FetchError, match=f"{len(data) // 2} bytes are kept"):
-        fetch(server, tmp_path, "/cut/tiny.zip", data, patience=1)
+        fetch(server, tmp_path, "/cut/tiny.zip", data)
     assert (tmp_path / "data" / "tiny.zip.partial").stat().st_size == len(data) // 2
     assert_complete(fetch(server, tmp_path, "/files/tiny.zip", data))
     assert server.ranges[-1] == f"bytes={len(data) // 2}-"
@@ -174,10 +175,12 @@ def test_a_wrong_hash_is_refused_and_the_next_call_downloads_again(server, tmp_p
         ("/to/file:///etc/hostname", 1, "check the address"),
     ],
 )
-def test_a_server_that_fails(server, tmp_path, path, requests, message):
-    timeout = 0.3 if path == "/hang" else 10
+def test_a_server_that_fails(server, tmp_path, monkeypatch, path, requests, message):
+    monkeypatch.setattr(download, "PATIENCE", 3)
+    if path == "/hang":
+        monkeypatch.setattr(download, "TIMEOUT", 0.3)
     with pytest.raises(FetchError, match=message):
-        fetch(server, tmp_path, path, b"", patience=3, timeout=timeout)
+        fetch(server, tmp_path, path, b"")
     assert server.hits[path] == requests
     assert not (tmp_path / "data" / "tiny").exists()
 
@@ -372,7 +375,7 @@ def test_the_good_images_of_a_folder_are_not_read_twice(photographs, tmp_path, m
     first = download.fetch_folder(photographs, tmp_path / "out")
     checked = []
     validate = download.validate
-    monkeypatch.setattr(download, "validate", lambda data, _: checked.append(1) or validate(data))
+    monkeypatch.setattr(download, "validate", lambda data: checked.append(1) or validate(data))
     written(photographs / "new.jpg", photograph(30))
     counts = download.fetch_folder(photographs, tmp_path / "out")
     assert counts[Status.GOOD] == first[Status.GOOD] + 1
@@ -391,7 +394,7 @@ def test_a_photograph_that_was_replaced(photographs, tmp_path):
 def test_ctrl_c_in_a_folder_leaves_a_report_that_adds_up(photographs, tmp_path, monkeypatch):
     calls = iter(range(100))
 
-    def validate(data, _):
+    def validate(data):
         if next(calls) == 6:
             raise KeyboardInterrupt
         return download.Validation(download.Outcome(Status.GREY, "x"))
@@ -488,8 +491,7 @@ def test_a_full_disk_stops_a_folder_with_a_line(tmp_path, room):
         f"resource.setrlimit(resource.RLIMIT_FSIZE, ({room * 1024}, -1));"
         "main()"
     )
-    words = ["fetch", "folder", str(folder), str(tmp_path / "out")]
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
+    done = processes.run("-c", code, "fetch", "folder", folder, tmp_path / "out")
     assert done.returncode == 2 and "Traceback" not in done.stderr, done.stderr
     assert "make room" in done.stderr.splitlines()[-1]
     assert download.fetch_folder(folder, tmp_path / "out") == {Status.GOOD: 40}
@@ -505,8 +507,8 @@ def test_unusable_folders(photographs, tmp_path):
             download.fetch_folder(photographs, inside)
 
 
-def test_a_known_placeholder_is_rejected(tmp_path):
+def test_a_known_placeholder_is_rejected(tmp_path, monkeypatch):
     folder = folder_of(tmp_path, {"a.jpg": misbehaving_server.PLACEHOLDER})
     md5 = hashlib.md5(misbehaving_server.PLACEHOLDER).hexdigest()
-    counts = download.fetch_folder(folder, tmp_path / "out", placeholders={md5})
-    assert counts == {Status.PLACEHOLDER: 1}
+    monkeypatch.setattr(validation, "PLACEHOLDERS", {md5})
+    assert download.fetch_folder(folder, tmp_path / "out") == {Status.PLACEHOLDER: 1}

@@ -4,14 +4,13 @@ import hashlib
 import itertools
 import os
 import pickle
-import subprocess
-import sys
 from collections import OrderedDict
 
 import numpy as np
 import pytest
 import state_dict_writer as writer
 from misbehaving_server import Server
+from processes import colorlib
 
 from colorlib import colorize, config, evaluate, export, quantizer, runs, table
 from colorlib.app import studio
@@ -31,6 +30,8 @@ def narrow(monkeypatch):
         thin = one._replace(settings=settings, decoding=decoding)
         monkeypatch.setitem(released.RELEASED, name, thin)
     monkeypatch.setattr(download.time, "sleep", lambda _: None)
+    monkeypatch.setattr(download, "TIMEOUT", 10)
+    monkeypatch.setattr(download, "PATIENCE", 2)
 
 
 def shapes(name):
@@ -205,11 +206,8 @@ class Reference:
 
     def __call__(self, lightness, hints=None):
         hints = np.zeros((3, *lightness.shape)) if hints is None else hints
-        answer = (
-            self.of_2017(lightness, hints)
-            if "model_out.0.bias" in self.state
-            else (self.of_2016(lightness))
-        )
+        first = "model_out.0.bias" not in self.state
+        answer = self.of_2016(lightness) if first else self.of_2017(lightness, hints)
         return answer.transpose(1, 2, 0)
 
 
@@ -333,10 +331,8 @@ def served(monkeypatch, tmp_path):
         yield server
 
 
-def fetch(server, tmp_path, kind="files", **options):
-    options = {"timeout": 10, "patience": 2, **options}
-    home = tmp_path / "home" / "runs"
-    return released.fetch("zhang-2016", home=home, address=server.url(f"/{kind}"), **options)
+def fetch(server, tmp_path, kind="files", file=None):
+    return released.fetch("zhang-2016", file, tmp_path / "home" / "runs", server.url(f"/{kind}"))
 
 
 def test_fetched_once(served, tmp_path):
@@ -349,10 +345,11 @@ def test_fetched_once(served, tmp_path):
     assert not served.hits and (folder / runs.WEIGHTS).stat().st_mtime_ns == before
 
 
-def test_a_cut_download_is_continued_by_the_next_call(served, tmp_path):
+def test_a_cut_download_is_continued_by_the_next_call(served, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "PATIENCE", 1)
     (data,) = served.files.values()
     with pytest.raises(FetchError, match=f"{len(data) // 2} bytes are kept.*--file"):
-        fetch(served, tmp_path, "cut", patience=1)
+        fetch(served, tmp_path, "cut")
     runs.load_run(fetch(served, tmp_path)).weights()
     assert served.ranges[-1] == f"bytes={len(data) // 2}-"
 
@@ -383,7 +380,7 @@ def test_a_server_that_fails(served, tmp_path, kind):
 
 def test_no_connection(tmp_path):
     with pytest.raises(FetchError, match="--file"):
-        released.fetch("zhang-2017", home=tmp_path, address="http://127.0.0.1:1", patience=1)
+        released.fetch("zhang-2017", home=tmp_path, address="http://127.0.0.1:1")
 
 
 @pytest.mark.parametrize("way", ["download", "file"])
@@ -459,10 +456,7 @@ def test_unknown_names_and_missing_files(tmp_path):
 
 
 def test_the_command_says_what_went_wrong_in_a_line(tmp_path):
-    command = [sys.executable, "-m", "colorlib", "fetch", "weights", "zhang-2016"]
-    done = subprocess.run(
-        [*command, "--file", str(tmp_path / "none.pth")], capture_output=True, text=True
-    )
+    done = colorlib("fetch", "weights", "zhang-2016", "--file", tmp_path / "none.pth")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
     assert "none.pth" in done.stderr
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import yaml
-from test_cli import colorlib
+from processes import colorlib
 
 from colorlib import config, runs
 from colorlib.data import sharing

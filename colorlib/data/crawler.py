@@ -29,7 +29,7 @@ import httpx
 from tqdm.auto import tqdm
 
 from colorlib.data.manifest import NOT_TRIED, Entry, Manifest, safe_name
-from colorlib.data.validation import PLACEHOLDERS, FetchError, Outcome, Status, validate
+from colorlib.data.validation import FetchError, Outcome, Status, validate
 
 USER_AGENT = "colorlib (a course on image colorization)"
 
@@ -275,13 +275,7 @@ TEMPORARY = {Status.SERVER_ERROR, Status.TIMED_OUT, Status.UNREACHABLE, Status.C
 
 
 def fetch_urls(
-    list_path,
-    destination,
-    per_class=None,
-    limit=None,
-    again=False,
-    request_limits=REQUEST_LIMITS,
-    placeholders=PLACEHOLDERS,
+    list_path, destination, per_class=None, limit=None, again=False, request_limits=REQUEST_LIMITS
 ):
     """Download the images of a list of URLs; resume where an earlier call stopped.
 
@@ -297,8 +291,6 @@ def fetch_urls(
     again : bool
         Retry the URLs whose earlier failure may be temporary (`TEMPORARY`).
     request_limits : RequestLimits
-    placeholders : collection of str
-        MD5 hashes of pictures that servers send in place of a deleted photograph.
 
     Returns
     -------
@@ -320,7 +312,7 @@ def fetch_urls(
             for url, outcome in list(manifest.outcomes.items()):
                 if outcome.status in TEMPORARY:
                     del manifest.outcomes[url]
-        crawl = _Crawl(entries, manifest, per_class, limit, request_limits, placeholders)
+        crawl = _Crawl(entries, manifest, per_class, limit, request_limits)
         try:
             _run(crawl)
         finally:
@@ -384,8 +376,8 @@ def _class(entry):
 class _Crawl:
     """One call of `fetch_urls`; everything but the decoding runs in its event loop."""
 
-    def __init__(self, entries, manifest, per_class, limit, request_limits, placeholders):
-        self.manifest, self.placeholders = manifest, placeholders
+    def __init__(self, entries, manifest, per_class, limit, request_limits):
+        self.manifest = manifest
         self.per_class, self.limit, self.request_limits = per_class, limit, request_limits
         self.entries = list({entry.url: entry for entry in reversed(entries)}.values())[::-1]
         self.stems = _stems(self.entries)
@@ -485,7 +477,7 @@ class _Crawl:
                     task.cancel()
 
     async def _validate(self, data):
-        return await self.loop.run_in_executor(self.validators, validate, data, self.placeholders)
+        return await self.loop.run_in_executor(self.validators, validate, data)
 
 
 # A notebook's main thread already has an event loop, so the crawl runs in another thread.

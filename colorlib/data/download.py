@@ -28,7 +28,7 @@ from tqdm.auto import tqdm
 
 from colorlib import config, files, images
 from colorlib.data.manifest import Entry, Manifest
-from colorlib.data.validation import PLACEHOLDERS, FetchError, Outcome, Status, Validation, validate
+from colorlib.data.validation import FetchError, Outcome, Status, Validation, validate
 
 MAX_FILES = 250_000
 """Twice what Tiny ImageNet has."""
@@ -147,20 +147,22 @@ def _unpack_tar(source, folder, check, bar):
 
 
 TINY_IMAGENET_URL = "http://cs231n.stanford.edu/tiny-imagenet-200.zip"
-"""Of Stanford's course CS231n; 248 100 043 bytes."""
+"""From Stanford's course CS231n; 248 100 043 bytes."""
 
 TINY_IMAGENET_HASH = "md5:90528d7ca1a48142e341f4ef8d21d0de"
 
 TINY_IMAGENET = config.DATA / "tiny-imagenet-200"
 
 
+TIMEOUT = 30.0
+"""Seconds without data from the server that count as a failure."""
+
+PATIENCE = 5
+"""Failures in a row, without new data, after which a download is given up."""
+
+
 def fetch_tiny_imagenet(
-    destination=TINY_IMAGENET,
-    archive=None,
-    url=TINY_IMAGENET_URL,
-    known_hash=TINY_IMAGENET_HASH,
-    timeout=30.0,
-    patience=5,
+    destination=TINY_IMAGENET, archive=None, url=TINY_IMAGENET_URL, known_hash=TINY_IMAGENET_HASH
 ):
     """Download and unpack Tiny ImageNet; do nothing if the destination already holds it.
 
@@ -174,10 +176,6 @@ def fetch_tiny_imagenet(
         the original layout.
     url, known_hash : str
         Address of the archive, and its hash (`download`). An interrupted download is continued.
-    timeout : float
-        Seconds without data from the server that count as a failure.
-    patience : int
-        Give up after so many failures in a row during which no data arrived.
 
     Returns
     -------
@@ -198,18 +196,16 @@ def fetch_tiny_imagenet(
     with files.explained_writing(destination, FetchError):
         destination.parent.mkdir(parents=True, exist_ok=True)
         if archive is None:
-            archive = download(
-                url,
-                destination.with_name(f"{destination.name}.zip"),
-                known_hash,
-                timeout,
-                patience,
-            )
-        _unpack_tiny_imagenet(Path(archive), destination)
+            archive = download(url, destination.with_name(f"{destination.name}.zip"), known_hash)
+        with files.staging(destination) as folder:
+            unpack(archive, folder)
+            root = next(iter(folder.glob("*/wnids.txt")), folder / "wnids.txt").parent
+            _check_tiny_imagenet(archive, root)
+            root.replace(destination)
     return destination
 
 
-def download(url, path, known_hash, timeout=30.0, patience=5, option="--archive"):
+def download(url, path, known_hash, option="--archive"):
     """Download a file; continue an earlier download in ``<path>.partial``.
 
     Parameters
@@ -220,10 +216,6 @@ def download(url, path, known_hash, timeout=30.0, patience=5, option="--archive"
         Nothing is done if it exists and has the right hash.
     known_hash : str
         The file's hash as ``md5:...`` or ``sha256:...``; its first digits are enough.
-    timeout : float
-        Seconds without data from the server that count as a failure.
-    patience : int
-        Give up after so many failures in a row during which no data arrived.
     option : str
         The command's option for a file on disk; error messages name it.
 
@@ -242,7 +234,7 @@ def download(url, path, known_hash, timeout=30.0, patience=5, option="--archive"
         return path
     partial = path.with_name(f"{path.name}.partial")
     remedy = f"get a copy of the file elsewhere and name it with {option}"
-    _complete(url, partial, timeout, patience, remedy)
+    _complete(url, partial, remedy)
     if not has_hash(partial, known_hash):
         partial.unlink()
         raise FetchError(
@@ -275,7 +267,7 @@ def has_hash(path, known_hash):
         return hashlib.file_digest(file, kind).hexdigest().startswith(digits)
 
 
-def fetch_folder(folder, destination, link=False, placeholders=PLACEHOLDERS):
+def fetch_folder(folder, destination, link=False):
     """Copy the usable images of a folder to another folder.
 
     Parameters
@@ -288,8 +280,6 @@ def fetch_folder(folder, destination, link=False, placeholders=PLACEHOLDERS):
         format; if another file has that name, a hash is put before the ending.
     link : bool
         Make hard links instead of copies where the file system can.
-    placeholders : collection of str
-        MD5 hashes of pictures to reject.
 
     Returns
     -------
@@ -318,7 +308,7 @@ def fetch_folder(folder, destination, link=False, placeholders=PLACEHOLDERS):
                 manifest.record(name, Outcome(Status.UNREADABLE, why))
             todo = [name for name in names if not _is_taken(manifest, folder / name, name)]
             todo.sort(key=_has_ending, reverse=True)  # files with an ending keep their names
-            _add(manifest, folder, todo, link, placeholders)
+            _add(manifest, folder, todo, link)
         finally:
             counts = manifest.write_report(entries)
     return counts
@@ -340,10 +330,10 @@ def _bytes_of(path):
     return path.read_bytes()
 
 
-def _add(manifest, folder, names, link, placeholders):
+def _add(manifest, folder, names, link):
     def check(name):
         try:
-            return validate(_bytes_of(folder / name), placeholders)
+            return validate(_bytes_of(folder / name))
         except OSError as error:
             return Validation(Outcome(Status.UNREADABLE, f"can't be read ({error.strerror})"))
 
@@ -358,30 +348,29 @@ def _add(manifest, folder, names, link, placeholders):
                 bar.update()
 
 
-def _complete(url, partial, timeout, patience, remedy):
+def _complete(url, partial, remedy):
     """Download the rest of a partial file; reconnect after a failure."""
     most, failures = _size(partial), 0
     while True:
         try:
-            return _transfer(url, partial, timeout)
+            return _transfer(url, partial)
         except (httpx.UnsupportedProtocol, httpx.TooManyRedirects, httpx.InvalidURL) as error:
             raise FetchError(f"{url}: {error}; check the address") from None
         except httpx.HTTPError as error:
             failures = failures + 1 if _size(partial) <= most else 1
             most = max(most, _size(partial))
-            if failures >= patience or _is_final(error):
+            if failures >= PATIENCE or _is_final(error):
                 raise FetchError(
                     f"{url}: {error}; call again later ({most} bytes are kept), or {remedy}"
                 ) from None
         time.sleep(2 ** (failures - 1))  # seconds
 
 
-def _transfer(url, partial, timeout):
+def _transfer(url, partial):
     start = _size(partial)
     headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={start}-"} if start else {})
-    with httpx.stream(
-        "GET", url, headers=headers, timeout=timeout, follow_redirects=True
-    ) as answer:
+    options = dict(headers=headers, timeout=TIMEOUT, follow_redirects=True)
+    with httpx.stream("GET", url, **options) as answer:
         content_range = answer.headers.get("Content-Range", "")
         if answer.status_code == 416 and content_range == f"bytes */{start}":
             return
@@ -416,19 +405,6 @@ def _is_tiny_imagenet(folder):
         and (folder / "val" / "val_annotations.txt").is_file()
         and all((train / name / "images").is_dir() for name in listed.read_text().split())
     )
-
-
-def _unpack_tiny_imagenet(source, destination):
-    staging = destination.with_name(f".{destination.name}.partial")
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
-    try:
-        unpack(source, staging)
-        root = next(iter(staging.glob("*/wnids.txt")), staging / "wnids.txt").parent
-        _check_tiny_imagenet(source, root)
-        root.replace(destination)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def _check_tiny_imagenet(source, root):

@@ -9,7 +9,6 @@ run ends. `.lock` is held by the one run that may write there.
 """
 
 import collections
-import contextlib
 import csv
 import dataclasses
 import errno
@@ -263,15 +262,8 @@ def _owners(outcomes):
     return {outcome.file.casefold(): url for url, outcome in good}
 
 
-@contextlib.contextmanager
 def _explained(path):
-    try:
-        yield
-    except OSError as error:
-        reason = error.strerror or error
-        raise FetchError(
-            f"{path}: can't be written ({reason}); make room and call again to resume"
-        ) from None
+    return files.explained_writing(path, FetchError, "make room and call again to resume")
 
 
 def _link(source, path, size):

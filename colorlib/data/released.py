@@ -1,16 +1,14 @@
-"""The weights that the paper's authors released -> a recorded run.
+"""Turn the weights that the paper's authors released into a recorded run.
 
 Not here: the layers (`colorlib.table`), the file format (`colorlib.state_dicts`) and the download
 itself (`colorlib.data.download`).
 
-Two networks: of Zhang et al. 2016 version 1, trained with class rebalancing on ImageNet's 1.3
-million photographs, and of Zhang et al. 2017, which takes hints. Both are of the folder
-``colorizers`` in https://github.com/richzhang/colorization, under the BSD 2-clause license.
+There are two networks. That of Zhang et al. 2016, version 1, was trained with class rebalancing on
+ImageNet's 1.3 million photographs; that of Zhang et al. 2017 takes hints. Both come from the folder
+``colorizers`` of https://github.com/richzhang/colorization, under the BSD 2-clause license.
 """
 
-import json
 import re
-import shutil
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -37,8 +35,8 @@ class Released(NamedTuple):
     settings : colorlib.config.TrainConfig
         Settings of its training, as far as a `TrainConfig` has them.
     decoding : colorlib.config.DecodeConfig
-        That of the authors' code: the shorter side at 256 pixels, and the mean of the colors,
-        which is a temperature of 1. The paper's annealed mean has 0.38.
+        As in the authors' code: the shorter side has 256 pixels, and the color is the mean, which
+        is a temperature of 1. The paper's annealed mean has 0.38.
     names : dict of str to str
         PyTorch's names of the layers that don't follow the rule of `_torch_name`.
     """
@@ -97,7 +95,7 @@ PARTS = {"gamma": "weight", "beta": "bias", "mean": "running_mean", "variance": 
 """PyTorch's names of the weights of BatchNorm."""
 
 
-def fetch(name, file=None, home=config.RUNS, address=ADDRESS, timeout=30.0, patience=5):
+def fetch(name, file=None, home=config.RUNS, address=ADDRESS):
     """Download a released network, and record it as a run; do nothing if it exists.
 
     Parameters
@@ -108,11 +106,7 @@ def fetch(name, file=None, home=config.RUNS, address=ADDRESS, timeout=30.0, pati
     home : path-like
         The folder of runs; a run of this name appears there when it is complete.
     address : str
-        Of the folder to download from. An interrupted download is continued.
-    timeout : float
-        Seconds without data from the server that count as a failure.
-    patience : int
-        Give up after so many failures in a row during which no data arrived.
+        Address of the folder to download from. An interrupted download is continued.
 
     Returns
     -------
@@ -134,16 +128,13 @@ def fetch(name, file=None, home=config.RUNS, address=ADDRESS, timeout=30.0, pati
         raise FetchError(f"{folder}: holds something else; move it away, then fetch again")
     with files.explained_writing(folder, FetchError):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        source = (
-            _checked(file, released)
-            if file
-            else _downloaded(
-                released, folder.parent, f"{address}/{released.file}", timeout, patience
-            )
-        )
-        _record(source, released, folder)
-        if not file:
-            source.unlink()
+        if file:
+            _record(_checked(file, released), released, folder)
+        else:
+            url, path = f"{address}/{released.file}", folder.parent / released.file
+            download.download(url, path, _hash(released), option="--file")
+            _record(path, released, folder)
+            path.unlink()
     return folder
 
 
@@ -222,11 +213,6 @@ def _checked(file, released):
     return Path(file)
 
 
-def _downloaded(released, folder, url, timeout, patience):
-    path = folder / released.file
-    return download.download(url, path, _hash(released), timeout, patience, option="--file")
-
-
 # The run is written beside its final place, and then renamed.
 def _record(source, released, folder):
     name = folder.name
@@ -249,17 +235,12 @@ def _record(source, released, folder):
         "prior.json": runs.load_run(config.DEFAULT_RUN).prior.tolist(),
         "decoding.json": released.decoding.to_dict(),
     }
-    staging = folder.with_name(f".{name}.partial")
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
-        staging.mkdir()
+    with files.staging(folder) as hidden:
         for file, value in texts.items():
-            (staging / file).write_text(json.dumps(value, indent=1) + "\n")
-        (staging / "history.csv").write_text("epoch\n")
-        (staging / runs.WEIGHTS).write_bytes(data)
-        staging.replace(folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+            files.write_json(hidden / file, value)
+        (hidden / "history.csv").write_text("epoch\n")
+        (hidden / runs.WEIGHTS).write_bytes(data)
+        hidden.replace(folder)
 
 
 # For each of our bins its number in the file.

@@ -1,4 +1,4 @@
-"""A recorded run <-> a zip file, and a folder for the Hugging Face Hub; and what runs there are.
+"""Write and read a recorded run as a zip file, publish it as a folder, and list the runs.
 
 Not here: what a run is (`colorlib.runs`) and the authors' own weights (`colorlib.data.released`).
 Nothing is uploaded: a person does that, with a program of the Hub.
@@ -30,7 +30,7 @@ FILES = (
 """The files of a run that are packed; checkpoints are left out."""
 
 PUBLISHED = ("README.md", ".gitattributes")
-"""What a folder for the Hub holds beside a run and its ONNX file; left out when it is imported."""
+"""Further files of a folder for the Hub; they are left out when it is imported."""
 
 LARGEST = 5 * 10**8
 """Largest size in bytes of an unpacked run; the released networks have 140 million."""
@@ -39,7 +39,7 @@ NAME = r"\w[\w.-]{0,63}"
 """Valid names of an imported run."""
 
 LICENSE = r"[a-z0-9][a-z0-9.-]{0,63}"
-"""How the Hub spells names of licenses."""
+"""Valid names of licenses on the Hub."""
 
 CARD = """---
 license: {license}
@@ -91,11 +91,11 @@ class Summary:
     ----------
     name : str
     network : str
-        Of the networks that a configuration can name, and its width if that is not 1.
+        Name of the network as in a configuration, and its width if that is not 1.
     origin : str
         ``"yours"``, ``"with colorlib"``, ``"in the clone"`` or ``"fetched"``.
     megabytes : float
-        Of its files, without checkpoints.
+        Size of its files, without checkpoints.
     default : bool
         Whether it is used when no run is named.
     problem : str
@@ -118,20 +118,10 @@ def summaries():
     list of Summary
         Sorted by name; one that can't be used has its problem.
     """
-    return [summary(name) for name in runs.known()]
+    return [_summary(name) for name in runs.known()]
 
 
-def summary(name):
-    """Describe a run shortly.
-
-    Parameters
-    ----------
-    name : str
-
-    Returns
-    -------
-    Summary
-    """
+def _summary(name):
     folder = runs.find(name)
     own = config.RUNS != config.RECORDED and folder.parent == config.RUNS
     origin = "yours" if own else "in the clone"
@@ -233,24 +223,19 @@ def unpack(path, name=None, home=config.RUNS):
         another run of that name.
     """
     path, home = Path(path), Path(home)
-    staging = home / f".import-{path.stem}.partial"
-    try:
-        with files.explained_writing(home, FetchError):
-            shutil.rmtree(staging, ignore_errors=True)
-            staging.mkdir(parents=True)
-            download.unpack(path, staging, len(FILES) + len(PUBLISHED) + 1, LARGEST)
-            found = next(iter(sorted(staging.rglob("config.json"))), staging / "config.json").parent
-            _check(path, found, staging)
-            name = name or (path.stem if found == staging else found.name)
-            if not re.fullmatch(NAME, name):
-                raise FetchError(
-                    f"{path}: {name!r} can't be a run's name; give another with --name"
-                )
-            if (home / name).exists():
-                raise FetchError(f"{home / name}: is there already; give another name with --name")
-            return found.replace(home / name)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    with (
+        files.explained_writing(home, FetchError),
+        files.staging(home / f"import-{path.stem}") as hidden,
+    ):
+        download.unpack(path, hidden, len(FILES) + len(PUBLISHED) + 1, LARGEST)
+        found = next(iter(sorted(hidden.rglob("config.json"))), hidden / "config.json").parent
+        _check(path, found, hidden)
+        name = name or (path.stem if found == hidden else found.name)
+        if not re.fullmatch(NAME, name):
+            raise FetchError(f"{path}: {name!r} can't be a run's name; give another with --name")
+        if (home / name).exists():
+            raise FetchError(f"{home / name}: is there already; give another name with --name")
+        return found.replace(home / name)
 
 
 def publish(name, folder, license=None):
@@ -285,17 +270,12 @@ def publish(name, folder, license=None):
     if license and not re.fullmatch(LICENSE, license):
         raise ValueError(f"no license {license!r} on the Hub; take one such as mit or cc-by-4.0")
     title = run.path.resolve().name
-    staging = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(staging, ignore_errors=True)
-    try:
-        staging.mkdir(parents=True)
+    with files.staging(folder) as hidden:
         for file in _present(run.path):
-            shutil.copyfile(file, staging / file.name)
-        export.export(run, staging / f"{title}.onnx")
-        (staging / "README.md").write_text(card(run, title, license), encoding="utf-8")
-        return staging.replace(folder)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+            shutil.copyfile(file, hidden / file.name)
+        export.export(run, hidden / f"{title}.onnx")
+        (hidden / "README.md").write_text(card(run, title, license), encoding="utf-8")
+        return hidden.replace(folder)
 
 
 def card(run, name, license=None):
@@ -328,10 +308,10 @@ def card(run, name, license=None):
     )
 
 
-def _check(path, found, staging):
+def _check(path, found, folder):
     for file in [*found.glob("*.onnx"), *(found / name for name in PUBLISHED)]:
         file.unlink(missing_ok=True)
-    there = [file for file in staging.rglob("*") if file.is_file()]
+    there = [file for file in folder.rglob("*") if file.is_file()]
     others = [file.name for file in there if file.parent != found or file.name not in FILES]
     if others:
         raise FetchError(f"{path}: holds {others[0]!r}, which is no part of a run; don't use it")
@@ -347,7 +327,7 @@ def _present(folder):
     return [folder / file for file in FILES if (folder / file).is_file()]
 
 
-# Of a run that was trained elsewhere the other settings say nothing.
+# The settings that are not the default ones; a run that was trained elsewhere has no others.
 def _changed(run):
     plain = config.TrainConfig().to_dict()
     return {name: x for name, x in run.settings.to_dict().items() if x != plain[name]}

@@ -84,15 +84,13 @@ class Validation:
     suffix: str = ""
 
 
-def validate(data, placeholders=PLACEHOLDERS):
+def validate(data):
     """Check whether the bytes of a file are a usable color image.
 
     Parameters
     ----------
     data : bytes
-        Of the whole file.
-    placeholders : collection of str
-        MD5 hashes of pictures that servers send in place of a deleted photograph.
+        The whole file.
 
     Returns
     -------
@@ -100,7 +98,7 @@ def validate(data, placeholders=PLACEHOLDERS):
         An image is good if it has color and at least `MINIMUM_SIDE` pixels a side. Its bytes
         are kept unchanged; only a GIF is converted to a PNG of its first frame.
     """
-    if hashlib.md5(data, usedforsecurity=False).hexdigest() in placeholders:
+    if hashlib.md5(data, usedforsecurity=False).hexdigest() in PLACEHOLDERS:
         return Validation(Outcome(Status.PLACEHOLDER, "known by its hash", bytes=len(data)))
     try:
         suffix, animated = _kind(data)
