@@ -3,8 +3,8 @@
 Not here: crops and mirroring, which change colors and lightness alike (`colorlib.generator`).
 
 A network that has seen nothing but small JPEGs reads the traces of the compression, and fails on
-photographs that have none. So a training crop's lightness goes through what may have happened to a
-photograph; the colors to predict stay those of the original.
+photographs that have none. So a training crop's lightness gets the damage that a photograph may
+have; the colors to predict stay those of the original.
 """
 
 import cv2
@@ -13,25 +13,25 @@ import numpy as np
 from colorlib import colorspace
 
 GAMMA = (0.6, 1.6)
-"""Exponents of the tone curve."""
+"""Least and greatest exponent of the tone curve."""
 
 FADED = (15.0, 15.0)
 """Maximum rise of black and fall of white, in L: old prints have neither."""
 
 BLUR = (0.4, 1.5)
-"""Standard deviations of the Gaussian, in pixels."""
+"""Least and greatest standard deviation of the Gaussian, in pixels."""
 
 SHRINK = (1.0, 2.5)
-"""Factors by which an image is shrunk before it is enlarged again."""
+"""Least and greatest factor by which an image is shrunk before it is enlarged again."""
 
 GRAIN = (0.5, 5.0)
-"""Standard deviations of the noise, in L."""
+"""Least and greatest standard deviation of the noise, in L."""
 
 GRAIN_SIZE = (0.0, 1.0)
-"""Standard deviations in pixels of the Gaussian that turns noise into grain."""
+"""Least and greatest standard deviation, in pixels, of the Gaussian that makes noise coarse."""
 
 QUALITY = (30, 95)
-"""Of the JPEG."""
+"""Least and greatest quality of the JPEG."""
 
 
 def degrade(lightness, share, rng):
@@ -113,7 +113,7 @@ def compress(lightness, quality):
     lightness : ndarray of float32, shape (height, width)
         L in 0..100.
     quality : int
-        Of the JPEG, 1..100.
+        Quality of the JPEG, 1..100.
 
     Returns
     -------
@@ -127,4 +127,4 @@ def compress(lightness, quality):
 
 
 KINDS = (change_tone, fade, blur, lose_resolution, add_grain, compress_randomly)
-"""In the order of their real causes."""
+"""The kinds of degradation, in the order in which they happen to a photograph."""

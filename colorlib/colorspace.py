@@ -1,7 +1,7 @@
 """Convert between sRGB and CIE Lab; each function states its ranges and dtypes.
 
-Not here: the quantization of ab (`colorlib.quantizer`). The conversion is OpenCV's (D65, 2
-degrees); what is ours is the gamut, which OpenCV clips silently, changing L.
+Not here: the quantization of ab (`colorlib.quantizer`). OpenCV converts (D65, 2
+degrees). The gamut is treated here, since OpenCV clips silently, which changes L.
 Section 2 of Zhang et al. 2016: the network is given L and predicts (a, b).
 
 Three representations:
@@ -22,7 +22,7 @@ import numpy as np
 
 L_MAX = 100.0
 AB_OFFSET = 128
-"""Offset of a and b in 8-bit Lab."""
+"""What is added to a and b in 8-bit Lab."""
 
 TOLERANCE = 5e-4
 """Tolerance of linear RGB outside 0..1, so that rounding excludes no 8-bit color."""
@@ -120,8 +120,8 @@ def lab_to_rgb16(lab):
 def lab_to_rgb8(lab):
     """Convert float Lab to 8-bit sRGB; the chroma of colors outside the gamut is reduced.
 
-    The same as `clip_to_gamut`, `lab_to_rgb` and `to_uint8`, but for a level in a few pixels, and
-    it starts sooner: OpenCV first makes tables, for longer than a small photograph takes.
+    The result is that of `clip_to_gamut`, `lab_to_rgb` and `to_uint8`, except for one level in few
+    pixels. It starts sooner: OpenCV first makes tables, which takes longer than a small photograph.
 
     Parameters
     ----------
@@ -215,7 +215,7 @@ def clip_to_gamut(lab, tolerance=TOLERANCE):
     lab : ndarray of floating point, shape (..., 3)
         Float Lab, L in 0..100.
     tolerance : float
-        Of `in_gamut`. What lies within it is clipped later, which can change L by half a unit
+        As for `in_gamut`. What lies within it is clipped later, which can change L by half a unit
         where it is dark.
 
     Returns
@@ -228,7 +228,7 @@ def clip_to_gamut(lab, tolerance=TOLERANCE):
     return lab
 
 
-# On the way from grey to a color only X and Z change, and both their f are linear.
+# Between grey and a color, at the same L, only X and Z change, and f of both changes linearly.
 def _pulled_in(colors, tolerance):
     lightness, a, b = np.ascontiguousarray(colors.T)
     grey = (lightness + 16) / np.float32(116)

@@ -101,11 +101,11 @@ class TrainConfig:
     epochs, batch_size : int
         Passes over the training images, and images per step.
     optimizer : {"adam", "adamw"}
-        AdamW decays the weights by ``weight_decay`` apart from the gradient.
+        AdamW subtracts ``weight_decay`` times the weights, independently of the gradient.
     learning_rate : float
         The highest rate of the schedule.
     decay : float
-        Of the rate with time, as old Keras meant it: rate / (1 + decay * iterations). Adam's.
+        How fast Adam's rate falls, as in old Keras: rate / (1 + decay * iterations).
     plateau_patience : int
         Epochs without a better validation loss after which the rate is multiplied by
         ``plateau_factor``; 0 is off.
@@ -120,9 +120,9 @@ class TrainConfig:
     pretrained : bool
         Begin with the classifier's own weights in its encoder (`pretrained.load_encoder`).
     start_from : str
-        A recorded run, by its name or folder (`runs.find`), to begin with the weights of,
-        widened if this network is wider, and perhaps a network without hints for one with them
-        (`model.start_from`); empty begins with random ones.
+        The name or folder of a recorded run (`runs.find`) whose weights the training begins with.
+        This network may be wider, or take hints (`model.start_from`). If it is empty, the training
+        begins with random weights.
     interpolation : float
         Weight, above 0 and at most 1, of the trained weights in the recorded ones; the rest is that
         of the weights of ``start_from`` (`model.interpolate`, WiSE-FT). 1 is off.
@@ -207,7 +207,7 @@ class DecodeConfig:
     working_size : int
         Side in pixels to which a photograph's shorter side is resized for the network.
     temperature : float
-        Of the annealed mean (Zhang et al. 2016, section 2.3): 1 is the mean, 0 the mode.
+        T of the annealed mean (Zhang et al. 2016, section 2.3): 1 is the mean, 0 the mode.
     vividness : float
         Rebalancing strength, how much rare colors are favored: 0 as the network was trained, 1
         as if it had been trained with class rebalancing (`quantizer.rebalance`).
@@ -262,7 +262,7 @@ MODEL_64_QUARTER = TrainConfig(
     flip=True,
     precision="mixed_bfloat16",
 )
-"""Model-64 at a quarter of its width: notebook 05 says what each change from REPORT_64 buys."""
+"""Model-64 at a quarter of its width: notebook 05 measures each change from REPORT_64."""
 
 MODEL_64 = MODEL_64_QUARTER.replace(
     width=0.5,
@@ -271,7 +271,7 @@ MODEL_64 = MODEL_64_QUARTER.replace(
     start_from_prior=False,
     start_from="model-64-quarter",
 )
-"""Model-64 as we train it on two cores: half the width, grown from the quarter."""
+"""Model-64 as we train it on two cores: half the width, started from the quarter."""
 
 MODEL_64_DEGRADED = MODEL_64.replace(
     epochs=10,
@@ -281,9 +281,9 @@ MODEL_64_DEGRADED = MODEL_64.replace(
     ema=0.999,
     start_from="local-model-64-degraded",
 )
-"""Model-64 trained on degraded lightness, so that it does not read a JPEG's traces.
+"""Model-64 trained on degraded lightness, so that it does not react to a JPEG's traces.
 
-It was done twice in a row on a GPU, the first time with the weights of ``model-64`` to start from.
+This training was done twice in a row on a GPU; the first one started from ``model-64``.
 """
 
 MODEL_256 = MODEL_64.replace(
@@ -320,7 +320,7 @@ TRANSFER_DECODER = TrainConfig(
     encoder_rate=0.0,
     precision="mixed_bfloat16",
 )
-"""A decoder on the frozen features of a classifier."""
+"""A decoder that is trained on the frozen features of a classifier."""
 
 TRANSFER_128 = TRANSFER_DECODER.replace(
     learning_rate=5e-4,
@@ -328,7 +328,7 @@ TRANSFER_128 = TRANSFER_DECODER.replace(
     start_from="local-transfer-decoder",
     encoder_rate=0.2,
 )
-"""The same network, with all layers trained further."""
+"""The network of `TRANSFER_DECODER`; all layers are trained further."""
 
 TRANSFER_160 = TRANSFER_128.replace(
     image_size=192,
@@ -337,7 +337,7 @@ TRANSFER_160 = TRANSFER_128.replace(
     crop_scale=0.3,
     start_from="local-transfer-128",
 )
-"""The same in larger crops of more and larger photographs."""
+"""`TRANSFER_128`, trained further on larger crops of more and larger photographs."""
 
 TRANSFER_AVERAGED = TRANSFER_160.replace(
     epochs=2,
@@ -345,7 +345,7 @@ TRANSFER_AVERAGED = TRANSFER_160.replace(
     ema=0.999,
     start_from="local-transfer-160",
 )
-"""The same further: the weights are an exponential moving average."""
+"""`TRANSFER_160`, trained further; the weights are an exponential moving average."""
 
 TRANSFER = TRANSFER_AVERAGED.replace(
     crop=192,
@@ -356,7 +356,7 @@ TRANSFER = TRANSFER_AVERAGED.replace(
     start_from="local-transfer-averaged",
     interpolation=0.8,
 )
-"""The last part of its training, on more photographs, for which a GPU took four minutes."""
+"""`TRANSFER_AVERAGED`, trained further on more photographs; a GPU took four minutes for this."""
 
 HINTS = TRANSFER.replace(
     network="lite0_hints",
@@ -366,7 +366,7 @@ HINTS = TRANSFER.replace(
     encoder_rate=1.0,
     seed=0,
 )
-"""The default network taught to take hints (`colorlib.hints`)."""
+"""The default network, trained further to take hints (`colorlib.hints`)."""
 
 OVERFIT = TrainConfig(
     crop=64,
@@ -391,19 +391,5 @@ SEARCH = TrainConfig(
 )
 """A trial of the search for the L2 constant: small and short, yet long enough to overfit."""
 
-PRESETS = {
-    "REPORT_64": REPORT_64,
-    "REPORT_256": REPORT_256,
-    "MODEL_64_QUARTER": MODEL_64_QUARTER,
-    "MODEL_64": MODEL_64,
-    "MODEL_64_DEGRADED": MODEL_64_DEGRADED,
-    "MODEL_256": MODEL_256,
-    "TRANSFER_DECODER": TRANSFER_DECODER,
-    "TRANSFER_128": TRANSFER_128,
-    "TRANSFER_160": TRANSFER_160,
-    "TRANSFER_AVERAGED": TRANSFER_AVERAGED,
-    "TRANSFER": TRANSFER,
-    "HINTS": HINTS,
-    "OVERFIT": OVERFIT,
-    "SEARCH": SEARCH,
-}
+PRESETS = {name: value for name, value in vars().items() if isinstance(value, TrainConfig)}
+"""All of these, by their names."""

@@ -15,7 +15,7 @@ OUTPUTS = {
     table.BINS: "logits of the bins, (batch, height / 4, width / 4, bins)",
     2: "a, b of CIE Lab, (batch, height, width, 2)",
 }
-"""What a network gives, by its channels."""
+"""Descriptions of a network's output, by its number of channels."""
 
 
 def export(run, path, size=None):

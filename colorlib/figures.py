@@ -42,13 +42,13 @@ LAYER_COLORS = {
 """Colors of the layers in `architecture`, by kind."""
 
 DATA, LONGEST_COMMENT = "Data", 65_533
-"""Where `drawn_data` is stored: name of a PNG file's text; most bytes of a JPEG file's comment."""
+"""Name of the text in a PNG file that holds a figure's data; most bytes of a JPEG's comment."""
 
 MOST_POINTS = 64
-"""Approximate number of points of a curve in `drawn_data`."""
+"""Approximate number of points of a curve in a figure's data."""
 
 CELLS = 4
-"""Cells along an image's side in `drawn_data`."""
+"""Cells along an image's side in a figure's data."""
 
 LIGHTNESS = 50.0
 """L of the colors in pictures of the ab plane."""
@@ -101,7 +101,7 @@ def save(figure, name):
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=DPI)
     with files.replacing(path) as temporary, Image.open(drawn) as picture:
-        compress(picture, temporary, kind, json.dumps(drawn_data(figure)))
+        _compress(picture, temporary, kind, json.dumps(_drawn_data(figure)))
     ipython = sys.modules.get("IPython")
     if ipython and ipython.get_ipython():
         ipython.display.display(ipython.display.Image(path))
@@ -109,18 +109,9 @@ def save(figure, name):
     return str(path.relative_to(config.ROOT) if path.is_relative_to(config.ROOT) else path)
 
 
-def compress(picture, path, kind, data):
-    """Write a drawn figure as a small file.
-
-    Parameters
-    ----------
-    picture : PIL.Image.Image
-    path : path-like
-    kind : {"jpg", "png"}
-        A PNG file gets a palette of 256 colors.
-    data : str
-        Written as the file's text (PNG) or comment (JPEG), which is cut if it is too long.
-    """
+# A PNG file gets a palette of 256 colors. The data are its text, or a JPEG file's comment, which is
+# cut if it is too long.
+def _compress(picture, path, kind, data):
     picture = picture.convert("RGB")
     if kind == "jpg":
         images.save(picture, path, "JPEG", **JPEG, comment=data[:LONGEST_COMMENT])
@@ -131,31 +122,18 @@ def compress(picture, path, kind, data):
     images.save(palette, path, "PNG", optimize=True, pnginfo=text)
 
 
-def drawn_data(figure):
-    """Collect what the curves, bars, points and images of a figure show.
-
-    Parameters
-    ----------
-    figure : matplotlib.figure.Figure
-
-    Returns
-    -------
-    list of list of float
-        A list for each of them, rounded to four digits: about `MOST_POINTS` of a curve's y values,
-        the bars' widths and heights, the points' coordinates, an image's means over a grid.
-    """
+# What a figure shows, as lists of numbers with four digits: some y values of each curve, the bars'
+# widths and heights, the points' coordinates, each image's means over a grid.
+def _drawn_data(figure):
     found = []
     for axis in figure.axes:
         found += [_thinned(line.get_ydata(orig=False)) for line in axis.lines]
-        sizes = [(bar.get_width(), bar.get_height()) for bar in _bars(axis)]
+        bars = itertools.chain(*(x for x in axis.containers if isinstance(x, BarContainer)))
+        sizes = [(bar.get_width(), bar.get_height()) for bar in bars]
         found.append(_thinned(np.ravel(sizes)))
         found += [_thinned(np.asarray(x.get_offsets()).ravel()) for x in axis.collections]
         found += [_cells(image.get_array()) for image in axis.images]
     return [[float(f"{value:.4g}") for value in np.ravel(values)] for values in found]
-
-
-def _bars(axis):
-    return itertools.chain(*(x for x in axis.containers if isinstance(x, BarContainer)))
 
 
 def _thinned(values):
@@ -178,7 +156,7 @@ def image_grid(rows, column_titles=(), row_titles=(), height=1.6):
     column_titles, row_titles : sequence of str
         Above the first row, left of the first column.
     height : float
-        Of a row, in inches.
+        Height of a row, in inches.
 
     Returns
     -------
@@ -338,9 +316,9 @@ def ab_plane(axis, ab, values, title="", label="", marker_size=38):
     values : ndarray, shape (n,) or (n, 3)
         Numbers, explained by a color bar, or sRGB colors in 0..1 to show as they are.
     title, label : str
-        Of the axes, and of the color bar.
+        Title of the axes, and label of the color bar.
     marker_size : float
-        Of each point's square, in points squared.
+        Area of each point's square, in points squared.
     """
     colors = {"c": values, "cmap": COLOR_MAP} if np.ndim(values) == 1 else {"color": values}
     drawn = axis.scatter(ab[:, 1], ab[:, 0], marker="s", s=marker_size, linewidths=0, **colors)
@@ -359,7 +337,7 @@ def code_plane(axis, codes, values, title="", label=""):
         ab codes.
     values : ndarray, shape (n,)
     title, label : str
-        Of the axes, and of the color bar.
+        Title of the axes, and label of the color bar.
     """
     plane = np.full(quantizer.CODES, np.nan)
     plane[codes] = values

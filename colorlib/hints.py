@@ -17,14 +17,14 @@ import numpy as np
 from colorlib.table import CHANNELS, HINTS
 
 PATCH = 3
-"""Side in pixels, of what the network sees, of the square that gets a point's color: a single pixel
-is worth 0.2 to 1.1 dB less with 1, 5 and 20 points of 16 photographs, 5 to 9 pixels the same."""
+"""Side of the square that gets a point's color, in pixels of the network's input. A single pixel is
+worth 0.2 to 1.1 dB less with 1, 5 and 20 points of 16 photographs; 5 to 9 pixels are as good."""
 
 SUGGESTIONS = 9
 """Colors that are suggested for a point, as many as in the paper."""
 
 NONE = 0.2
-"""Share of the images without any hint, beside those whose number of points is drawn as 0: a
+"""Share of the images that get no hint, besides those whose number of points is drawn as 0: a
 network has to color without hints as well. Not in the paper."""
 
 WHOLE = 0.01
@@ -62,7 +62,7 @@ def placed(points, height, width):
     ----------
     points : Points
     height, width : int
-        Of what the network sees.
+        Size of the network's input in pixels.
 
     Returns
     -------
@@ -135,7 +135,7 @@ def random(ab8, rng):
     Returns
     -------
     ndarray of float32, shape (n, height, width, 3)
-        Hints. Of a patch the mean color is given.
+        Hints; a patch has its mean color.
     """
     number = ab8.shape[1]
     share = rng.random(number)
@@ -143,7 +143,8 @@ def random(ab8, rng):
     points[share < NONE + WHOLE] = 0
     drawn = patches(ab8, *random_patches(points, ab8.shape[2:], rng))
     for image in np.flatnonzero((share >= NONE) & (share < NONE + WHOLE)):
-        drawn[image] = whole(ab8[:, image])
+        a, b = ab8[:, image].astype(np.float32) - 128
+        drawn[image] = np.dstack([a, b, np.ones_like(a)])
     return drawn
 
 
@@ -197,19 +198,3 @@ def patches(ab8, images, sides, corners):
         means = ab8[:, *where].mean(axis=2, dtype=np.float32).T[:, None] - 128
         drawn[where] = np.concatenate([means, np.ones_like(means[..., :1])], axis=-1)
     return drawn
-
-
-def whole(ab8):
-    """Give all of an image's colors.
-
-    Parameters
-    ----------
-    ab8 : ndarray of uint8, shape (2, height, width)
-
-    Returns
-    -------
-    ndarray of float32, shape (height, width, 3)
-        Hints.
-    """
-    a, b = ab8.astype(np.float32) - 128
-    return np.stack([a, b, np.ones_like(a)], axis=-1)

@@ -21,7 +21,7 @@ from colorlib import files, icc
 
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp")
 EXTENSIONS += (".avif", ".heic", ".heif", ".hif")
-"""Of files that can be written; GIF can only be read."""
+"""Endings of files that can be written; GIF can only be read."""
 
 READABLE = (*EXTENSIONS, ".gif")
 """Endings of photographs that are taken from a folder or as an upload."""
@@ -30,7 +30,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF", "HEIF")
 """The formats that Pillow may read; for others, such as EPS, it would start programs."""
 
 BOMB = 2
-"""Times Pillow's MAX_IMAGE_PIXELS, above which it refuses to open: 178 megapixels."""
+"""Factor on Pillow's MAX_IMAGE_PIXELS above which it opens no file: 178 megapixels."""
 
 LONGEST_SIDE = 2**19
 """Maximum side in pixels, which limits the size of a band of rows."""
@@ -40,6 +40,15 @@ BAND = 2**20
 
 GREY_TOLERANCE = 3
 """Largest difference between channels, in 8-bit levels, that still counts as grey."""
+
+SUBFILE = 254
+BITS_PER_SAMPLE = TiffImagePlugin.BITSPERSAMPLE
+PHOTOMETRIC = TiffImagePlugin.PHOTOMETRIC_INTERPRETATION
+PLANES = TiffImagePlugin.PLANAR_CONFIGURATION
+"""Tags of TIFF; the first one says what kind of page it is."""
+
+WHITE_IS_ZERO, PLANAR = 0, 2
+"""Values of the last two: negatives, and a plane for each channel, which OpenCV mixes up."""
 
 
 class ImageError(ValueError):
@@ -150,7 +159,7 @@ def decode(image):
         raise ImageError(f"is {max(image.size)} pixels long; cut it first")
     pixels, alpha, way = _pixels(image)
     # Pillow and OpenCV turn the pixels of TIFF files themselves
-    turn = 1 if image.format == "TIFF" else orientation(image)
+    turn = 1 if image.format == "TIFF" else _orientation(image)
     return _upright(pixels, turn), None if alpha is None else _upright(alpha, turn), way
 
 
@@ -165,7 +174,7 @@ def opened(path):
     Yields
     ------
     PIL.Image.Image
-        Of which only the header has been read.
+        Only its header has been read.
 
     Raises
     ------
@@ -174,9 +183,14 @@ def opened(path):
     """
     _register_heif()
     with explained_reading(path):
-        _refuse_pipe(path)
+        is_path = isinstance(path, str | Path)
+        if is_path:
+            _refuse_pipe(path)
         # given a path, Pillow maps the file into memory, and garbles TIFF files that it turns
-        with _binary(path) as file, Image.open(file, formats=FORMATS) as image:
+        with (
+            Path(path).open("rb") if is_path else contextlib.nullcontext(path) as file,
+            Image.open(file, formats=FORMATS) as image,
+        ):
             yield image
 
 
@@ -195,7 +209,8 @@ def explained_reading(path):
     except PermissionError:
         raise ImageError(f"{name}: may not be read; check its permissions") from None
     except UnidentifiedImageError:
-        reason = "is empty" if _is_empty(path) else "is not an image Pillow can read"
+        is_empty = isinstance(path, str | Path) and not Path(path).stat().st_size
+        reason = "is empty" if is_empty else "is not an image Pillow can read"
         raise ImageError(f"{name}: {reason}; give a JPEG, PNG, WebP, TIFF or BMP") from None
     except Image.DecompressionBombError:
         limit = BOMB * Image.MAX_IMAGE_PIXELS // 10**6
@@ -219,7 +234,7 @@ def write(path, rgb, quality=95):
     rgb : ndarray of uint8, shape (height, width, 3)
         sRGB, 0..255.
     quality : int, default 95
-        Of JPEG and WebP.
+        Quality of JPEG and WebP, 1..100.
 
     Raises
     ------
@@ -241,7 +256,7 @@ def save(image, path, image_format, **options):
     image_format : str
         Pillow's name of the format.
     **options
-        Of Pillow's writer for it.
+        Options of Pillow's writer for the format.
 
     Raises
     ------
@@ -382,15 +397,8 @@ def square(rgb, size):
     middle = rgb[top : top + side, left : left + side]
     if side == size:
         return middle.copy()
-    return cv2.resize(middle, (size, size), interpolation=_interpolation(side, size))
-
-
-def _interpolation(old, new):
-    return cv2.INTER_AREA if new < old else cv2.INTER_CUBIC
-
-
-def _binary(path):
-    return Path(path).open("rb") if isinstance(path, str | Path) else contextlib.nullcontext(path)
+    interpolation = cv2.INTER_AREA if size < side else cv2.INTER_CUBIC
+    return cv2.resize(middle, (size, size), interpolation=interpolation)
 
 
 def _pixels(image):
@@ -477,7 +485,7 @@ def _upright(pixels, orientation):
 
 # Pillow would wait for ever for a pipe or a device.
 def _refuse_pipe(path):
-    if isinstance(path, str | Path) and not stat.S_ISREG(mode := Path(path).stat().st_mode):
+    if not stat.S_ISREG(mode := Path(path).stat().st_mode):
         if stat.S_ISDIR(mode):
             raise IsADirectoryError
         raise ImageError(f"{path}: is no file but a pipe or a device; name an image file")
@@ -488,46 +496,10 @@ def _register_heif():
     pillow_heif.register_heif_opener()
 
 
-def _is_empty(path):
-    return isinstance(path, str | Path) and Path(path).stat().st_size == 0
-
-
-ORIENTATION = ExifTags.Base.Orientation
-
-SUBFILE = 254
-"""TIFF's tag for what kind of page this is."""
-
-
-def orientation(image):
-    """Read the EXIF orientation.
-
-    Parameters
-    ----------
-    image : PIL.Image.Image
-
-    Returns
-    -------
-    int
-        1 to 8 as in EXIF; 1, which is upright, if the value is missing or invalid.
-    """
-    value = attempt(lambda: image.getexif().get(ORIENTATION), 1)
+# EXIF's orientation, 1 to 8; 1, which is upright, if the value is missing or invalid.
+def _orientation(image):
+    value = attempt(lambda: image.getexif().get(ExifTags.Base.Orientation), 1)
     return value if value in range(1, 9) else 1
-
-
-def count_pages(image):
-    """Count a file's pages or frames.
-
-    Parameters
-    ----------
-    image : PIL.Image.Image
-
-    Returns
-    -------
-    int
-        1 if they can't be counted; also for MPO, whose others are views of the same photograph,
-        and for a TIFF file whose others are masks or smaller copies of the first page.
-    """
-    return len(page_numbers(image))
 
 
 def page_numbers(image):
@@ -541,7 +513,9 @@ def page_numbers(image):
     Returns
     -------
     list of int
-        The number of the current page comes first.
+        The number of the current page comes first. It is the only one if the pages can't be
+        counted, in an MPO file, whose others are views of the same photograph, and in a TIFF file
+        whose others are masks or smaller copies of the first page.
     """
     start = image.tell()
     if image.format == "MPO":
@@ -584,15 +558,6 @@ def attempt(read, otherwise=None):
         return otherwise
 
 
-BITS_PER_SAMPLE = TiffImagePlugin.BITSPERSAMPLE
-PHOTOMETRIC = TiffImagePlugin.PHOTOMETRIC_INTERPRETATION
-PLANES = TiffImagePlugin.PLANAR_CONFIGURATION
-"""Tags of TIFF."""
-
-WHITE_IS_ZERO, PLANAR = 0, 2
-"""Values of the last two: negatives, and a plane for each channel, which OpenCV mixes up."""
-
-
 # Whether a file, not loaded yet, holds color, or grey with transparency, in 16 bits per channel:
 # Pillow would load 8 bits. (Grey alone it loads in 16.) The frames of an animation are drawn over
 # each other, which only Pillow does.
@@ -617,7 +582,7 @@ def _read_16_bit(image):
     return cv2.cvtColor(pixels, order)
 
 
-# The file is mapped, not read: only the parts of this page come into memory.
+# The file is mapped into memory, so that only the parts of this page are read.
 def _page(file, number):
     try:
         data = np.memmap(file, np.uint8, "r")

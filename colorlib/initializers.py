@@ -1,4 +1,4 @@
-"""First weights that depend on data, so that all layers of a network learn at one pace.
+"""First weights that depend on data, so that all layers of a network learn at the same rate.
 
 Not here: initializers that look at shapes alone, which are Keras' own (`model.build_model`).
 Kraehenbuehl et al. 2015, "Data-dependent Initializations of Convolutional Neural Networks",
@@ -16,16 +16,17 @@ from keras import ops
 from sklearn.cluster import MiniBatchKMeans
 
 CLUSTERED = 2
-"""Convolutions, from the first one on, whose kernels are k-means centers."""
+"""Number of convolutions, from the first one on, whose kernels are k-means centers."""
 
 PATCHES = 20_000
-"""Patches at most that are clustered."""
+"""Maximum number of patches that are clustered."""
 
 WHITENING_EPSILON = 1e-3
 """Added to the variances before whitening, as a share of the largest: noise is not amplified."""
 
 ITERATIONS, TOLERANCE = 10, 1.01
-"""Of `equalize_rates`: it stops when all rates are within this factor of their target."""
+"""`equalize_rates` does at most so many steps; it stops when all rates are within this factor of
+their target."""
 
 
 def lsuv(network, lightness, seed=0):
@@ -38,7 +39,7 @@ def lsuv(network, lightness, seed=0):
     lightness : ndarray of float32, shape (n, height, width, 1)
         L in 0..100, of images like those to train on.
     seed : int
-        Of the kernels.
+        Seed of the kernels.
     """
     for number, (layer, x) in enumerate(_convolutions(network, lightness)):
         orthogonal = keras.initializers.Orthogonal(seed=_seed(seed, number))
@@ -74,10 +75,10 @@ def normalize_layers(network, lightness, clustered=CLUSTERED, seed=0):
     lightness : ndarray of float32, shape (n, height, width, 1)
         L in 0..100, of images like those to train on.
     clustered : int
-        Convolutions, from the first one on, that get `kmeans_kernels`; the others' kernels are
-        random.
+        Number of convolutions, from the first one on, that get `kmeans_kernels`; the others get
+        random kernels.
     seed : int
-        Of random kernels, patches and centers.
+        Seed of the random kernels, patches and centers.
     """
     for number, (layer, x) in enumerate(_convolutions(network, lightness)):
         rng = np.random.default_rng((seed, number))
@@ -143,7 +144,7 @@ def equalize_rates(network, lightness, batch_size=8, seed=0):
     batch_size : int
         Images in a batch of the training.
     seed : int
-        Of the random loss.
+        Seed of the random loss.
     """
     probe = _Probe(network)
     for _ in range(ITERATIONS):
@@ -171,7 +172,7 @@ def change_rates(network, lightness, batch_size=8, seed=0):
         L in 0..100; cut into batches as in the training, since BatchNorm depends on them.
     batch_size : int
     seed : int
-        Of the loss: a sum of the outputs with Gaussian weights, as in the paper.
+        Seed of the loss: a sum of the outputs with Gaussian weights, as in the paper.
 
     Returns
     -------

@@ -79,28 +79,15 @@ class Accuracy(keras.metrics.MeanMetricWrapper):
     """
 
     def __init__(self, name="accuracy", dtype=None):
-        super().__init__(argmax_agreement, name=name, dtype=dtype)
+        super().__init__(_hits, name=name, dtype=dtype)
 
     def get_config(self):
         """Return what `from_config` needs."""
         return {"name": self.name, "dtype": self.dtype}
 
 
-def argmax_agreement(codes, logits):
-    """Compare the likeliest bin of each pixel with the true one.
-
-    Parameters
-    ----------
-    codes : tensor of int, shape (batch, h, w)
-        True ab codes.
-    logits : tensor of float, shape (batch, h, w, 313)
-        Predicted.
-
-    Returns
-    -------
-    tensor of float32, shape (batch, h, w)
-        1 where they agree, 0 elsewhere.
-    """
+# For each pixel 1 if its likeliest bin is the true color's nearest, else 0.
+def _hits(codes, logits):
     nearest = quantizer.soft_encoding()[0][:, 0]
     true = ops.take(nearest, ops.cast(codes, "int32"), axis=0)
     return ops.cast(ops.equal(true, ops.cast(ops.argmax(logits, axis=-1), "int32")), "float32")

@@ -34,7 +34,7 @@ def cross_entropy(logits, codes):
     Returns
     -------
     ndarray of float64, shape (...)
-        Of each pixel, in nats, not rebalanced: what `losses.SoftCrossEntropy` averages.
+        The loss of each pixel, in nats, not rebalanced; `losses.SoftCrossEntropy` averages it.
         A uniform prediction has ln 313 = 5.746.
     """
     logits = np.asarray(logits)
@@ -57,7 +57,7 @@ def target_entropy(codes):
     Returns
     -------
     ndarray of float32, shape (...)
-        Of each pixel, in nats.
+        The entropy of each pixel, in nats.
     """
     _, weights = quantizer.soft_encoding()
     logs = np.log(weights, out=np.zeros_like(weights), where=weights > 0)
@@ -113,9 +113,9 @@ def auc(counts, weights=None):
     counts : ndarray, shape (313, 152)
         From `error_counts`.
     weights : ndarray, shape (313,), optional
-        Of each pixel, by the bin of its *true* color. For the paper's rebalanced AuC
-        `quantizer.rebalancing_weights` with a lambda of 0, of the training images' prior; their
-        scale does not matter. All alike by default.
+        Weight of each pixel, by the bin of its *true* color; their scale does not matter. For the
+        paper's rebalanced AuC: `quantizer.rebalancing_weights` of the training images' prior, with
+        a lambda of 0. By default all are equal.
 
     Returns
     -------
@@ -145,7 +145,7 @@ def psnr(predicted, true):
     Returns
     -------
     ndarray of float64, shape (...)
-        Of each image, in dB, over all three channels; at most 80, which equal images get.
+        One number for each image, in dB, over all three channels; at most 80, for equal images.
     """
     difference = np.asarray(predicted, np.float32) - true
     squared = np.mean(difference**2, axis=(-3, -2, -1), dtype=np.float64) / 255**2
@@ -163,8 +163,8 @@ def colorfulness(rgb):
     Returns
     -------
     ndarray of float64, shape (...)
-        Of each image: 0 is grey, 15 slightly, 45 quite, 82 highly colorful, in the words of
-        Hasler and Suesstrunk 2003, "Measuring colourfulness in natural images" (their M3).
+        A number for each image: 0 is grey, 15 slightly, 45 quite, 82 highly colorful, in the words
+        of Hasler and Suesstrunk 2003, "Measuring colourfulness in natural images" (their M3).
     """
     red, green, blue = np.moveaxis(np.asarray(rgb, np.float32), -1, 0)
     red_green, yellow_blue = red - green, (red + green) / 2 - blue

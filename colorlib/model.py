@@ -36,14 +36,14 @@ def build_model(
         Side of the input in pixels, a multiple of `table.input_multiple`. None (the default)
         builds a network for any such size, square or not.
     initializer : str
-        Of the kernels: ``"he_normal"`` (the report's choice), ``"glorot_normal"`` (Xavier), or
-        any other Keras initializer.
+        How the kernels are drawn: ``"he_normal"`` (the report's choice), ``"glorot_normal"``
+        (Xavier), or any other Keras initializer.
     l2 : float
         Factor of the sum of squares of each kernel in the loss.
     batch_norm_momentum : float
         Share of the old value in each update of BatchNorm's running statistics.
     seed : int
-        Of the initial weights.
+        Seed of the initial weights.
     dtype : str, optional
         A Keras dtype policy such as ``"mixed_bfloat16"``; Keras' global policy by default.
         The last layer and a classifier's encoder compute in float32 all the same.
@@ -187,19 +187,19 @@ def freeze_encoder(network):
 def start_from(network, source, seed=0):
     """Give a network another's weights, so that it computes the same.
 
-    A layer that reads more channels than in the source, as those do that read hints, does not mind
-    them at first: its kernel is zero there. A network of Table 1 may be wider than the source.
-    A channel is copied as often as the width asks for, and what its copies send on is shared out
-    between them, which leaves the function as it was: Net2WiderNet of Chen et al. 2016,
-    "Net2Net: Accelerating Learning via Knowledge Transfer", arXiv 1511.05641. The shares differ at
-    random, so that the copies get different gradients and part.
+    A layer that reads more channels than in the source, as those do that read hints, ignores them
+    at first: its kernel is zero there. A network of Table 1 may be wider than the source: each
+    channel is copied as often as the width needs, and the next layer's weights are shared out
+    between the copies, which leaves the function unchanged. This is Net2WiderNet of Chen et al.
+    2016, "Net2Net: Accelerating Learning via Knowledge Transfer", arXiv 1511.05641. The shares are
+    random, so that the copies get different gradients and become different.
 
     Parameters
     ----------
     network, source : keras.Model
         From `build_model`; the weights go from `source` to `network`.
     seed : int
-        Of the shares.
+        Seed of the shares.
 
     Raises
     ------
@@ -333,7 +333,7 @@ def _other(row, batch_norm_momentum, dtype):
     return kind(**settings, name=row.name, dtype=_dtype(row, dtype))
 
 
-# Whether the shapes are the same, but perhaps for a kernel's third axis: the channels it reads.
+# Whether the shapes are equal, except perhaps in a kernel's third axis: the channels it reads.
 def _reads_more(shape, old):
     same = tuple(shape) == old
     return same or (len(old) == 4 and shape[2] > old[2] and old == (*shape[:2], old[2], shape[3]))

@@ -13,7 +13,7 @@ from colorlib.losses import PACKAGE
 
 @keras.saving.register_keras_serializable(PACKAGE)
 class DecayedAdam(keras.optimizers.Adam):
-    """Adam whose rate falls as rate / (1 + decay * iterations), as ``decay`` once meant in Keras.
+    """Adam whose rate falls as rate / (1 + decay * iterations), as ``decay`` meant in old Keras.
 
     Keras 3 accepts ``Adam(decay=...)`` and ignores it, and allows no schedule together with
     `keras.callbacks.ReduceLROnPlateau`. So the factor is applied inside the update, and
@@ -24,7 +24,7 @@ class DecayedAdam(keras.optimizers.Adam):
     decay : float
         Per iteration; 0 is plain Adam.
     **settings
-        Of `keras.optimizers.Adam`.
+        Settings of `keras.optimizers.Adam`.
     """
 
     def __init__(self, decay=0.0, **settings):
@@ -50,7 +50,7 @@ class EncoderAdamW(keras.optimizers.AdamW):
     encoder_rate : float
         Factor on the rate of the encoder's variables.
     **settings
-        Of `keras.optimizers.AdamW`.
+        Settings of `keras.optimizers.AdamW`.
     """
 
     def __init__(self, encoder_rate=1.0, **settings):

@@ -35,13 +35,13 @@ NEIGHBORS = 5
 """Bins in a pixel's soft encoding (the paper's text; its code uses 10)."""
 
 SIGMA = 5.0
-"""Of the Gaussians that weigh neighbors and smooth the prior, in ab units (section 2.2)."""
+"""Width of the Gaussians that weigh neighbors and smooth the prior, in ab units (section 2.2)."""
 
 TEMPERATURE = 0.38
-"""Of the annealed mean (section 2.3)."""
+"""T of the annealed mean (section 2.3)."""
 
 PRIOR_FLOOR = 1e-6
-"""Least frequency that a bin counts with: some never occur, and have a logarithm and a weight."""
+"""Least frequency of a bin: some never occur, but need a logarithm and a weight."""
 
 LAMBDA = 0.5
 """Share of the uniform distribution in the rebalancing weights (section 2.2)."""
@@ -116,9 +116,9 @@ def soft_encoding(neighbors=NEIGHBORS, sigma=SIGMA):
     Parameters
     ----------
     neighbors : int
-        How many of the nearest bins share the weight.
+        Number of the nearest bins that share the weight, by a Gaussian of their distance.
     sigma : float
-        Width in ab units of the Gaussian that shares it out.
+        Width of that Gaussian, in ab units.
 
     Returns
     -------

@@ -136,15 +136,9 @@ class Run:
             If the weights are missing, damaged or those of another network.
         """
         path = self.path / WEIGHTS
-        if not path.is_file():
-            raise RunError(f"{path}: no such weights file; {REMEDY}")
-        try:
+        with _explained_weights(path):
             rows = table.layers(self.settings.network, self.settings.width)
             return rows, inference.read_weights(path, rows)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            reason = str(error).splitlines()[0]
-            why = f"damaged, or not this network's weights ({reason})"
-            raise RunError(f"{path}: {why}; {REMEDY}") from None
 
 
 def place(run):
@@ -281,7 +275,7 @@ def load_weights(network, path):
     Parameters
     ----------
     network : keras.Model
-        Of the same width; its precision does not matter.
+        A network of the same width; its precision does not matter.
     path : path-like
 
     Raises
@@ -289,17 +283,10 @@ def load_weights(network, path):
     RunError
         If the file is missing, damaged, or of another network.
     """
-    if not Path(path).is_file():
-        raise RunError(f"{path}: no such weights file; {REMEDY}")
-    try:
-        with warnings.catch_warnings():
-            # Keras only warns if a layer is missing in the file and keeps its random weights
-            warnings.simplefilter("error", UserWarning)
-            network.load_weights(path)
-    except (OSError, ValueError, KeyError, TypeError, UserWarning) as error:
-        reason = str(error).splitlines()[0]
-        why = f"damaged, or not this network's weights ({reason})"
-        raise RunError(f"{path}: {why}; {REMEDY}") from None
+    with _explained_weights(path), warnings.catch_warnings():
+        # Keras only warns if a layer is missing in the file and keeps its random weights
+        warnings.simplefilter("error", UserWarning)
+        network.load_weights(path)
 
 
 @contextlib.contextmanager
@@ -446,6 +433,18 @@ def environment():
         "machine": platform.machine(),
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+@contextlib.contextmanager
+def _explained_weights(path):
+    if not Path(path).is_file():
+        raise RunError(f"{path}: no such weights file; {REMEDY}")
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UserWarning) as error:
+        reason = str(error).splitlines()[0]
+        why = f"damaged, or not this network's weights ({reason})"
+        raise RunError(f"{path}: {why}; {REMEDY}") from None
 
 
 def _halved(name, values):

@@ -1,6 +1,6 @@
 """The eight sample photographs, which come with the dependencies and are free to show.
 
-Not here: any photograph a model is trained on, except to overfit it on purpose.
+No model is trained on them, except to overfit one on purpose.
 China and flower come with scikit-learn; astronaut, chelsea (a cat), coffee, rocket and
 motorcycle with scikit-image; Grace Hopper with matplotlib.
 """
@@ -92,7 +92,7 @@ def patches(count, size, seed=0):
     size : int
         Side in pixels of the result.
     seed : int
-        Of NumPy's random generator.
+        Seed of NumPy's random generator.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""A few strokes of color -> the whole photograph in color, without a network.
+"""Spread a few strokes of color over a whole photograph, without a network.
 
 Not here: what the network predicts (`colorlib.colorize`). Levin, Lischinski and Weiss 2004,
 "Colorization using Optimization": neighbors of similar lightness have similar colors.
@@ -20,18 +20,18 @@ import scipy.sparse.linalg
 from colorlib import colorize, colorspace, images
 
 NEIGHBORS = tuple((y, x) for y in (-1, 0, 1) for x in (-1, 0, 1) if (y, x) != (0, 0))
-"""Of a pixel: the other eight of its 3x3 window, as rows down and columns right."""
+"""The neighbors of a pixel, the other eight of its 3x3 window, as rows down and columns right."""
 
 WEIGHTINGS = ("gaussian", "correlation")
 """Equations 2 and 3 of the paper."""
 
 VARIANCE_SHARE = 0.6
-"""Of the local variance, in the exponent: the authors' program. Their equation 2 has 2, which
-costs 0.3 to 0.7 dB with 20 and 100 points on the sample photographs."""
+"""Factor on the local variance in the exponent, as in the authors' program. Their equation 2 has 2,
+which costs 0.3 to 0.7 dB with 20 and 100 points on the sample photographs."""
 
 LEAST_WEIGHT = 0.01
-"""What the most similar neighbor gets at least (the authors' program); in equation 3, what each
-gets: its negative weights would let colors swing beyond all strokes."""
+"""Least weight of the most similar neighbor (the authors' program), and in equation 3 of each
+neighbor: negative weights would let colors go beyond those of all strokes."""
 
 VARIANCE_FLOOR = 0.02
 """Least variance of L, where all neighbors are equal: the authors' 2e-6, for L in 0..100."""
@@ -43,14 +43,14 @@ within 0.4 dB of those solved at the own size. Multigrid (pyamg) takes less memo
 up to here."""
 
 LEAST_DIFFERENCE = 10.0
-"""By how much a stroke's pixel differs from the photograph's, in units of Lab, L counting half."""
+"""Least difference of a stroke's pixel from the photograph's, in units of Lab; L counts half."""
 
 LEAST_SHIFT = 4.0
-"""By how much the mean color around a stroke's pixel differs, in the same units."""
+"""Least difference of the mean colors around a stroke's pixel, in the same units."""
 
 NOISE_MARGIN = 14
-"""Times the median of that over the picture, if this is more: a JPEG changes pixels by as much as
-a stroke does, but not their mean."""
+"""The least difference of the means is at least this times their median over the picture: a JPEG
+changes single pixels by as much as a stroke does, but not their mean."""
 
 SHIFT_WINDOW = 7
 """Side of the window over which the mean is taken."""
@@ -60,7 +60,7 @@ RIM_WINDOW, CORE = 17, 0.6
 side: soft rims, and what a JPEG smears around a stroke, are left out."""
 
 STROKE_PIXELS = 12
-"""Fewer that hang together are noise."""
+"""Smaller connected groups of pixels are noise."""
 
 MOST = 0.75
 """Share of the pixels that may be strokes; more, and it is another picture."""
@@ -242,7 +242,7 @@ def read(path, photograph):
         frames, or a palette where the photograph has colors.
     """
     with images.opened(path) as image:
-        pages, has_palette = images.count_pages(image), image.mode == "P"
+        pages, has_palette = len(images.page_numbers(image)), image.mode == "P"
     if pages > 1:
         why = f"has {pages} pages or frames, but strokes are one picture; merge its layers"
         raise images.ImageError(f"{path}: {why}")
@@ -301,9 +301,9 @@ def solved_shape(height, width, pixels=PIXELS):
     Parameters
     ----------
     height, width : int
-        Of the photograph.
+        Size of the photograph in pixels.
     pixels : int
-        As many as there may be.
+        Maximum number of pixels.
 
     Returns
     -------

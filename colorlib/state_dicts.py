@@ -49,11 +49,11 @@ class Storage(NamedTuple):
     Attributes
     ----------
     dtype : type
-        Of NumPy.
+        NumPy's type of its numbers.
     key : str
         Names the storage in the file.
     count : int
-        Of its numbers.
+        How many numbers it holds.
     """
 
     dtype: type

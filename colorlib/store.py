@@ -32,9 +32,8 @@ VERSION = 1
 BLOCK = 256
 """Images decoded at once while packing; it limits the memory."""
 
-
 FURTHER = "further pages or frames"
-"""The end of the reason why they are left out; the first page or frame of a file is taken."""
+"""The end of the reason why pages and frames after the first are left out."""
 
 
 class StoreError(ValueError):
@@ -107,7 +106,7 @@ class Store:
         tops, lefts : int or ndarray of int, shape (k,)
             Where the squares begin, in pixels.
         side : int, optional
-            Of the squares in pixels; the whole image by default.
+            Side of the squares in pixels; the whole image by default.
 
         Returns
         -------
@@ -146,7 +145,7 @@ def squares(pixels, indices, tops, lefts, side):
     tops, lefts : int or ndarray of int, shape (k,)
         Where the squares begin, in pixels.
     side : int
-        Of the squares in pixels.
+        Side of the squares in pixels.
 
     Returns
     -------
@@ -197,9 +196,9 @@ def write(path, pixels, names=None, class_names=None, dropped=()):
     pixels : ndarray of uint8, shape (n, size, size, 3)
         sRGB.
     names : sequence of str, optional
-        Of each image; numbers by default.
+        Name of each image; numbers by default.
     class_names : sequence of str, optional
-        Of each image; all in one nameless class by default.
+        Class of each image; by default all are in one class without a name.
     dropped : sequence of (str, str)
         Name and reason of images that were left out.
 
@@ -271,41 +270,20 @@ def pack(folder, path, size, limit=None, keep_grey=False):
         If the folder is missing or holds no usable image, or the file can't be written.
     """
     path = Path(path)
-    with gathered(folder, [path], size, limit, keep_grey) as (pixels, records, others):
+    with _gathered(folder, [path], size, limit, keep_grey) as (pixels, records, others):
         _write_records(path, pixels, records + others)
     return Store(path)
 
 
+# Decode a folder's images into a temporary file beside the first target. It is a memory map while
+# the block runs, together with a record for each file (those without a reason are in the map) and
+# records of subfolders that can't be read and of further pages and frames.
 @contextlib.contextmanager
-def gathered(folder, targets, size, limit=None, keep_grey=False):
-    """Decode a folder's images into a temporary file, which is deleted when the block ends.
-
-    Parameters
-    ----------
-    folder, size, limit, keep_grey
-        As for `pack`.
-    targets : sequence of pathlib.Path
-        The files to write; the temporary file is made beside the first one.
-
-    Yields
-    ------
-    pixels : ndarray of uint8, shape (n, size, size, 3)
-        A memory map.
-    records : list of Record
-        One for each file, without its pixels; the n of them without a reason are in `pixels`.
-    others : list of Record
-        Subfolders that can't be read and further pages and frames, each with the reason.
-
-    Raises
-    ------
-    StoreError
-        If the folder is missing or holds no usable image, or a target can't be written, now or in
-        the block.
-    """
+def _gathered(folder, targets, size, limit=None, keep_grey=False):
     for target in targets:
         if target.is_dir():
             raise StoreError(f"{target}: is a folder; name a file, such as {target / 'images.h5'}")
-    found = _find(folder)
+    found = find_images(folder)
     paths, records = found.files, []
     if limit is not None and limit < len(paths):
         paths = [paths[i] for i in np.linspace(0, len(paths) - 1, limit).astype(int)]
@@ -322,11 +300,18 @@ def gathered(folder, targets, size, limit=None, keep_grey=False):
             why = f"the first, {records[0].name}, was dropped: {records[0].reason}"
             raise StoreError(f"{folder}: no usable image; {why}")
         pixels = np.memmap(raw.name, np.uint8, "r", shape=(count, size, size, 3))
-        others = [_unseen(folder, *problem) for problem in found.problems]
-        yield pixels, records, others + [_further(x) for x in records if x.pages > 1]
+        others = [
+            Record(files.escaped(place.relative_to(folder)), "", None, files.escaped(why))
+            for place, why in found.problems
+        ]
+        for record in records:
+            if record.pages > 1:
+                reason = f"{record.pages - 1} {FURTHER}"
+                others.append(dataclasses.replace(record, reason=reason))
+        yield pixels, records, others
 
 
-# The records: of these n images, in their order, and of images that are left out.
+# The records of these images, in their order, and of images that are left out.
 def _write_records(path, pixels, records):
     kept = [record for record in records if not record.reason]
     dropped = [(record.name, record.reason) for record in records if record.reason]
@@ -365,15 +350,22 @@ def find_images(folder):
 
     Returns
     -------
-    list of pathlib.Path
-        Sorted; hidden files are left out.
+    colorlib.files.Found
+        Its files are sorted; hidden ones are left out.
 
     Raises
     ------
     StoreError
         If the folder does not exist or holds no image.
     """
-    return _find(folder).files
+    if not files.is_folder(folder):
+        raise StoreError(f"{folder}: no such folder; name one that holds image files")
+    found = files.below(folder)
+    taken = sorted(filter(_is_image, found.files))
+    if not taken:
+        why = found.problems[0][1] if found.problems else " ".join(images.READABLE)
+        raise StoreError(f"{folder}: holds no image ({why})")
+    return files.Found(taken, found.problems)
 
 
 def skipped_files(folder):
@@ -391,27 +383,8 @@ def skipped_files(folder):
     return files.counted([x for x in files.below(folder).files if not _is_image(x)])
 
 
-def _find(folder):
-    if not files.is_folder(folder):
-        raise StoreError(f"{folder}: no such folder; name one that holds image files")
-    found = files.below(folder)
-    taken = sorted(filter(_is_image, found.files))
-    if not taken:
-        why = found.problems[0][1] if found.problems else " ".join(images.READABLE)
-        raise StoreError(f"{folder}: holds no image ({why})")
-    return files.Found(taken, found.problems)
-
-
 def _is_image(path):
     return path.suffix.lower() in images.READABLE
-
-
-def _further(record):
-    return dataclasses.replace(record, reason=f"{record.pages - 1} {FURTHER}")
-
-
-def _unseen(folder, place, why):
-    return Record(files.escaped(place.relative_to(folder)), "", None, files.escaped(why))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -488,7 +461,7 @@ def _records(paths, folder, size, keep_grey):
 def _load(file, name, class_name, size, keep_grey):
     try:
         with images.opened(file) as image:
-            pages = images.count_pages(image)
+            pages = len(images.page_numbers(image))
             rgb = images.square(images.to_rgb(image), size)
     except images.ImageError as error:
         return Record(name, class_name, None, files.escaped(str(error)))
@@ -536,12 +509,6 @@ def divide(items, held_out, seed=0):
     return {name: [items[i] for i in sorted(parts[name])] for name in (TRAIN, *held_out)}
 
 
-# ``photos.h5`` becomes ``photos-val.h5``.
-def _path_of(path, part):
-    path = Path(path)
-    return path.with_name(f"{path.stem}-{part}{path.suffix}")
-
-
 def pack_splits(folder, path, size, held_out, seed=0):
     """Divide the files of a folder at random and pack each part into a store of its own.
 
@@ -572,9 +539,11 @@ def pack_splits(folder, path, size, held_out, seed=0):
         If the folder has not enough images, a part has none that is usable, or a file can't be
         written.
     """
-    _divide(folder, find_images(folder), held_out, seed)  # before the work
-    paths = {name: _path_of(path, name) for name in (TRAIN, *held_out)}
-    with gathered(folder, list(paths.values()), size) as (pixels, records, others):
+    _divide(folder, find_images(folder).files, held_out, seed)  # before the work
+    path = Path(path)
+    names = (TRAIN, *held_out)
+    paths = {name: path.with_name(f"{path.stem}-{name}{path.suffix}") for name in names}
+    with _gathered(folder, list(paths.values()), size) as (pixels, records, others):
         firsts = _firsts(pixels, records)
         distinct = [i for i, first in enumerate(firsts) if i == first]
         parts = _divide(folder, distinct, held_out, seed)
@@ -596,8 +565,8 @@ def _divide(folder, items, held_out, seed):
         raise StoreError(f"{folder}: {error}; hold out fewer") from None
 
 
+# For each record the number of the first one with the same pixels, which may be its own.
 def _firsts(pixels, records):
-    """Find for each record the first one with the same pixels, possibly itself."""
     seen, images = {}, iter(pixels)
     return [
         i if record.reason else seen.setdefault(hashlib.sha256(next(images)).digest(), i)

@@ -35,10 +35,10 @@ BATCH_NORM_EPSILON = 1e-3
 """Added to the variance in BatchNorm; Keras' default."""
 
 TORCH_EPSILON = 1e-5
-"""The same; PyTorch's default."""
+"""Added to the variance in BatchNorm; PyTorch's default."""
 
 LEAKY_SLOPE = 0.2
-"""Of a leaky ReLU, below zero."""
+"""Slope of a leaky ReLU below zero."""
 
 
 class ConvRow(NamedTuple):
@@ -47,7 +47,6 @@ class ConvRow(NamedTuple):
     Attributes
     ----------
     name : str
-        Of the layer.
     channels : int
         At width 1.
     stride : float
@@ -142,10 +141,10 @@ LITE_SCALES = {"lite0": (1.0, 1.0), "lite2": (1.1, 1.2)}
 """Factors on the channels and on the blocks of the encoders that can be chosen."""
 
 STEM_CHANNELS = 32
-"""Of the encoder's first convolution, in every variant."""
+"""Channels of the encoder's first convolution, in every variant."""
 
 DECODER_CHANNELS = (192, 192, 96, 96)
-"""Of the decoder at strides 32, 16, 8 and 4, at width 1."""
+"""Channels of the decoder at strides 32, 16, 8 and 4, at width 1."""
 
 ENCODER = "encoder_"
 """Prefix of the names of the encoder's layers."""
@@ -157,22 +156,22 @@ HINTS = "hints"
 """The name of the second input of a network that takes hints: a, b, and 1 where they are given."""
 
 CHANNELS = {INPUT: 1, HINTS: 3}
-"""Of the inputs."""
+"""Channels of the inputs."""
 
 SCALED_HINTS, SEEN, SIGNED_HINTS = "hints_to_unit_range", "seen", "hints_signed"
 """The layers that scale the hints, and put them beside the lightness or their negatives."""
 
 
 class Family(NamedTuple):
-    """What the rows of a table leave open.
+    """A table of convolutions, and the settings that its rows do not have.
 
     Attributes
     ----------
     rows : tuple of ConvRow
     scale, offset : float
-        What brings L to the network's own range.
+        Scaling of L to the network's own range.
     epsilon : float
-        Of BatchNorm.
+        Added to the variance in BatchNorm.
     symmetric : bool
         Whether convolutions of stride 2 are padded alike on all sides, as PyTorch does it, or as
         TensorFlow's ``"same"``.
@@ -227,7 +226,7 @@ class Layer(NamedTuple):
     inputs : tuple of str
         Names of the layers it reads, or of the network's inputs.
     channels, kernel, stride, dilation : int
-        Of a convolution.
+        Settings of a convolution.
     bias : bool
         Whether a convolution adds one.
     relu : bool
@@ -235,9 +234,9 @@ class Layer(NamedTuple):
     symmetric : bool
         Whether a convolution is padded alike on all sides.
     epsilon : float
-        Of BatchNorm.
+        Added to the variance in BatchNorm.
     scale, offset : float
-        Of a rescaling; `scale` may be a tuple with a number for each channel.
+        Settings of a rescaling; `scale` may be a tuple with a number for each channel.
     """
 
     name: str
@@ -470,8 +469,8 @@ def _lite(network, width):
     return rows
 
 
-# The hints and their negatives: the maxima of both over a square hold what is in it, were it but in
-# one of its pixels, which in a mean would hardly be seen.
+# The hints and their negatives are pooled by the maximum: it keeps a hint that is in one pixel of a
+# square only, which would nearly vanish in a mean.
 def _signed_hints():
     negative = f"{HINTS}_negative"
     return [

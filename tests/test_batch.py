@@ -4,11 +4,13 @@ import dataclasses
 import os
 import threading
 import time
+from unittest.mock import Mock
 
 import numpy as np
 import odd_files
 import pytest
 from PIL import Image
+from processes import FULL_DISK
 
 from colorlib import colorize, images, samples
 from colorlib.photos import batch, outputs, photo
@@ -164,10 +166,7 @@ def test_equal_photographs_of_one_call_keep_their_names(twins, tmp_path, coloriz
 
 
 def test_a_record_that_can_not_be_written_is_reported(twins, tmp_path, colorizer, monkeypatch):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(outputs, "record", full)
+    monkeypatch.setattr(outputs, "record", Mock(side_effect=FULL_DISK))
     statuses, (outcome,) = color(colorizer, twins[:1], tmp_path / "out")
     assert statuses == [("colored", "x.png")] and "No space left" in outcome.why
 

@@ -8,19 +8,12 @@ import subprocess
 import sys
 
 import numpy as np
+import processes
 import pytest
 from PIL import Image
+from processes import colorlib
 
 from colorlib import config, images, samples
-
-
-def colorlib(*arguments, **environment):
-    return subprocess.run(
-        [sys.executable, "-m", "colorlib", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "200", **environment},
-    )
 
 
 @pytest.fixture(scope="module")
@@ -34,16 +27,8 @@ def bad_call(tmp_path_factory):
     (folder / "empty.png").touch()
     (folder / "folder").mkdir()
     Image.fromarray(np.full((30, 20), 90, np.uint8)).save(folder / "also_good.png")
-    names = [
-        "text.jpg",
-        "missing.jpg",
-        "cut.jpg",
-        "good.jpg",
-        "empty.png",
-        "folder",
-        "also_good.png",
-    ]
-    result = colorlib("colorize", *(folder / name for name in names), "-o", folder / "out")
+    names = "text.jpg missing.jpg cut.jpg good.jpg empty.png folder also_good.png"
+    result = colorlib("colorize", *(folder / name for name in names.split()), "-o", folder / "out")
     return folder, result
 
 
@@ -52,16 +37,9 @@ def test_help_teaches():
     assert result.returncode == 0 and "colorize" in result.stdout
     result = colorlib("colorize", "--help")
     assert result.returncode == 0
-    options = "--temperature --vividness --saturation --working-size --run --recursive --overwrite"
-    for word in (
-        "Example",
-        "--side-by-side",
-        "--smoothing",
-        "--scribbles",
-        "--hints",
-        *options.split(),
-    ):
-        assert word in result.stdout
+    words = "Example --temperature --vividness --saturation --working-size --run --recursive"
+    words += " --overwrite --side-by-side --smoothing --scribbles --hints"
+    assert [word for word in words.split() if word not in result.stdout] == []
 
 
 def test_help_fills_its_lines():
@@ -73,11 +51,9 @@ def test_help_fills_its_lines():
 
 
 def test_help_answers_at_once():
-    code = (
-        "import sys, colorlib.__main__; print(sorted({'numpy', 'cv2', 'PIL'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    heavy = "{'numpy', 'cv2', 'PIL'}"
+    code = f"import sys, colorlib.__main__; print(sorted({heavy} & set(sys.modules)))"
+    assert processes.python(code) == "[]"
 
 
 def test_presets_are_listed():
@@ -188,14 +164,8 @@ def test_strokes_color_one_photograph(tmp_path):
         result = colorlib(*call, tmp_path / "folder", *more)
         assert result.returncode == 2 and words in result.stderr
         assert len(result.stderr.splitlines()) == 1
-    result = colorlib(
-        "colorize",
-        tmp_path / "grey.png",
-        *call[2:3],
-        tmp_path / "grey.png",
-        *call[4:],
-        tmp_path / "x.png",
-    )
+    call[3] = tmp_path / "grey.png"
+    result = colorlib(*call, tmp_path / "x.png")
     assert result.returncode == 2 and "no strokes" in result.stderr
     assert not (tmp_path / "x.png").exists() and not (tmp_path / "folder").exists()
 

@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from test_cli import colorlib
+from processes import colorlib
 from typer.testing import CliRunner
 
 from colorlib import (

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from test_cli import colorlib
+from processes import colorlib
 
 from colorlib import colorize, config, export, images, runs, samples
 

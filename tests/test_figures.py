@@ -1,13 +1,10 @@
 """Figures hold the images and values they are given, where they belong."""
 
-import os
-import subprocess
-import sys
-
 import check_figures
 import IPython
 import matplotlib.pyplot as plt
 import numpy as np
+import processes
 import pytest
 from PIL import Image
 
@@ -255,17 +252,7 @@ def test_committed_figures_are_compared_by_their_data(tmp_path, monkeypatch, kin
 
 def test_only_make_figures_draws_into_the_committed_folder():
     code = "from colorlib import config; print(config.FIGURES.relative_to(config.ROOT).as_posix())"
-    places = []
-    for chosen in ({}, {"COLORLIB_FIGURES": str(config.ROOT / "figures")}):
-        environment = {k: v for k, v in os.environ.items() if k != "COLORLIB_FIGURES"} | chosen
-        done = subprocess.run(
-            [sys.executable, "-c", code],
-            capture_output=True,
-            text=True,
-            env=environment,
-            check=True,
-        )
-        places.append(done.stdout.strip())
-    assert places == ["build/figures", "figures"]
+    for place, chosen in (("build/figures", ""), ("figures", str(config.ROOT / "figures"))):
+        assert processes.python(code, COLORLIB_FIGURES=chosen) == place
     makefile = (config.ROOT / "Makefile").read_text()
     assert makefile.count("COLORLIB_FIGURES=") == 1

@@ -34,7 +34,7 @@ def test_hidden_files_and_folders_are_left_out(folder):
     assert names == ["README", "a.jpg", "notes.txt", "sub/b.jpg"]
     assert len(files.below(folder, recursive=False).files) == 3
     assert len(files.below(folder, skip=folder / "sub").files) == 3
-    assert len(store.find_images(folder)) == 2
+    assert len(store.find_images(folder).files) == 2
 
 
 def test_skipped_files_are_counted(folder):
@@ -65,7 +65,7 @@ def test_odd_endings_of_jpeg_and_heif_are_taken(tmp_path):
     for name in ("a.jfif", "a.jpe", "a.hif", "a.gif"):
         images.write(tmp_path / "x.jpg", PIXELS)
         (tmp_path / "x.jpg").rename(tmp_path / name)
-    assert len(store.find_images(tmp_path)) == 4
+    assert len(store.find_images(tmp_path).files) == 4
     assert images.format_of("a.JFIF") == images.format_of("a.jpe") == "JPEG"
     assert images.format_of("a.hif") == "HEIF"
 

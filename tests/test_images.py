@@ -4,11 +4,13 @@ import io
 import os
 import re
 import stat
+from unittest.mock import Mock
 
 import numpy as np
 import odd_files
 import pytest
 from PIL import Image
+from processes import FULL_DISK
 
 from colorlib import files, images
 from colorlib.photos import photo
@@ -99,11 +101,7 @@ def test_writing_is_all_or_nothing(tmp_path, monkeypatch):
     target = tmp_path / "out.png"
     images.write(target, RGB)
     np.testing.assert_array_equal(images.read(target), RGB)
-
-    def fail(*_, **__):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(Image.Image, "save", fail)
+    monkeypatch.setattr(Image.Image, "save", Mock(side_effect=FULL_DISK))
     with pytest.raises(images.ImageError, match="No space left"):
         images.write(target, RGB[::-1])
     monkeypatch.undo()

@@ -1,15 +1,13 @@
 """ONNX Runtime gives the same as Keras for every network; unusable weights are refused."""
 
-import os
 import pickle
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import h5py
 import keras
 import numpy as np
+import processes
 import pytest
 
 from colorlib import inference, model, runs, table
@@ -83,8 +81,7 @@ def test_sides_that_do_not_fit_are_refused(saved):
 def test_coloring_starts_without_keras():
     code = "import sys; from colorlib import colorize; colorize.colorizer_for(); print("
     code += "sorted({'keras', 'tensorflow', 'jax', 'sklearn', 'matplotlib'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert processes.python(code) == "[]"
 
 
 def test_it_starts_silently_and_leaves_nothing_behind(tmp_path):
@@ -92,80 +89,42 @@ def test_it_starts_silently_and_leaves_nothing_behind(tmp_path):
     code = "from colorlib import runs; runs.load_run('model-64').network()"
     places = ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME")
     homes = dict.fromkeys(places, str(tmp_path))
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, check=True, env={**os.environ, **homes}
-    )
-    assert done.stdout == done.stderr == b""
+    done = processes.run("-c", code, check=True, **homes)
+    assert done.stdout == done.stderr == ""
     assert list(tmp_path.iterdir()) == []
 
 
-def spoil_shape(file):
-    del file["layers/conv2d_2/vars/0"]
-    file["layers/conv2d_2/vars/0"] = np.zeros((3, 3, 5, 8), np.float16)
+LAYER, CHANNELS = "layers/conv2d_2", 8
+KERNEL, BIAS = f"{LAYER}/vars/0", f"{LAYER}/vars/1"
+VARIANCE = "layers/batch_normalization_1/vars/3"
+VIRTUAL = h5py.VirtualLayout((CHANNELS,), "float32")
+VIRTUAL[:] = h5py.VirtualSource("/nowhere.h5", "x", (CHANNELS,))
+OUTSIDE = [("/etc/hostname", 0, 4 * CHANNELS)]
 
-
-def spoil_size(file):
-    del file["layers/conv2d_1/vars/0"]
+SPOILS = {
+    "shape": (KERNEL, lambda file: file.create_dataset(KERNEL, (3, 3, 5, 8), "f2")),
     # a terabyte that takes no space in the file
-    file.create_dataset("layers/conv2d_1/vars/0", (2**20, 2**19), "float16", chunks=True)
-
-
-def spoil_numbers(file):
-    file["layers/conv2d_3/vars/1"][...] = np.nan
-
-
-def spoil_variance(file):
-    file["layers/batch_normalization_1/vars/3"][0] = -0.5
-
-
-def spoil_layer(file):
-    del file["layers/conv2d_21"]
-
-
-def spoil_kind(file):
-    del file["layers/conv2d_1/vars/1"]
-    file["layers/conv2d_1/vars/1"] = ["import os"] * 4
-
-
-def spoil_group(file):
-    del file["layers/conv2d_1/vars/1"]
-    file.create_group("layers/conv2d_1/vars/1")
-
-
-def spoil_by_a_link_outside(file):
-    del file["layers/conv2d_4"]
-    file["layers/conv2d_4"] = h5py.ExternalLink("/dev/stdin", "/")
-
-
-def spoil_by_a_loop_of_links(file):
-    del file["layers/conv2d_4/vars/0"]
-    file["layers/conv2d_4/vars/0"] = h5py.SoftLink("/layers/conv2d_4/vars/0")
-
-
-def spoil_by_numbers_outside(file):
-    shape = file["layers/conv2d_4/vars/1"].shape
-    del file["layers/conv2d_4/vars/1"]
-    outside = [("/etc/hostname", 0, 4 * shape[0])]
-    file.create_dataset("layers/conv2d_4/vars/1", shape, "float32", external=outside)
-
-
-def spoil_by_a_virtual_array(file):
-    shape = file["layers/conv2d_4/vars/1"].shape
-    del file["layers/conv2d_4/vars/1"]
-    layout = h5py.VirtualLayout(shape, "float32")
-    layout[:] = h5py.VirtualSource("/nowhere.h5", "x", shape)
-    file.create_virtual_dataset("layers/conv2d_4/vars/1", layout)
-
-
-SPOILS = [value for name, value in globals().items() if name.startswith("spoil_")]
+    "size": (KERNEL, lambda file: file.create_dataset(KERNEL, (2**20, 2**19), "f2", chunks=True)),
+    "numbers": (BIAS, lambda file: file.create_dataset(BIAS, data=[np.nan] * CHANNELS)),
+    "variance": (VARIANCE, lambda file: file.create_dataset(VARIANCE, data=[-0.5] * CHANNELS)),
+    "layer": ("layers/conv2d_21", lambda file: None),
+    "kind": (BIAS, lambda file: file.create_dataset(BIAS, data=["import os"] * CHANNELS)),
+    "group": (BIAS, lambda file: file.create_group(BIAS)),
+    "link": (LAYER, lambda file: file.update({LAYER: h5py.ExternalLink("/dev/stdin", "/")})),
+    "loop": (KERNEL, lambda file: file.update({KERNEL: h5py.SoftLink(f"/{KERNEL}")})),
+    "outside": (BIAS, lambda file: file.create_dataset(BIAS, CHANNELS, "f4", external=OUTSIDE)),
+    "virtual": (BIAS, lambda file: file.create_virtual_dataset(BIAS, VIRTUAL)),
+}
+"""What is deleted in a file of weights, and what takes its place."""
 
 
 @pytest.mark.parametrize("spoil", SPOILS)
 def test_what_is_no_network_is_refused(saved, tmp_path, spoil):
-    path = tmp_path / "spoiled.weights.h5"
+    path, (place, put) = tmp_path / "spoiled.weights.h5", SPOILS[spoil]
     path.write_bytes(saved[1].read_bytes())
     with h5py.File(path, "r+") as file:
-        spoil(file)
+        del file[place]
+        put(file)
     with pytest.raises(ValueError, match="layers/"):
         load(path)
 

@@ -86,7 +86,7 @@ def test_cross_entropy_and_accuracy_are_those_of_the_training(rng):
     theirs = np.asarray(losses.SoftCrossEntropy(reduction=None)(codes, logits))
     np.testing.assert_allclose(ours, theirs, rtol=1e-5)
     np.testing.assert_array_equal(
-        metrics.accuracy(logits, codes), np.asarray(losses.argmax_agreement(codes, logits))
+        metrics.accuracy(logits, codes), np.asarray(losses._hits(codes, logits))
     )
 
 

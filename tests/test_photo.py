@@ -190,7 +190,7 @@ def test_damaged_words_are_left_out(tmp_path):
     image = in_memory(tmp_path / "x.jpg")
     image.getexif = lambda: 1 / 0
     image.info = {"xmp": 7, "dpi": "no", "comment": None}
-    assert metadata.collect(image) == {} and images.orientation(image) == 1
+    assert metadata.collect(image) == {} and images._orientation(image) == 1
 
 
 def test_the_layout_of_a_tiff_file_is_not_carried_over(tmp_path):

@@ -1,11 +1,9 @@
 """The rule for finding a run: a name or a folder, the user's own runs first."""
 
-import os
 import shutil
-import subprocess
-import sys
 
 import numpy as np
+import processes
 import pytest
 from PIL import Image
 
@@ -50,18 +48,13 @@ def test_what_is_a_name_and_what_a_folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("command", ["colorize", "train", "search", "evaluate"])
 def test_every_command_states_the_rule(command):
-    done = subprocess.run(
-        [sys.executable, "-m", "colorlib", command, "--help"],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "400"},
-    )
-    assert "a folder, with a / in it or a . or ~ at its start" in done.stdout
+    help_text = processes.colorlib(command, "--help", COLUMNS="400").stdout
+    assert "a folder, with a / in it or a . or ~ at its start" in help_text
 
 
 def pip(*arguments):
-    command = [sys.executable, "-m", "pip", "--disable-pip-version-check", *map(str, arguments)]
-    subprocess.run([*command, "--no-deps", "--no-index"], check=True, capture_output=True)
+    options = "--no-deps", "--no-index", "--disable-pip-version-check"
+    processes.run("-m", "pip", *arguments, *options, check=True)
 
 
 def listing(folder):
@@ -93,18 +86,14 @@ def test_the_wheel_holds_the_runs_that_color_by_default_and_no_other(installed):
     assert names == {config.DEFAULT_RUN, config.HINTS_RUN}
 
 
-def test_a_wheel_colors_a_photograph_in_an_empty_folder(installed, tmp_path):
+def test_a_wheel_colors_a_photograph_in_an_empty_folder(installed, tmp_path, monkeypatch):
     Image.fromarray(np.full((40, 60), 90, np.uint8)).save(tmp_path / "grey.png")
     before = listing(installed)
     home = tmp_path / "home"
     home.mkdir()
-    done = subprocess.run(
-        [sys.executable, "-P", "-B", "-m", "colorlib", "colorize", "grey.png", "-o", "out.png"],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(installed), "HOME": str(home)},
-        capture_output=True,
-        text=True,
-    )
+    call = ["-P", "-B", "-m", "colorlib", "colorize", "grey.png", "-o", "out.png"]
+    monkeypatch.chdir(tmp_path)
+    done = processes.run(*call, PYTHONPATH=str(installed), HOME=str(home))
     assert done.returncode == 0, done.stderr
     with Image.open(tmp_path / "out.png") as colored:
         assert np.ptp(np.asarray(colored.convert("RGB")), axis=2).max() > 0
@@ -120,14 +109,7 @@ def test_a_clone_that_can_not_be_written_is_left_alone(tmp_path):
         "print(runs.find(run) == config.ROOT / 'data' / 'runs' / run)\n"
         "print(runs.place('mine'))"
     )
-    left_out = ("COLORLIB_FIGURES", "XDG_DATA_HOME")
-    environment = {name: value for name, value in os.environ.items() if name not in left_out}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        capture_output=True,
-        text=True,
-        env={**environment, "HOME": str(tmp_path)},
-    )
-    saved, found, own = done.stdout.splitlines()
+    places = dict(COLORLIB_FIGURES="", XDG_DATA_HOME="", HOME=str(tmp_path))
+    saved, found, own = processes.python(code, **places).splitlines()
     assert found == "True" and own.endswith("runs/mine")
     assert all(path.startswith(str(tmp_path)) for path in (saved, own))

@@ -82,7 +82,7 @@ def test_the_command_line(tmp_path, folder):
     result = CliRunner().invoke(app, [*words, "--val", "3", "--test", "2", "--seed", "4"])
     assert result.exit_code == 0
     assert "photos-train.h5: 7 images" in result.stdout
-    by_hand = store.divide(store.find_images(folder), {"val": 3, "test": 2}, seed=4)
+    by_hand = store.divide(store.find_images(folder).files, {"val": 3, "test": 2}, seed=4)
     written = store.Store(tmp_path / "photos-val.h5").names
     assert written == [path.name for path in by_hand["val"]]
     both = CliRunner().invoke(app, [*words, "--val", "3", "--limit", "5"])

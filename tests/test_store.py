@@ -2,12 +2,14 @@
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
 
 import h5py
 import numpy as np
 import odd_files
 import pytest
 from PIL import Image
+from processes import FULL_DISK
 
 from colorlib import store
 from colorlib.cli import data
@@ -140,10 +142,7 @@ def test_tiny_imagenet_validation_classes_come_from_its_list(tmp_path, patches):
 
 
 def test_a_failed_pack_leaves_nothing(tmp_path, folder, monkeypatch):
-    def fail(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(store, "write", fail)
+    monkeypatch.setattr(store, "write", Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         store.pack(folder, tmp_path / "out.h5", 16)
     assert [path.name for path in tmp_path.iterdir()] == ["photographs"]
@@ -163,10 +162,7 @@ def test_a_place_that_can_not_be_written_is_named_before_the_work(
 
 @pytest.mark.parametrize("step", ["_records", "write"])
 def test_a_full_disk_is_a_line(tmp_path, folder, monkeypatch, step):
-    def full(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(store, step, full)
+    monkeypatch.setattr(store, step, Mock(side_effect=FULL_DISK))
     with pytest.raises(store.StoreError, match=r"out\.h5: can't be written \(No space.*make room"):
         store.pack(folder, tmp_path / "out.h5", 16)
     assert [path.name for path in tmp_path.iterdir()] == ["photographs"]

@@ -10,12 +10,14 @@ import subprocess
 import sys
 import time
 from fractions import Fraction
+from unittest.mock import Mock
 
 import av
 import cv2
 import filelock
 import numpy as np
 import pytest
+from processes import FULL_DISK
 
 from colorlib import colorize, colorspace, config, images, samples
 from colorlib.photos import batch
@@ -435,11 +437,8 @@ def test_an_error_inside_the_network_is_reported_as_such(tmp_path, colorizer, mo
 
 @pytest.mark.parametrize("name", ["Writer.add", "Writer.__exit__"])
 def test_an_error_while_writing_is_reported_as_such(tmp_path, colorizer, monkeypatch, name):
-    def fail(*_):
-        raise OSError(28, "No space left on device")
-
     source = write(tmp_path / "in.mp4", pictures(15))
-    monkeypatch.setattr(f"colorlib.video.io.{name}", fail)
+    monkeypatch.setattr(f"colorlib.video.io.{name}", Mock(side_effect=FULL_DISK))
     with pytest.raises(images.ImageError, match=r"out.mp4: can't be written \(No space"):
         pipeline.color_film(colorizer, source, tmp_path / "out.mp4")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.mp4"]

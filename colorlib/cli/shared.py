@@ -25,7 +25,7 @@ RUN_RULE = (
 """The rule by which all commands find a run (`runs.place`)."""
 
 BACKENDS = ("tensorflow", "jax", "torch")
-"""That Keras can compute with; torch is an optional extra, since it is large."""
+"""Backends of Keras; torch is an optional extra, since it is large."""
 
 FAILED = 2
 """Exit code if any file could not be done, or the call was wrong."""

@@ -1,6 +1,6 @@
 """Files of hints: points in a table, or pixels painted on a transparent layer.
 
-Not here: what a network makes of hints (`colorlib.hints`).
+Not here: how a network gets hints (`colorlib.hints`).
 
 A table is a CSV file with the header ``x,y,color`` and a line for each point: x and y in pixels
 of the photograph as it is shown, from its upper left corner, and a color as ``#rrggbb`` or by its
@@ -76,9 +76,9 @@ def parse(text, name, height, width):
     text : str
         The header `HEADER`, and a line for each point.
     name : str or path-like
-        What to call it in an error.
+        Its name in an error.
     height, width : int
-        Of the photograph in pixels.
+        Size of the photograph in pixels.
 
     Returns
     -------
@@ -115,7 +115,7 @@ def formatted(marks, height, width):
     ----------
     marks : iterable of Mark
     height, width : int
-        Of the photograph in pixels.
+        Size of the photograph in pixels.
 
     Returns
     -------
@@ -177,7 +177,7 @@ def decode(data, name):
     data : bytes
         UTF-8.
     name : str or path-like
-        What to call it in an error.
+        Its name in an error.
 
     Returns
     -------

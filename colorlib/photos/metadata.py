@@ -67,8 +67,8 @@ def collect(image, srgb=True):
     Returns
     -------
     dict
-        Those of ``exif`` (bytes), ``xmp`` (bytes), ``dpi`` (pair of float), ``comment`` (bytes)
-        and ``texts`` (dict of str to str) that the file has.
+        What the file has of ``exif`` (bytes), ``xmp`` (bytes), ``dpi`` (pair of float), ``comment``
+        (bytes) and ``texts`` (dict of str to str).
     """
     found = {
         "exif": images.attempt(lambda: _exif(image, srgb)),

@@ -83,7 +83,7 @@ class Records:
         Returns
         -------
         list of pathlib.Path
-            Those made from the source at its present path come first.
+            Files that were made from the source at its present path come first.
         """
         self._of(target.parent)
         try:

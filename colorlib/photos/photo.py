@@ -25,10 +25,10 @@ from colorlib import files, icc, images
 from colorlib.photos import metadata
 
 QUALITY = 95
-"""Of JPEG, WebP, AVIF and HEIF."""
+"""Quality of JPEG, WebP, AVIF and HEIF."""
 
 PNG_COMPRESSION = 3
-"""Of zlib: a third of the time of Pillow's 6, for files 1% larger."""
+"""Level of zlib: it takes a third of the time of Pillow's 6, for files 1% larger."""
 
 FORMATS_WITH_16_BITS = ("PNG", "TIFF")
 """Formats that can hold color in 16 bits per channel."""
@@ -105,7 +105,7 @@ def read(path):
         As `images.read` does.
     """
     with images.opened(path) as image:
-        return decode(image, images.count_pages(image))
+        return decode(image, len(images.page_numbers(image)))
 
 
 def decode(image, pages=1):

@@ -151,11 +151,7 @@ def save(path, checkpoint):
 
 def checksum(path):
     """Return the CRC-32 of a file."""
-    found = 0
-    with path.open("rb") as file:
-        while part := file.read(2**20):
-            found = zlib.crc32(part, found)
-    return found
+    return zlib.crc32(path.read_bytes())
 
 
 def _load(path):
