@@ -11,11 +11,8 @@ weights for all models, and every interval is a bootstrap's (`colorlib.experimen
 import csv
 import dataclasses
 import json
-import os
 import re
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import harness
 import numpy as np

@@ -6,10 +6,7 @@ The images are chosen by the seed alone, so that nobody picks the good ones. The
 figures/local/, which git ignores: the images of most data sets may not be published.
 """
 
-import os
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import harness
 import numpy as np

@@ -1,4 +1,7 @@
-"""What the scripts beside this one share: arguments, the machine in numbers, processes, files."""
+"""Common parts of the scripts in this folder: arguments, the machine, processes, files.
+
+Importing it silences TensorFlow's start-up lines.
+"""
 
 import argparse
 import json
@@ -9,6 +12,8 @@ import time
 from pathlib import Path
 
 from colorlib import files
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def parser(doc, to_json=True):
@@ -21,7 +26,15 @@ def parser(doc, to_json=True):
 
 def machine():
     """Describe the machine, and how busy it is."""
-    return {"cpus": os.cpu_count(), "machine": platform.machine(), "load": os.getloadavg()[0]}
+    return {"cpus": os.cpu_count(), "machine": processor(), "load": os.getloadavg()[0]}
+
+
+def processor():
+    """Return the processor's name, where the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    models = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.machine()
 
 
 def run(command, **options):

@@ -15,10 +15,6 @@ For photographs (squares of 192 pixels) that no run here was trained on:
 The numbers of notebook 12 are in ``data/runs/hints/hints.json``.
 """
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import harness
 import numpy as np
 from tqdm.auto import tqdm

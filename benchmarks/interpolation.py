@@ -9,10 +9,6 @@ of the recorded share on the same images, with a bootstrap's interval. The end o
 recorded weights are interpolated is computed from them and the start.
 """
 
-import os
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import harness
 import numpy as np
 from tqdm.auto import tqdm

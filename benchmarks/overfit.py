@@ -14,11 +14,8 @@ iterations without a better one the rate is multiplied by 0.2.
 
 import functools
 import json
-import os
 import time
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import harness
 import keras

@@ -15,15 +15,13 @@ was is in the JSON as ``load``.
 
 import argparse
 import json
-import os
-import platform
 import resource
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import cv2
+import harness
 import numpy as np
 
 from colorlib import colorize, colorspace, metrics, samples, scribbles
@@ -106,9 +104,8 @@ def quality(name):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = harness.parser(__doc__)
     parser.add_argument("--solvers", nargs="*", default=["lu"], choices=["lu", "amg"])
-    parser.add_argument("--json", type=Path)
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.one:
@@ -118,47 +115,20 @@ def main():
     for megapixels in MEGAPIXELS:
         for way in ("start", *given.solvers, "command"):
             command = [sys.executable, __file__, "--one", way, str(megapixels)]
+            how = dict(check=True, capture_output=True, text=True, timeout=LONGEST)
             try:
-                done = subprocess.run(
-                    command, check=True, capture_output=True, text=True, timeout=LONGEST
-                )
+                found = json.loads(subprocess.run(command, **how).stdout)
+                shown = "{seconds:8} s {cpu:8} CPU s {peak:6} MB".format(**found)
             except subprocess.TimeoutExpired:
-                print(f"{megapixels:4} MP {way:8}more than {LONGEST} s", flush=True)
-                rows.append(
-                    {
-                        "megapixels": megapixels,
-                        "way": way,
-                        "seconds": None,
-                        "cpu": None,
-                        "peak": None,
-                    }
-                )
-                continue
-            rows.append({"megapixels": megapixels, "way": way, **json.loads(done.stdout)})
-            print(
-                "{megapixels:4} MP {way:8}{seconds:8} s {cpu:8} CPU s {peak:6} MB".format(
-                    **rows[-1]
-                ),
-                flush=True,
-            )
+                found = dict.fromkeys(("seconds", "cpu", "peak"))
+                shown = f"more than {LONGEST} s"
+            rows.append({"megapixels": megapixels, "way": way, **found})
+            print(f"{megapixels:4} MP {way:8}{shown}", flush=True)
     scores = [quality(name) for name in QUALITY]
     for score in scores:
-        print(
-            f"{score['name']:12}{score['pixels']:9} pixels, PSNR by pixels solved: {score['psnr']}"
-        )
-    if given.json:
-        machine = {"cpus": os.cpu_count(), "machine": processor(), "load": os.getloadavg()[0]}
-        result = {**machine, "rows": rows, "quality": scores}
-        given.json.write_text(json.dumps(result, indent=1) + "\n")
-
-
-def processor():
-    """Return the processor's name, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":")[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.machine()
+        shown = f"{score['name']:12}{score['pixels']:9} pixels"
+        print(f"{shown}, PSNR by pixels solved: {score['psnr']}")
+    harness.write(given.json, {**harness.machine(), "rows": rows, "quality": scores})
 
 
 if __name__ == "__main__":

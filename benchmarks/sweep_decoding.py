@@ -15,10 +15,7 @@ run's folder.
 
 import dataclasses
 import itertools
-import os
 from pathlib import Path
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import harness
 import numpy as np

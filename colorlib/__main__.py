@@ -28,8 +28,9 @@ app.add_typer(runs.runs, name="runs")
 def main():
     """Run the command line."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # no file's name ends the work
-    # a line, without the place in the code
+        # a file's name that a terminal can't show is no error
+        stream.reconfigure(errors="backslashreplace")
+    # one line, without the place in the code
     warnings.formatwarning = lambda message, *_, **__: f"colorlib: {message}\n"
     app()
 

@@ -86,8 +86,8 @@ def lose_resolution(lightness, rng):
     factor = rng.uniform(*SHRINK)
     smaller = max(1, round(width / factor)), max(1, round(height / factor))
     small = cv2.resize(lightness, smaller, interpolation=cv2.INTER_AREA)
-    way = cv2.INTER_CUBIC if rng.random() < 0.5 else cv2.INTER_LINEAR
-    return cv2.resize(small, (width, height), interpolation=way)
+    interpolation = cv2.INTER_CUBIC if rng.random() < 0.5 else cv2.INTER_LINEAR
+    return cv2.resize(small, (width, height), interpolation=interpolation)
 
 
 def add_grain(lightness, rng):

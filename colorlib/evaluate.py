@@ -246,7 +246,7 @@ def measure(colorizer, prior, batches, done=lambda count: None):
 
 
 def decoders_of(colorizer):
-    """Return the colorizer with vividness 0 and, if its own vividness differs, unchanged.
+    """Return colorizers that decode with vividness 0 and, if it differs, with the run's own.
 
     Parameters
     ----------

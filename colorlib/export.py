@@ -1,7 +1,7 @@
 """Export a recorded run as an ONNX file, for other programs and languages.
 
-Not here: the graph in it (`colorlib.graph`). How its output becomes colors is in the file's
-metadata, and a section of the README uses it in ten lines.
+Not here: the graph in it (`colorlib.graph`). The file's metadata
+describe how its output is decoded; a short program in the README does it.
 """
 
 import dataclasses

@@ -6,7 +6,7 @@ Colorization with Learned Deep Priors", arXiv 1705.02999.
 
 A user's hints are points with colors. A network gets them as an array (height, width, 3): a and b
 of CIE Lab and 1 where they are given, three zeros elsewhere. For the training they are drawn at
-random out of the colors to predict, as a user might have set them.
+random from the colors to predict, as a user might give them.
 """
 
 from typing import NamedTuple

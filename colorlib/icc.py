@@ -1,14 +1,14 @@
-"""ICC profiles: compute L of pixels in any color space.
+"""ICC profiles: compute L of pixels in any color space. ICC.1:2022, sections 7, 8.3 and 10.
 
-Not here: `colorlib.colorspace`, which knows sRGB alone. ICC.1:2022, sections 7, 8.3 and 10.
+Not here: the conversion between sRGB and Lab (`colorlib.colorspace`).
 
-A photograph is colored over its own L, so of a profile only its way to L is needed. Gray profiles
-and RGB profiles of three curves and a matrix (Adobe RGB, Display P3, ProPhoto) say it in a few
-numbers, which are read here and applied at the full depth of the pixels. Profiles made of tables
-(CMYK, some scanners) are left to ImageCms, in 8 bits: `to_srgb`.
+A photograph keeps its own L when it is colored, so only the conversion to L is needed of a profile.
+Gray profiles, and RGB profiles of three curves and a matrix (Adobe RGB, Display P3, ProPhoto),
+define it by a few numbers. They are read here and applied at the full depth of the pixels. ImageCms
+applies profiles made of tables (CMYK, some scanners), in 8 bits: `to_srgb`.
 
-The colors that come out are sRGB. A file whose profile is sRGB keeps it; one with another gets
-sRGB's, since its own would make the new colors wrong; one without a profile gets none.
+The new colors are sRGB. A file with sRGB's profile keeps it. A file with another profile gets
+sRGB's, since its own would make the new colors wrong. A file without a profile gets none.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ SRGB_LUMINANCE = (0.21267127, 0.71515972, 0.07216882)
 
 
 @dataclasses.dataclass(frozen=True)
-class Lightness:
+class LightnessTransform:
     """The conversion from pixels to L.
 
     Attributes
@@ -40,7 +40,7 @@ class Lightness:
     curves : ndarray of float32, shape (channels, 65536)
         Luminance Y, in 0..1, that each level of each channel contributes: 3 channels, or 1.
     srgb : bool
-        Whether this is sRGB's way.
+        Whether the color space is sRGB.
     """
 
     curves: np.ndarray
@@ -56,7 +56,7 @@ class Lightness:
         Returns
         -------
         ndarray of float32, shape (height, width)
-            L in 0..100. 16-bit levels stay apart.
+            L in 0..100; different 16-bit levels have different L.
         """
         curves = self.curves[:, ::257] if pixels.dtype == np.uint8 else self.curves
         if pixels.ndim == 2:
@@ -75,9 +75,9 @@ def srgb():
 
     Returns
     -------
-    Lightness
+    LightnessTransform
     """
-    return Lightness(_weighted([_srgb_curve()] * 3, SRGB_LUMINANCE), srgb=True)
+    return LightnessTransform(_weighted([_srgb_curve()] * 3, SRGB_LUMINANCE), srgb=True)
 
 
 @functools.lru_cache(maxsize=8)
@@ -91,8 +91,8 @@ def lightness(data):
 
     Returns
     -------
-    Lightness or None
-        None if the profile is made of tables, or is none: `to_srgb` may know more.
+    LightnessTransform or None
+        None if the profile is made of tables, for which `to_srgb` is meant, or damaged.
     """
     try:
         return _read(data)
@@ -112,8 +112,8 @@ def is_srgb(data):
     -------
     bool
     """
-    way = lightness(data) if data else None
-    return way is not None and way.srgb
+    transform = lightness(data) if data else None
+    return transform is not None and transform.srgb
 
 
 def to_srgb(image, data):
@@ -122,7 +122,7 @@ def to_srgb(image, data):
     Parameters
     ----------
     image : PIL.Image.Image
-        8 bits per channel, of any mode; of Lab the profile does not count.
+        8 bits per channel, of any mode; the profile of a Lab image is ignored.
     data : bytes or None
         Its ICC profile.
 
@@ -182,9 +182,8 @@ def _read(data):
     kind, connection = data[16:20], data[20:24]
     if kind == b"GRAY":
         curve = _curve(tags[b"kTRC"])
-        return Lightness(
-            _weighted([_luminance(100 * curve) if connection == b"Lab " else curve], [1])
-        )
+        curve = _luminance(100 * curve) if connection == b"Lab " else curve
+        return LightnessTransform(_weighted([curve], [1]))
     if kind != b"RGB " or connection != b"XYZ " or b"A2B0" in tags:
         return None
     curves = [_curve(tags[name]) for name in (b"rTRC", b"gTRC", b"bTRC")]
@@ -197,7 +196,7 @@ def _read(data):
     same = np.abs(matrix - SRGB_MATRIX).max() < 0.003
     if same and np.abs(np.stack(curves) - _srgb_curve()).max() < 0.01:
         return srgb()
-    return Lightness(_weighted(curves, matrix[1] / matrix[1].sum()))
+    return LightnessTransform(_weighted(curves, matrix[1] / matrix[1].sum()))
 
 
 def _curve(tag):
@@ -239,6 +238,4 @@ def _luminance(lightness):
 
 
 def _weighted(curves, weights):
-    return np.stack([curve * weight for curve, weight in zip(curves, weights, strict=True)]).astype(
-        np.float32
-    )
+    return (np.stack(curves) * np.reshape(weights, (-1, 1))).astype(np.float32)

@@ -1,8 +1,8 @@
 """Read image files as upright, color-managed pixels, and write them.
 
 Not here: color science (`colorlib.colorspace`) and many images at once (`colorlib.store`).
-This is the one decoder: training, coloring, crawler, page and game all see the same pixels. It is
-Pillow's, for 16 bits in color OpenCV's (`colorlib.photos.photo`).
+Training, coloring, crawler, page and game use this decoder, so all see the same pixels. Pillow
+reads the files; OpenCV reads color with 16 bits per channel.
 """
 
 import contextlib
@@ -123,9 +123,9 @@ def to_rgb(image):
 
 def _rgb_and_alpha(image):
     profile = image.info.get("icc_profile")
-    pixels, alpha, way = decode(image)
+    pixels, alpha, transform = decode(image)
     pixels = to_depth(pixels, np.uint8)
-    if not way.srgb:
+    if not transform.srgb:
         pixels = np.asarray(icc.to_srgb(Image.fromarray(pixels), profile))
     elif pixels.ndim == 2:
         pixels = cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB)
@@ -147,7 +147,7 @@ def decode(image):
         Upright, in the file's own color space where `colorlib.icc` can read it, else sRGB.
     alpha : ndarray of the same dtype, shape (height, width), or None
         Opacity, if there is any.
-    way : colorlib.icc.Lightness
+    transform : colorlib.icc.LightnessTransform
         The conversion from the pixels to L; ``srgb`` is set if the pixels are sRGB.
 
     Raises
@@ -157,10 +157,10 @@ def decode(image):
     """
     if max(image.size) > LONGEST_SIDE:
         raise ImageError(f"is {max(image.size)} pixels long; cut it first")
-    pixels, alpha, way = _pixels(image)
+    pixels, alpha, transform = _pixels(image)
     # Pillow and OpenCV turn the pixels of TIFF files themselves
     turn = 1 if image.format == "TIFF" else _orientation(image)
-    return _upright(pixels, turn), None if alpha is None else _upright(alpha, turn), way
+    return _upright(pixels, turn), None if alpha is None else _upright(alpha, turn), transform
 
 
 @contextlib.contextmanager
@@ -403,33 +403,33 @@ def square(rgb, size):
 
 def _pixels(image):
     embedded = image.info.get("icc_profile")
-    way = icc.lightness(embedded) if embedded else icc.srgb()
+    transform = icc.lightness(embedded) if embedded else icc.srgb()
     if _is_16_bit(image):
-        return _deep_pixels(image, embedded, way)
+        return _deep_pixels(image, embedded, transform)
     image.load()
     if image.mode.startswith(("I", "F")):
-        return *_grey(image), way or icc.srgb()
+        return *_grey(image), transform or icc.srgb()
     alpha = None
     if image.has_transparency_data:
         image = image.convert("RGBA")
         alpha = _array(image.getchannel("A"))
         image = image.convert("RGB")
-    if not way or image.mode == "LAB":
-        image, way = icc.to_srgb(image, embedded), icc.srgb()
+    if not transform or image.mode == "LAB":
+        image, transform = icc.to_srgb(image, embedded), icc.srgb()
     if image.mode not in ("L", "RGB"):
         image = image.convert("L" if image.mode == "1" else "RGB")
-    return _array(image), alpha, way
+    return _array(image), alpha, transform
 
 
-def _deep_pixels(image, embedded, way):
+def _deep_pixels(image, embedded, transform):
     pixels = _read_16_bit(image)
     if pixels is None:
         raise ImageError(
             "its 16 bits can't be read; save it again, uncompressed and with interleaved channels"
         )
     pixels, alpha = pixels[..., :3], pixels[..., 3] if pixels.shape[2] == 4 else None
-    if way:
-        return pixels, alpha, way
+    if transform:
+        return pixels, alpha, transform
     converted = icc.to_srgb(Image.fromarray(to_depth(pixels, np.uint8)), embedded)
     alpha = None if alpha is None else to_depth(alpha, np.uint8)
     return np.asarray(converted), alpha, icc.srgb()

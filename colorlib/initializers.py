@@ -66,7 +66,7 @@ def data_dependent(network, lightness, clustered=CLUSTERED, batch_size=8, seed=0
 def normalize_layers(network, lightness, clustered=CLUSTERED, seed=0):
     """Give every channel of every convolution zero mean and unit variance on data.
 
-    Algorithm 1 of Kraehenbuehl et al. 2015, for what a layer gives before its ReLU.
+    Algorithm 1 of Kraehenbuehl et al. 2015, applied to the outputs before the ReLU.
 
     Parameters
     ----------
@@ -110,7 +110,7 @@ def kmeans_kernels(patches, count, seed=0):
     Returns
     -------
     ndarray of float64, shape (size, count)
-        For patches as they are: the whitening is a part of the kernels.
+        Kernels for patches as they are; they include the whitening.
     """
     centered = np.asarray(patches, np.float64) - patches.mean(axis=0)
     variances, directions = np.linalg.eigh(centered.T @ centered / len(centered))
@@ -132,8 +132,8 @@ def equalize_rates(network, lightness, batch_size=8, seed=0):
     Algorithm 2 of Kraehenbuehl et al. 2015. A kernel times s means its gradient divided by s, if
     the layers above undo the scale, and so its `change_rates` divided by s squared. The scales of
     all layers multiply to 1. Without BatchNorm that leaves the outputs as they are. Each BatchNorm
-    undoes the scales before it, so the outputs are multiplied by those after the last one.
-    One step would be exact, but for BatchNorm's epsilon, so there is no damping as in the paper.
+    undoes the scales before it, so the outputs are multiplied by those after the last one. One step
+    would be exact without BatchNorm's epsilon, so there is no damping, unlike in the paper.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def change_rates(network, lightness, batch_size=8, seed=0):
 
 
 def layer_moments(network, lightness):
-    """Measure what each convolution gives before its ReLU.
+    """Measure mean and variance of each convolution's output before its ReLU.
 
     Parameters
     ----------
@@ -250,7 +250,7 @@ class _Probe:
         }
 
 
-# Yield each convolution with what it gets, after the caller has set the weights of those before.
+# Yield each convolution with its input, after the caller has set the weights of those before.
 def _convolutions(network, lightness):
     x = ops.convert_to_tensor(lightness)
     for layer in _chain(network):

@@ -267,7 +267,7 @@ def describe(network):
     Raises
     ------
     ValueError
-        If the network takes inputs of any size, so that no resolution can be told.
+        If the network takes inputs of any size, so that the resolutions are unknown.
     """
     if network.input_shape[1] is None:
         raise ValueError("build the network with a fixed input_size to read resolutions from it")

@@ -3,7 +3,8 @@
 Not here: the layers (`colorlib.table`) and the file format (`colorlib.state_dicts`).
 
 EfficientNet-Lite was trained by others to name 1.3 million photographs of ImageNet. Its features
-know grass from sea, which is most of what a color depends on. Tan and Le 2019, arXiv 1905.11946.
+distinguish grass from sea, and a color depends mostly on such classes. Tan and Le 2019, arXiv
+1905.11946.
 """
 
 import importlib.util

@@ -3,11 +3,11 @@
 Not here: what the network predicts (`colorlib.colorize`). Levin, Lischinski and Weiss 2004,
 "Colorization using Optimization": neighbors of similar lightness have similar colors.
 
-Each pixel without a stroke is to have the weighted mean of its neighbors' colors. The sum of the
-squared differences from that, over these pixels, is smallest (it is zero) where a sparse linear
-system holds, which is solved here. The authors' program does the same; the sum in their paper is
-over the pixels with a stroke as well. On the sample photographs that is 2 to 7 dB worse, since
-the colors then run on beyond those of the strokes.
+Each pixel without a stroke should have the weighted mean of its neighbors' colors. The sum of the
+squared differences from this mean, over these pixels, is zero if a sparse linear system holds,
+which is solved here. The authors' program does the same. The sum in their paper includes the pixels
+with a stroke; on the sample photographs this is 2 to 7 dB worse, since the colors then overshoot
+those of the strokes.
 """
 
 import dataclasses
@@ -37,10 +37,10 @@ VARIANCE_FLOOR = 0.02
 """Least variance of L, where all neighbors are equal: the authors' 2e-6, for L in 0..100."""
 
 PIXELS = 2**18
-"""Pixels up to which the system is solved at the photograph's own size: in 3 CPU seconds, 0.6 GB;
-1 megapixel takes 2 GB, 4 take 8.5 (`benchmarks/scribbles.py`). Solved at 0.1 megapixels, colors are
-within 0.4 dB of those solved at the own size. Multigrid (pyamg) takes less memory, but no less time
-up to here."""
+"""Maximum number of pixels of a photograph that is solved at its own size. This takes 3 CPU seconds
+and 0.6 GB; 1 megapixel takes 2 GB, 4 take 8.5 GB (`benchmarks/scribbles.py`). Colors solved at 0.1
+megapixels are within 0.4 dB of those solved at the full size. Multigrid (pyamg) takes less memory,
+but not less time up to this size."""
 
 LEAST_DIFFERENCE = 10.0
 """Least difference of a stroke's pixel from the photograph's, in units of Lab; L counts half."""
@@ -314,8 +314,8 @@ def solved_shape(height, width, pixels=PIXELS):
     return tuple(max(1, int(side * scale + 0.5)) for side in (height, width))
 
 
-# A small pixel is held where more of a stroke is in it than in most of those around: also a
-# stroke that is thinner than a small pixel stays one.
+# A small pixel is held if it contains more of a stroke than most pixels around it. So a stroke that
+# is thinner than a small pixel is kept.
 def _shrunk(strokes, shape):
     def shrink(values):
         return cv2.resize(values, shape[::-1], interpolation=cv2.INTER_AREA)

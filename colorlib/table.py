@@ -4,13 +4,13 @@ classifier's features.
 Not here: what computes them, which is `colorlib.model` for training and `colorlib.inference`
 for coloring. Nothing heavy is imported, so that coloring can start at once.
 
-Table 1 is the network of Zhang et al. 2016, version 2. What its authors released are version 1 of
-it, and the network of Zhang et al. 2017 ("Real-Time User-Guided Image Colorization with Learned
-Deep Priors", arXiv 1705.02999): https://github.com/richzhang/colorization, folder ``colorizers``.
-The other networks take the encoder of a classifier, EfficientNet-Lite (Tan and Le 2019,
-"EfficientNet", arXiv 1905.11946), and put a small decoder on it that joins its features of all
-resolutions (Lin et al. 2017, "Feature Pyramid Networks", arXiv 1612.03144; for colors, Larsson et
-al. 2016, arXiv 1603.06668). Those whose names end in ``_hints`` take a user's hints as well.
+Table 1 is the network of Zhang et al. 2016, version 2. Its authors released version 1 of it, and
+the network of Zhang et al. 2017 ("Real-Time User-Guided Image Colorization with Learned Deep
+Priors", arXiv 1705.02999): https://github.com/richzhang/colorization, folder ``colorizers``. The
+other networks take the encoder of a classifier, EfficientNet-Lite (Tan and Le 2019, "EfficientNet",
+arXiv 1905.11946), and put a small decoder on it that joins its features of all resolutions (Lin et
+al. 2017, "Feature Pyramid Networks", arXiv 1612.03144; for colors, Larsson et al. 2016, arXiv
+1603.06668). Those whose names end in ``_hints`` take a user's hints as well.
 """
 
 import math
@@ -402,7 +402,7 @@ def _convolutions(family, width):
     shared = {row.shortcut for row in family.rows}
     for row in family.rows:
         channels = row.channels if row is family.rows[-1] else round(row.channels * width)
-        # what a shortcut reads is computed at every pixel; the next block reads each second one
+        # what a shortcut reads is computed at every pixel; the next block reads every second one
         full = row.name in shared
         rows += _convolution(row, rows[-1].name, channels, family.symmetric, full)
         if row.shortcut:

@@ -116,7 +116,7 @@ def test_a_grey_file_may_have_a_profile_in_color(tmp_path, space):
 
 def test_pixels_that_became_srgb_do_not_keep_their_profile(tmp_path):
     photograph = photo.read(uniform(tmp_path, (9, 9, 9), TABLES))
-    assert photograph.way.srgb and photograph.profile == icc.srgb_profile()
+    assert photograph.transform.srgb and photograph.profile == icc.srgb_profile()
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))

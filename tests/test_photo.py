@@ -102,7 +102,7 @@ def test_profiles(tmp_path, name):
     for profile, expected in ((ADOBE, icc.srgb_profile()), (None, None)):
         options = {"icc_profile": profile, "exif": exif(orientation=1)} if profile else {}
         photograph, out = passed(tmp_path, name, **options)
-        assert photograph.way.srgb == (profile is None)
+        assert photograph.transform.srgb == (profile is None)
         assert out.info.get("icc_profile") == expected
         if profile:
             words = out.getexif().get_ifd(ExifTags.IFD.Exif)
@@ -154,7 +154,7 @@ def test_16_bit_files_keep_their_words_too(tmp_path):
         tags = in_memory(tmp_path / name).getexif()
         assert tags[ExifTags.Base.Make] == "Leitz"
         assert ExifTags.Base.ExposureTime in tags.get_ifd(ExifTags.IFD.Exif)
-        assert not again.way.srgb
+        assert not again.transform.srgb
 
 
 def test_16_bit_pixels_come_at_full_depth(tmp_path):

@@ -357,7 +357,7 @@ def _shrunk(pixels):
 
 def _truth(photograph):
     pixels = photograph.pixels
-    if pixels.ndim == 2 or not photograph.way.srgb:
+    if pixels.ndim == 2 or not photograph.transform.srgb:
         return None
     rgb = images.to_depth(pixels, np.uint8)
     return None if images.is_grey(rgb) else colorspace.rgb_to_lab(rgb)[..., 1:]

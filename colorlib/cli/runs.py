@@ -12,7 +12,7 @@ import typer
 
 from colorlib.cli import shared
 
-runs = typer.Typer(help="List the recorded runs, and hand them on.", no_args_is_help=False)
+runs = typer.Typer(help="List the recorded runs, and share them.", no_args_is_help=False)
 
 Run = Annotated[str, typer.Argument(help="A recorded run: its name in data/runs, or its folder.")]
 Output = Annotated[Path, typer.Argument(help="The file to write, whose name ends in .onnx.")]
@@ -91,7 +91,7 @@ def pack(
 @runs.command("import")
 def unpack(
     file: Annotated[Path, typer.Argument(help="A zip file that colorlib runs export wrote.")],
-    name: Annotated[str | None, typer.Option(help="What to call the run here.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run here.")] = None,
 ):
     """Unpack a run from a zip file; nothing in it is executed or written outside of its folder."""
     from colorlib.data import sharing

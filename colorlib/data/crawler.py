@@ -482,7 +482,7 @@ class _Crawl:
 
 # A notebook's main thread already has an event loop, so the crawl runs in another thread.
 def _run(crawl):
-    # Ctrl-C inside of an earlier bar can leave its lock with this thread, and the other one waiting
+    # after Ctrl-C in an earlier bar this thread may hold the bars' lock, which the other waits for
     tqdm.set_lock(threading.RLock())
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(lambda: asyncio.run(crawl.run()))

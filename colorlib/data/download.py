@@ -40,7 +40,7 @@ CLUTTER = re.compile(r"(^|/)(__MACOSX(/|$)|\._|\.DS_Store$)")
 """Names of what macOS adds to archives and folders: it is left out."""
 
 ENCRYPTED = 1
-"""The bit of a zip entry's flags."""
+"""The bit of a zip entry's flags for encryption."""
 
 DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
 DAMAGE += (NotImplementedError, gzip.BadGzipFile)

@@ -246,9 +246,10 @@ def publish(name, folder, license=None):
     name : str or path-like
         The run, or its folder.
     folder : path-like
-        To make: the run's files, its network as ONNX, and README.md, the model card.
+        The folder to create, with the run's files, its network as ONNX, and README.md, the model
+        card.
     license : str, optional
-        By the Hub's names; by default that of colorlib, or of the authors for a fetched run.
+        A name that the Hub knows; by default colorlib's license, or the authors' for a fetched run.
 
     Returns
     -------

@@ -47,7 +47,7 @@ class Photograph:
         Upright, in the file's own color space.
     alpha : ndarray of the same dtype, shape (height, width), or None
         Opacity, if there is any.
-    way : colorlib.icc.Lightness
+    transform : colorlib.icc.LightnessTransform
         The conversion from the pixels to L.
     profile : bytes or None
         The ICC profile that fits new, sRGB pixels.
@@ -61,7 +61,7 @@ class Photograph:
 
     pixels: np.ndarray
     alpha: np.ndarray | None = None
-    way: icc.Lightness = dataclasses.field(default_factory=icc.srgb)
+    transform: icc.LightnessTransform = dataclasses.field(default_factory=icc.srgb)
     profile: bytes | None = None
     kept: dict = dataclasses.field(default_factory=dict)
     pages: int = 1
@@ -84,7 +84,7 @@ class Photograph:
         ndarray of float32, shape (rows, width)
             0..100.
         """
-        return self.way(self.pixels[rows])
+        return self.transform(self.pixels[rows])
 
 
 def read(path):
@@ -129,10 +129,10 @@ def decode(image, pages=1):
     """
     embedded = image.info.get("icc_profile")
     stays = icc.is_srgb(embedded)
-    pixels, alpha, way = images.decode(image)
+    pixels, alpha, transform = images.decode(image)
     kept = metadata.collect(image, srgb=stays or not embedded)
     profile = embedded if stays else embedded and icc.srgb_profile()
-    return Photograph(pixels, alpha, way, profile, kept, pages)
+    return Photograph(pixels, alpha, transform, profile, kept, pages)
 
 
 def count_pixels(path):
