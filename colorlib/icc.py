@@ -60,13 +60,13 @@ class LightnessTransform:
         """
         curves = self.curves[:, ::257] if pixels.dtype == np.uint8 else self.curves
         if pixels.ndim == 2:
-            return to_lightness(curves.sum(axis=0)).astype(np.float32)[pixels]
+            return _to_lightness(curves.sum(axis=0)).astype(np.float32)[pixels]
         channels = curves if len(curves) == 3 else np.repeat(curves / 3, 3, axis=0)
         channels = np.ascontiguousarray(channels)
         luminance = channels[0].take(pixels[..., 0])
         luminance += channels[1].take(pixels[..., 1])
         luminance += channels[2].take(pixels[..., 2])
-        return to_lightness(luminance)
+        return _to_lightness(luminance)
 
 
 @functools.cache
@@ -155,19 +155,8 @@ def srgb_profile():
     return data[:24] + struct.pack(">6H", 1999, 10, 18, 0, 0, 0) + data[36:]
 
 
-def to_lightness(luminance):
-    """Convert relative luminance to L.
-
-    Parameters
-    ----------
-    luminance : ndarray of floating point
-        Y in 0..1.
-
-    Returns
-    -------
-    ndarray of the same dtype and shape
-        L in 0..100 (CIE 15).
-    """
+# From the relative luminance Y, in 0..1, to L (CIE 15).
+def _to_lightness(luminance):
     luminance = np.clip(luminance, 0, 1)
     curved = 116 * np.cbrt(luminance) - 16
     return np.where(

@@ -24,6 +24,9 @@ PATCHES = 20_000
 WHITENING_EPSILON = 1e-3
 """Added to the variances before whitening, as a share of the largest: noise is not amplified."""
 
+BATCH = 8
+"""Images in a batch in which gradients are measured, since BatchNorm depends on the batch."""
+
 ITERATIONS, TOLERANCE = 10, 1.01
 """`equalize_rates` does at most so many steps; it stops when all rates are within this factor of
 their target."""
@@ -49,18 +52,16 @@ def lsuv(network, lightness, seed=0):
         layer.kernel.assign(layer.kernel / ops.std(layer.convolution_op(x, layer.kernel)))
 
 
-def data_dependent(network, lightness, clustered=CLUSTERED, batch_size=8, seed=0):
+def data_dependent(network, lightness, seed=0):
     """Initialize a network as Kraehenbuehl et al. 2015 do: `normalize_layers`, `equalize_rates`.
 
     Parameters
     ----------
-    network, lightness, clustered, seed
+    network, lightness, seed
         As for `normalize_layers`.
-    batch_size : int
-        As for `equalize_rates`.
     """
-    normalize_layers(network, lightness, clustered, seed)
-    equalize_rates(network, lightness, batch_size, seed)
+    normalize_layers(network, lightness, seed=seed)
+    equalize_rates(network, lightness, seed)
 
 
 def normalize_layers(network, lightness, clustered=CLUSTERED, seed=0):
@@ -126,7 +127,7 @@ def kmeans_kernels(patches, count, seed=0):
     return whitening @ centers.T
 
 
-def equalize_rates(network, lightness, batch_size=8, seed=0):
+def equalize_rates(network, lightness, seed=0):
     """Scale the layers so that all learn at the same relative rate.
 
     Algorithm 2 of Kraehenbuehl et al. 2015. A kernel times s means its gradient divided by s, if
@@ -141,14 +142,12 @@ def equalize_rates(network, lightness, batch_size=8, seed=0):
         From `model.build_model`, a chain of layers. Its weights are changed.
     lightness : ndarray of float32, shape (n, height, width, 1)
         L in 0..100, of images like those to train on.
-    batch_size : int
-        Images in a batch of the training.
     seed : int
         Seed of the random loss.
     """
     probe = _Probe(network)
     for _ in range(ITERATIONS):
-        rates = probe.rates(lightness, batch_size, seed)
+        rates = probe.rates(lightness, seed)
         target = np.exp(np.mean(np.log([*rates.values()])))
         if all(1 / TOLERANCE < rate / target < TOLERANCE for rate in rates.values()):
             return
@@ -161,7 +160,7 @@ def equalize_rates(network, lightness, batch_size=8, seed=0):
                 layer.bias.assign(layer.bias * total)
 
 
-def change_rates(network, lightness, batch_size=8, seed=0):
+def change_rates(network, lightness, seed=0):
     """Measure how large each layer's gradients are, relative to its weights.
 
     Parameters
@@ -169,8 +168,7 @@ def change_rates(network, lightness, batch_size=8, seed=0):
     network : keras.Model
         From `model.build_model`. Its weights are left as they are.
     lightness : ndarray of float32, shape (n, height, width, 1)
-        L in 0..100; cut into batches as in the training, since BatchNorm depends on them.
-    batch_size : int
+        L in 0..100; n is a multiple of `BATCH`.
     seed : int
         Seed of the loss: a sum of the outputs with Gaussian weights, as in the paper.
 
@@ -179,7 +177,7 @@ def change_rates(network, lightness, batch_size=8, seed=0):
     dict of str to float
         For each convolution, the root mean square of the gradients divided by that of the kernel.
     """
-    return _Probe(network).rates(lightness, batch_size, seed)
+    return _Probe(network).rates(lightness, seed)
 
 
 def layer_moments(network, lightness):
@@ -228,21 +226,21 @@ class _Probe:
         self.twin = keras.Model(network.inputs, network.outputs)
         self.twin.compile(self.optimizer, loss=lambda eta, out: ops.mean(eta * out, axis=-1))
 
-    def rates(self, lightness, batch_size, seed):
+    def rates(self, lightness, seed):
         """Return what `change_rates` does."""
         before, rng = self.network.get_weights(), np.random.default_rng(seed)
         for square in self.optimizer.squares:
             square.assign(ops.zeros(square.shape))
         with _without_penalty(self.network):
-            for start in range(0, len(lightness) - batch_size + 1, batch_size):
-                batch = lightness[start : start + batch_size]
+            for start in range(0, len(lightness) - BATCH + 1, BATCH):
+                batch = lightness[start : start + BATCH]
                 shape = self.network.compute_output_shape(batch.shape)
                 self.twin.train_on_batch(batch, rng.normal(size=shape).astype(np.float32))
         self.network.set_weights(before)  # also BatchNorm's running statistics
         squares = map(ops.convert_to_numpy, self.optimizer.squares)
         paths = [variable.path for variable in self.network.trainable_variables]
         sums = dict(zip(paths, squares, strict=True))
-        batches = len(lightness) // batch_size
+        batches = len(lightness) // BATCH
         return {
             one.name: float(np.sqrt(sums[one.kernel.path].mean() / batches) / _size(one.kernel))
             for segment in _segments(self.network)

@@ -319,15 +319,8 @@ def _write_records(path, pixels, records):
     write(path, pixels, names, classes, dropped)
 
 
-class Rows:
-    """Some images of an array, read when they are sliced.
-
-    Parameters
-    ----------
-    pixels : ndarray of uint8, shape (n, size, size, 3)
-    chosen : sequence of int
-        Which of them.
-    """
+class _Rows:
+    """Some images of an array, read when they are sliced."""
 
     def __init__(self, pixels, chosen):
         self.pixels, self.chosen = pixels, np.asarray(chosen, np.int64)
@@ -554,7 +547,7 @@ def pack_splits(folder, path, size, held_out, seed=0):
             mine = [i for i, first in enumerate(firsts) if part_of[first] == name]
             chosen = rows[[i for i in mine if not records[i].reason]]
             listed = [records[i] for i in mine] + (others if name == TRAIN else [])
-            _write_records(paths[name], Rows(pixels, chosen), listed)
+            _write_records(paths[name], _Rows(pixels, chosen), listed)
     return {place: Store(place) for place in paths.values()}
 
 

@@ -91,7 +91,7 @@ def test_grey_profiles():
     table = b"curv\0\0\0\0" + struct.pack(">I", 33) + (curve * 65535).astype(">u2").tobytes()
     grey = np.arange(256, dtype=np.uint8)[None]
     lightness = icc.lightness(profile(b"GRAY", [table]))(grey)
-    expected = icc.to_lightness(np.interp(grey / 255, np.linspace(0, 1, 33), curve))
+    expected = icc._to_lightness(np.interp(grey / 255, np.linspace(0, 1, 33), curve))
     np.testing.assert_allclose(lightness, expected, atol=0.05)
 
 

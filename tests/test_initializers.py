@@ -73,13 +73,14 @@ def test_rates_leave_the_network_as_it_was_and_do_not_see_the_penalty(lightness)
     assert network.losses
 
 
-def test_the_rate_of_a_linear_layer_is_known():
+def test_the_rate_of_a_linear_layer_is_known(monkeypatch):
+    monkeypatch.setattr(initializers, "BATCH", 4)
     inputs = keras.Input((8, 8, 1))
     network = keras.Model(inputs, keras.layers.Conv2D(1, 1, use_bias=False)(inputs))
     network.layers[1].kernel.assign(np.full((1, 1, 1, 1), 0.5))
     lightness = np.random.default_rng(0).normal(size=(4, 8, 8, 1)).astype(np.float32)
     weights = np.random.default_rng(3).normal(size=(4, 8, 8, 1)).astype(np.float32)
-    rate = initializers.change_rates(network, lightness, batch_size=4, seed=3)
+    rate = initializers.change_rates(network, lightness, seed=3)
     expected = abs((weights * lightness).mean()) / 0.5
     assert rate[network.layers[1].name] == pytest.approx(expected, rel=1e-4)
 

@@ -66,12 +66,12 @@ def pictures(count, shape=(48, 64), noise=8, cut=None):
 
 
 def write(
-    path, frames, sound="aac", codec="libx264", pix_fmt="yuv420p", times=None, words=None, **stream
-):
+    path, frames, sound="aac", codec="libx264", pix_fmt="yuv420p", times=None, words=None,
+    seconds=None, layout="mono", rate=44_100, rotation=None, **stream
+):  # fmt: skip
     """Write a film of 25 frames a second, or with `times`, with a tone; return its path."""
     frames = list(frames)
     height, width = frames[0].shape[:2]
-    rotation = stream.pop("rotation", None)
     with av.open(str(path), "w", options={"movflags": "use_metadata_tags"}) as out:
         out.metadata.update(words or {})
         video = out.add_stream(codec, rate=25)
@@ -83,7 +83,7 @@ def write(
             video.set_display_rotation(rotation)
         if times:
             video.codec_context.time_base = CLOCK
-        audio = out.add_stream(sound, rate=44_100, layout="mono") if sound else None
+        audio = out.add_stream(sound, rate=rate, layout=layout) if sound else None
         for number, rgb in enumerate(frames):
             frame = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format=pix_fmt)
             frame.pts = times[number] if times else number
@@ -91,11 +91,12 @@ def write(
             out.mux(video.encode(frame))
         out.mux(video.encode(None))
         if audio:
-            tone = np.sin(np.arange(len(frames) * 1764) / 16)
-            for start in range(0, len(tone), 1024):
-                part = (tone[None, start : start + 1024] * 9000).astype(np.int16)
-                piece = av.AudioFrame.from_ndarray(part, "s16", "mono")
-                piece.sample_rate, piece.pts, piece.time_base = 44_100, start, Fraction(1, 44_100)
+            count = int((seconds or len(frames) / 25) * rate)
+            tone = (np.sin(np.arange(count) / 16) * 9000).astype(np.int16)
+            for start in range(0, count, 1024):
+                part = tone[start : start + 1024].repeat(2 if layout == "stereo" else 1)
+                piece = av.AudioFrame.from_ndarray(part[None], "s16", layout)
+                piece.sample_rate, piece.pts, piece.time_base = rate, start, Fraction(1, rate)
                 out.mux(audio.encode(piece))
             out.mux(audio.encode(None))
     return path
@@ -268,9 +269,8 @@ def test_smoothing_removes_flicker_and_stops_at_a_cut(tmp_path, colorizer):
     raw, smoothed = (smoothing.flicker(colors[key][:20]) for key in (0, 0.9))
     assert raw > 0.5 and smoothed < raw / 2
     distance = np.linalg.norm(colors[0] - colors[0.9], axis=-1).mean(axis=(1, 2))
-    assert distance[20] < distance[19] / 4, (
-        distance
-    )  # behind the cut nothing is left of what was before it
+    # behind the cut nothing is left of what was before it
+    assert distance[20] < distance[19] / 4, distance
     assert distance[0] < distance[19] / 4
 
 
@@ -577,6 +577,7 @@ CONTAINERS = {
     ".vob": ("mpeg2video", "ac3"),
     ".ts": ("libx264", "aac"),
     ".3g2": ("libx264", "aac"),
+    ".dv": ("dvvideo", "pcm_s16le"),
 }
 
 
@@ -618,48 +619,19 @@ def test_a_film_whose_clock_restarts_goes_on_after_a_stop(tmp_path, colorizer):
 
 @pytest.mark.parametrize("ending", [".vob", ".ts", ".3g2", ".dv"])
 def test_further_containers_become_mp4(tmp_path, colorizer, ending):
-    if ending == ".dv":
-        frames = pictures(5, (576, 720))
-        with av.open(str(tmp_path / "in.dv"), "w") as out:
-            video = out.add_stream("dvvideo", rate=25)
-            video.width, video.height, video.pix_fmt = 720, 576, "yuv420p"
-            audio = out.add_stream("pcm_s16le", rate=48_000, layout="stereo")
-            for number, rgb in enumerate(frames):
-                frame = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format="yuv420p")
-                frame.pts, frame.time_base = number, Fraction(1, 25)
-                piece = av.AudioFrame.from_ndarray(np.zeros((1, 3840), np.int16), "s16", "stereo")
-                piece.sample_rate, piece.pts = 48_000, 1920 * number
-                piece.time_base = Fraction(1, 48_000)
-                out.mux([*video.encode(frame), *audio.encode(piece)])
-            out.mux([*video.encode(None), *audio.encode(None)])
-    else:
-        codec, sound = CONTAINERS[ending]
-        write(tmp_path / f"in{ending}", pictures(25), codec=codec, sound=sound)
-    source = tmp_path / f"in{ending}"
+    codec, sound = CONTAINERS[ending]
+    dv = dict(rate=48_000, layout="stereo") if ending == ".dv" else {}
+    frames = pictures(5, (576, 720)) if dv else pictures(25)
+    source = write(tmp_path / f"in{ending}", frames, codec=codec, sound=sound, **dv)
     assert pipeline.color_film(colorizer, source, tmp_path / f"in{ending}.mp4") == ""
     shown, times = decoded(tmp_path / f"in{ending}.mp4")
-    assert len(shown) == len(decoded(source)[0]) and times[-1] - times[0] == Fraction(
-        len(shown) - 1, 25
-    )
+    assert len(shown) == len(decoded(source)[0])
+    assert times[-1] - times[0] == Fraction(len(shown) - 1, 25)
     assert sound_of(tmp_path / f"in{ending}.mp4")[2] == ("ac3" if ending == ".vob" else "aac")
 
 
 def test_sound_that_lasts_longer_than_the_pictures_is_no_fault(tmp_path, colorizer):
-    source = tmp_path / "in.mkv"
-    with av.open(str(source), "w") as out:
-        video = out.add_stream("libx264", rate=25)
-        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
-        audio = out.add_stream("pcm_s16le", rate=8000, layout="mono")
-        for number, rgb in enumerate(pictures(25)):
-            frame = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format="yuv420p")
-            frame.pts, frame.time_base = number, Fraction(1, 25)
-            out.mux(video.encode(frame))
-        out.mux(video.encode(None))
-        for start in range(0, 40_000, 800):
-            piece = av.AudioFrame.from_ndarray(np.zeros((1, 800), np.int16), "s16", "mono")
-            piece.sample_rate, piece.pts, piece.time_base = 8000, start, Fraction(1, 8000)
-            out.mux(audio.encode(piece))
-        out.mux(audio.encode(None))
+    source = write(tmp_path / "in.mkv", pictures(25), sound="pcm_s16le", rate=8000, seconds=5)
     assert pipeline.color_film(colorizer, source, tmp_path / "out.mp4") == ""
     with pytest.raises(Stop):
         pipeline.color_film(colorizer, source, tmp_path / "on.mp4", progress=interrupted(22))

@@ -94,13 +94,8 @@ REQUEST_LIMITS = RequestLimits()
 """The defaults."""
 
 
-class Web:
-    """An HTTP client for many simultaneous requests, inside one event loop.
-
-    Parameters
-    ----------
-    request_limits : RequestLimits
-    """
+class _Web:
+    """An HTTP client for many simultaneous requests, inside one event loop."""
 
     def __init__(self, request_limits):
         self.request_limits = request_limits
@@ -117,26 +112,12 @@ class Web:
         await self._open.aclose()
 
     async def get(self, address, use, is_wanted):
-        """Request an address and pass the body of the response to `use`.
+        """Return what the coroutine `use` makes of a response's body.
 
-        Parameters
-        ----------
-        address : str
-        use : coroutine function
-            Takes the bytes. The request counts as running until `use` is done, so that no more
-            than `RequestLimits.concurrency` files are in memory.
-        is_wanted : callable
-            Called right before the request; if it returns False, no request is made.
-
-        Returns
-        -------
-        object
-            The result of `use`; None if the address was not wanted any more.
-
-        Raises
-        ------
-        WebError
-            If every attempt failed.
+        The request counts as running until `use` is done, so that no more than
+        `RequestLimits.concurrency` files are in memory. If `is_wanted` returns False right before
+        the request, none is made, and the result is None. A WebError is raised if every attempt
+        failed.
         """
         for attempt in range(self.request_limits.retries + 1):
             try:
@@ -397,7 +378,7 @@ class _Crawl:
             ThreadPoolExecutor(os.cpu_count()) as self.validators,
             tqdm(total=len(self.entries), initial=done, unit=" URLs") as self.bar,
         ):
-            async with Web(self.request_limits) as self.web:
+            async with _Web(self.request_limits) as self.web:
                 # A duplicate that is dropped later leaves room for another image.
                 while not self.stopped and (todo := self._todo()):
                     await self._sweep(todo)

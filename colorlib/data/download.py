@@ -324,16 +324,13 @@ def _is_taken(manifest, path, name):
     return is_good and old.bytes == path.stat().st_size
 
 
-def _bytes_of(path):
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(errno.EINVAL, "is a pipe or a device")
-    return path.read_bytes()
-
-
 def _add(manifest, folder, names, link):
     def check(name):
+        path = folder / name
         try:
-            return validate(_bytes_of(folder / name))
+            if not stat.S_ISREG(path.stat().st_mode):
+                raise OSError(errno.EINVAL, "is a pipe or a device")
+            return validate(path.read_bytes())
         except OSError as error:
             return Validation(Outcome(Status.UNREADABLE, f"can't be read ({error.strerror})"))
 

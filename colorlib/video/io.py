@@ -215,7 +215,7 @@ class Reader:
 
     def __init__(self, path):
         self.path, self.damaged, self.reached = path, 0, 0.0
-        self._container = opened(path)
+        self._container = _opened(path)
         streams = self._container.streams
         video = streams.best("video")
         if video is None or video.disposition & av.stream.Disposition.attached_pic:
@@ -280,7 +280,7 @@ class Reader:
 
     def _packets(self):
         start = (self._container.start_time or 0) / av.time_base
-        for packet in packets(self._container, self._count_damage):
+        for packet in _packets(self._container, self._count_damage):
             if packet.dts is not None:
                 end = (packet.dts + (packet.duration or 0)) * packet.time_base
                 self.reached = max(self.reached, float(end) - start)
@@ -314,7 +314,8 @@ class Reader:
         )
         rgb = converted.to_ndarray()
         if frame.format.name.startswith("gray") and frame.color_range == ColorRange.MPEG:
-            rgb = _stretched(rgb)  # the conversion always treats grey as full range
+            # the conversion always treats grey as full range
+            rgb = np.clip((np.arange(256) - 16) * (255 / 219), 0, 255).round().astype(np.uint8)[rgb]
         return rgb
 
     def _refuse(self, why):
@@ -377,22 +378,7 @@ class Writer:
         self._container.mux(self._stream.encode(frame))
 
 
-def opened(path):
-    """Open a film file for reading.
-
-    Parameters
-    ----------
-    path : path-like
-
-    Returns
-    -------
-    av.container.InputContainer
-
-    Raises
-    ------
-    colorlib.images.ImageError
-        If there is no such file, or it is no film.
-    """
+def _opened(path):
     options = {"format_whitelist": DEMUXERS, "protocol_whitelist": "file"}
     try:
         if not Path(path).stat().st_size:
@@ -410,21 +396,9 @@ def opened(path):
         raise images.ImageError(f"{path}: {why}; get it again, or convert it to MP4") from None
 
 
-def packets(film, damaged=lambda: None):
-    """Read the packets of a film's pictures, sound and subtitles.
-
-    Parameters
-    ----------
-    film : av.container.InputContainer
-        From `opened`.
-    damaged : callable
-        Called if the rest of the file can't be read.
-
-    Yields
-    ------
-    av.packet.Packet
-        In the order of the file, with continuous time stamps.
-    """
+# The packets of pictures, sound and subtitles, in the order of the file and with continuous time
+# stamps. `damaged` is called if the rest of the file can't be read.
+def _packets(film, damaged=lambda: None):
     streams = film.streams
 
     def readable():
@@ -454,11 +428,6 @@ def _pulled(graph, unit):
             frame.pts = round(frame.pts * ticks)
         frame.duration = round((frame.duration or 0) * ticks)
         yield frame
-
-
-def _stretched(rgb):
-    table = np.clip((np.arange(256) - 16) * (255 / 219), 0, 255).round().astype(np.uint8)
-    return table[rgb]
 
 
 # The matrix (a b, c d) sends the pixel (x, y) to (a x + c y, b x + d y).
@@ -522,7 +491,7 @@ def concatenate(parts, source, path, ending):
     # faststart puts the index first, so that a browser can start playing before the end is loaded
     options = {"movflags": "+faststart"} if FORMATS[ending] in ("mp4", "mov") else {}
     with (
-        opened(source) as film,
+        _opened(source) as film,
         av.open(str(path), "w", format=FORMATS[ending], container_options=options) as out,
         av.open(str(parts[0][0])) as first,
     ):
@@ -538,7 +507,7 @@ def concatenate(parts, source, path, ending):
         # interleaved by time; otherwise ffmpeg holds the packets in memory
         for _, packet in heapq.merge(*tracks, key=lambda pair: pair[0]):
             out.mux(packet)
-    with opened(path) as written:
+    with _opened(path) as written:
         there = _metadata(written)
     return lost + [KEPT[key] for key in words if key not in there]
 
@@ -593,7 +562,7 @@ def _pictures(parts, unit, stream):
 
 def _sound(film, mapping):
     ended = {}  # the latest time of each stream: packets with earlier times are dropped
-    ours = (packet for packet in packets(film) if packet.stream.index in mapping)
+    ours = (packet for packet in _packets(film) if packet.stream.index in mapping)
     for packet in itertools.chain(ours, [None]):
         done = mapping.items() if packet is None else [(packet.stream.index, None)]
         for index, _ in list(done):

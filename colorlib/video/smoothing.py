@@ -64,7 +64,9 @@ def smooth(before, ab, lightness, smoothing=SMOOTHING):
     new = TemporalSmoothing(ab, lightness)
     if before is None or not smoothing or before.lightness.shape != lightness.shape:
         return new
-    change = _change(before.lightness, lightness)
+    # the brightness of an old film flickers as a whole, which is not motion: subtract the median
+    change = lightness - before.lightness
+    change = np.abs(change - np.median(change))
     if change.mean() > CUT:
         return new
     moved = np.clip((change - STILL) / (MOVED - STILL), 0, 1)
@@ -112,9 +114,3 @@ def flicker(abs_in_time, still=None):
     chosen = slice(None) if still is None else still
     steps = itertools.pairwise(abs_in_time)
     return float(np.mean([np.linalg.norm((b - a)[chosen], axis=-1).mean() for a, b in steps]))
-
-
-# The brightness of an old film flickers as a whole, which is not motion: subtract the median.
-def _change(before, lightness):
-    difference = lightness - before
-    return np.abs(difference - np.median(difference))
