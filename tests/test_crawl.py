@@ -33,6 +33,7 @@ QUICK = RequestLimits(
     max_bytes=10**6,
 )
 EASY = RequestLimits(retries=1, backoff=0.01)
+ONE_BY_ONE = dataclasses.replace(EASY, concurrency=1)
 PLACEHOLDERS = {hashlib.md5(misbehaving_server.PLACEHOLDER).hexdigest()}
 
 FAULTS = {
@@ -120,10 +121,16 @@ def report_of_faults(tmp_path_factory):
         return folder / "out", rows, counts, len(urls), running.hits
 
 
-def write_list(folder, lines, name="list.txt"):
-    path = folder / name
+def write_list(folder, lines):
+    path = folder / "list.txt"
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return path
+
+
+def fetch(folder, lines, request_limits=EASY, **options):
+    """Fetch a list of these lines to the folder's `out`."""
+    listed = write_list(folder, lines)
+    return crawler.fetch_urls(listed, folder / "out", request_limits=request_limits, **options)
 
 
 def report(folder):
@@ -191,8 +198,7 @@ def test_kept_images_can_be_packed(report_of_faults):
 
 
 def test_files_are_kept_unchanged(server, tmp_path):
-    listed = write_list(tmp_path, [f"n01_7\t{server.url('/good/5')}"])
-    crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY)
+    fetch(tmp_path, [f"n01_7\t{server.url('/good/5')}"])
     assert (tmp_path / "out" / "n01" / "n01_7.jpg").read_bytes() == photograph(5)
     (row,) = report(tmp_path / "out")
     assert row["line"] == "1"
@@ -226,16 +232,15 @@ def test_a_list_as_windows_writes_it(tmp_path, encoding):
 
 def test_a_fragment_makes_no_other_address(server, tmp_path):
     address = server.url("/good/1")
-    listed = write_list(tmp_path, [address, f"{address}#top", f"n1_1\t{address}#a#b"])
-    counts = crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY)
+    counts = fetch(tmp_path, [address, f"{address}#top", f"n1_1\t{address}#a#b"])
     assert counts == {Status.GOOD: 1, Status.REPEATED: 2}
     assert server.hits["/good/1"] == 1
 
 
 def test_an_id_that_another_list_has_used_gets_another_name(server, tmp_path):
     for i in (1, 2, 1):
-        listed = write_list(tmp_path, [f"n01_1\t{server.url(f'/good/{i}')}"])
-        assert crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY) == {Status.GOOD: 1}
+        counts = fetch(tmp_path, [f"n01_1\t{server.url(f'/good/{i}')}"])
+        assert counts == {Status.GOOD: 1}
     first, second = ((tmp_path / "out" / name).read_bytes() for name in kept(tmp_path / "out"))
     assert {first, second} == {photograph(1), photograph(2)}
     assert server.hits == {"/good/1": 1, "/good/2": 1}
@@ -244,9 +249,8 @@ def test_an_id_that_another_list_has_used_gets_another_name(server, tmp_path):
 def test_ids_stay_in_the_destination(server, tmp_path):
     ids = ["../../evil_1", "/etc/evil", ".hidden", "n_1", "N_1", "a/b", "a_b", "x" * 300, "..", "_"]
     lines = [f"{name}\t{server.url(f'/good/{i}')}" for i, name in enumerate(ids)]
-    counts = crawler.fetch_urls(
-        write_list(tmp_path, lines), tmp_path / "a" / "out", request_limits=EASY
-    )
+    listed = write_list(tmp_path, lines)
+    counts = crawler.fetch_urls(listed, tmp_path / "a" / "out", request_limits=EASY)
     assert counts == {Status.GOOD: len(ids)}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "list.txt"]
     names = kept(tmp_path / "a")
@@ -255,56 +259,53 @@ def test_ids_stay_in_the_destination(server, tmp_path):
 
 
 def test_an_address_that_is_listed_twice_is_fetched_once(server, tmp_path):
-    listed = write_list(tmp_path, [server.url("/good/1"), server.url("/good/1")])
-    counts = crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY)
+    counts = fetch(tmp_path, [server.url("/good/1"), server.url("/good/1")])
     assert counts == {Status.GOOD: 1, Status.REPEATED: 1}
     assert server.hits["/good/1"] == 1
     assert "line 1" in report(tmp_path / "out")[1]["why"]
 
 
 def test_identical_images_are_dropped_even_if_one_came_in_an_earlier_call(server, tmp_path):
-    first = write_list(tmp_path, [server.url("/same/1")], "first.txt")
-    assert crawler.fetch_urls(first, tmp_path / "out", request_limits=EASY) == {Status.GOOD: 1}
-    both = write_list(tmp_path, [server.url("/same/1"), server.url("/same/2")])
-    assert crawler.fetch_urls(both, tmp_path / "out", request_limits=EASY) == {Status.IDENTICAL: 2}
+    first, second = server.url("/same/1"), server.url("/same/2")
+    assert fetch(tmp_path, [first]) == {Status.GOOD: 1}
+    assert fetch(tmp_path, [first, second]) == {Status.IDENTICAL: 2}
     assert kept(tmp_path / "out") == []
 
 
 def test_a_second_call_asks_for_nothing(server, tmp_path):
     paths = ["/good/1", "/status/404", "/html", "/same/1", "/same/2", "/status/503"]
-    listed = write_list(tmp_path, map(server.url, paths))
-    first = crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY)
+    listed = [*map(server.url, paths)]
+    first = fetch(tmp_path, listed)
     before = report(tmp_path / "out")
     server.hits.clear()
-    assert crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY) == first
+    assert fetch(tmp_path, listed) == first
     assert not server.hits
     assert report(tmp_path / "out") == before
 
 
 def test_again_retries_temporary_failures(server, tmp_path):
-    listed = write_list(tmp_path, map(server.url, ["/flaky", "/status/404", "/good/1"]))
+    listed = [*map(server.url, ["/flaky", "/status/404", "/good/1"])]
     once = dataclasses.replace(EASY, retries=0)
-    counts = crawler.fetch_urls(listed, tmp_path / "out", request_limits=once)
+    counts = fetch(tmp_path, listed, once)
     assert counts == {Status.SERVER_ERROR: 1, Status.REFUSED: 1, Status.GOOD: 1}
-    counts = crawler.fetch_urls(listed, tmp_path / "out", again=True, request_limits=once)
+    counts = fetch(tmp_path, listed, once, again=True)
     assert counts == {Status.GOOD: 2, Status.REFUSED: 1}
     assert server.hits == {"/flaky": 2, "/status/404": 1, "/good/1": 1}
 
 
 def test_a_lost_file_is_fetched_again(server, tmp_path):
-    listed = write_list(tmp_path, [server.url("/good/1"), server.url("/good/2")])
-    crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY)
+    listed = [server.url("/good/1"), server.url("/good/2")]
+    fetch(tmp_path, listed)
     lost, cut = (tmp_path / "out" / name for name in kept(tmp_path / "out"))
     lost.unlink()
     cut.write_bytes(b"half")
-    assert crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY) == {Status.GOOD: 2}
+    assert fetch(tmp_path, listed) == {Status.GOOD: 2}
     assert server.hits == {"/good/1": 2, "/good/2": 2}
 
 
 def test_limit_is_exact(server, tmp_path):
-    listed = write_list(tmp_path, [server.url(f"/good/{i}") for i in range(60)])
     for limit in (5, 12):
-        counts = crawler.fetch_urls(listed, tmp_path / "out", limit=limit, request_limits=EASY)
+        counts = fetch(tmp_path, [server.url(f"/good/{i}") for i in range(60)], limit=limit)
         assert counts == {Status.GOOD: limit, Status.NOT_NEEDED: 60 - limit}
         assert len(kept(tmp_path / "out")) == limit
     assert "12 good images" in next(
@@ -314,10 +315,7 @@ def test_limit_is_exact(server, tmp_path):
 
 def test_per_class_takes_a_few_of_many(server, tmp_path):
     lines = [f"n{c}_{i}\t{server.url(f'/good/{c}{i:02}')}" for c in range(6) for i in range(20)]
-    request_limits = dataclasses.replace(EASY, concurrency=4)
-    counts = crawler.fetch_urls(
-        write_list(tmp_path, lines), tmp_path / "out", per_class=3, request_limits=request_limits
-    )
+    counts = fetch(tmp_path, lines, dataclasses.replace(EASY, concurrency=4), per_class=3)
     assert counts == {Status.GOOD: 18, Status.NOT_NEEDED: 102}
     classes = [name.partition("/")[0] for name in kept(tmp_path / "out")]
     assert {name: classes.count(name) for name in classes} == {f"n{c}": 3 for c in range(6)}
@@ -326,37 +324,28 @@ def test_per_class_takes_a_few_of_many(server, tmp_path):
 
 def test_a_limit_alone_takes_from_many_classes(server, tmp_path):
     lines = [f"n{c}_{i}\t{server.url(f'/good/{c}{i}')}" for c in range(8) for i in range(10)]
-    request_limits = dataclasses.replace(EASY, concurrency=1)
-    crawler.fetch_urls(
-        write_list(tmp_path, lines), tmp_path / "out", limit=8, request_limits=request_limits
-    )
+    fetch(tmp_path, lines, ONE_BY_ONE, limit=8)
     assert [name.partition("/")[0] for name in kept(tmp_path / "out")] == [
         f"n{c}" for c in range(8)
     ]
 
 
 def test_a_reached_limit_does_not_wait_for_slow_servers(server, tmp_path):
-    listed = write_list(tmp_path, map(server.url, ["/hang", "/good/1", "/good/2"]))
-    counts = crawler.fetch_urls(listed, tmp_path / "out", limit=2, request_limits=RequestLimits())
+    urls = map(server.url, ["/hang", "/good/1", "/good/2"])
+    counts = fetch(tmp_path, urls, RequestLimits(), limit=2)
     assert counts == {Status.GOOD: 2, Status.NOT_NEEDED: 1}  # if it waited, one would be timed out
 
 
 def test_a_duplicate_does_not_count_for_the_limit(server, tmp_path):
     paths = ["/same/1", "/good/1", "/same/2", "/good/2", "/good/3", "/good/4"]
-    request_limits = dataclasses.replace(EASY, concurrency=1)
-    listed = write_list(tmp_path, map(server.url, paths))
-    counts = crawler.fetch_urls(listed, tmp_path / "out", limit=3, request_limits=request_limits)
+    counts = fetch(tmp_path, map(server.url, paths), ONE_BY_ONE, limit=3)
     assert counts == {Status.GOOD: 3, Status.IDENTICAL: 2, Status.NOT_NEEDED: 1}
 
 
 def test_a_dropped_duplicate_is_replaced_by_a_skipped_image(server, tmp_path):
     paths = ["/same/1", "/good/1"], ["/html", "/same/2", "/good/2"]
     lines = [f"n{c}_{i}\t{server.url(p)}" for c, of in enumerate(paths) for i, p in enumerate(of)]
-    request_limits = dataclasses.replace(EASY, concurrency=1)
-    listed = write_list(tmp_path, lines)
-    counts = crawler.fetch_urls(
-        listed, tmp_path / "out", per_class=1, request_limits=request_limits
-    )
+    counts = fetch(tmp_path, lines, ONE_BY_ONE, per_class=1)
     assert counts == {Status.GOOD: 2, Status.IDENTICAL: 2, Status.NO_IMAGE: 1}
 
 
@@ -366,20 +355,15 @@ def test_the_limit_per_host(tmp_path):
         urls = [server.url(f"/good/{i}", host) for host in hosts for i in range(12)]
         targets = [server.url(f"/good/{i}", one) for i in range(50, 62)]
         urls += [server.url(f"/to/{target}", two) for target in targets]
-        request_limits = dataclasses.replace(EASY, per_host=3)
-        crawler.fetch_urls(
-            write_list(tmp_path, urls), tmp_path / "out", request_limits=request_limits
-        )
+        fetch(tmp_path, urls, dataclasses.replace(EASY, per_host=3))
         assert server.most_at_once == dict.fromkeys(hosts, 3)
 
 
 def test_many_at_a_time(tmp_path):
     with Server(together=32) as server:
-        listed = write_list(tmp_path, [server.url(f"/good/{i}") for i in range(32)])
-        request_limits = dataclasses.replace(EASY, per_host=32)
-        assert crawler.fetch_urls(listed, tmp_path / "out", request_limits=request_limits) == {
-            Status.GOOD: 32
-        }
+        urls = [server.url(f"/good/{i}") for i in range(32)]
+        counts = fetch(tmp_path, urls, dataclasses.replace(EASY, per_host=32))
+        assert counts == {Status.GOOD: 32}
 
 
 CHILD = """
@@ -395,7 +379,8 @@ print(dict(crawler.fetch_urls(sys.argv[1], sys.argv[2], request_limits=request_l
 def test_a_killed_process_resumes(tmp_path, sent):
     with Server(pause=0.1) as server:
         count, out = 60, tmp_path / "out"
-        listed = write_list(tmp_path, [server.url(f"/good/{i}") for i in range(count)])
+        urls = [server.url(f"/good/{i}") for i in range(count)]
+        listed = write_list(tmp_path, urls)
         child = subprocess.Popen(
             [sys.executable, "-c", CHILD, str(listed), str(out)],
             stderr=subprocess.PIPE,
@@ -414,7 +399,7 @@ def test_a_killed_process_resumes(tmp_path, sent):
             assert statuses.count(Status.GOOD) == done
             assert statuses.count(Status.NOT_TRIED) == count - done
         asked = sum(server.hits.values())
-        assert crawler.fetch_urls(listed, out, request_limits=EASY) == {Status.GOOD: count}
+        assert fetch(tmp_path, urls) == {Status.GOOD: count}
         assert sum(server.hits.values()) - asked <= count - done + 1
         assert [row["status"] for row in report(out)] == ["good"] * count
         assert len(kept(out)) == count
@@ -425,37 +410,36 @@ def images_root():
 
 
 def test_half_a_line_in_the_journal_is_skipped_and_half_an_image_deleted(server, tmp_path):
-    listed = write_list(tmp_path, [server.url("/good/1"), server.url("/good/2")])
+    listed = [server.url("/good/1"), server.url("/good/2")]
     out = tmp_path / "out"
-    crawler.fetch_urls(listed, out, request_limits=EASY)
+    fetch(tmp_path, listed)
     journal = out / manifest.JOURNAL
     text = journal.read_text()
     journal.write_text(text[: text.index("\n") + 40])
     (out / ".a.jpg.x1y2z3.partial").write_bytes(b"half")
-    assert crawler.fetch_urls(listed, out, request_limits=EASY) == {Status.GOOD: 2}
+    assert fetch(tmp_path, listed) == {Status.GOOD: 2}
     assert [path.name for path in out.glob(".*")] == [manifest.LOCK]
     lines = journal.read_text().splitlines()
     assert [len(lines), sum(line.endswith("}") for line in lines)] == [3, 2]
-    assert crawler.fetch_urls(listed, out, request_limits=EASY) == {Status.GOOD: 2}
+    assert fetch(tmp_path, listed) == {Status.GOOD: 2}
     assert sum(server.hits.values()) == 3
 
 
 def test_two_fetches_can_not_share_a_destination(server, tmp_path):
-    listed = write_list(tmp_path, [server.url("/good/1")])
     with manifest.Manifest(tmp_path / "out"), pytest.raises(FetchError, match="another fetch"):
-        crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY)
+        fetch(tmp_path, [server.url("/good/1")])
 
 
 def test_a_full_disk_stops_the_crawl_and_loses_nothing(server, tmp_path, monkeypatch):
-    listed = write_list(tmp_path, [server.url(f"/good/{i}") for i in range(8)])
+    listed = [server.url(f"/good/{i}") for i in range(8)]
     with monkeypatch.context() as patch:
         full = Mock(side_effect=FULL_DISK)
         patch.setattr(files, "replacing", once_then(files.replacing, full, 3))
         with pytest.raises(FetchError, match="No space left"):
-            crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY)
+            fetch(tmp_path, listed)
     assert len(kept(tmp_path / "out")) == 3
     assert sum(row["status"] == Status.GOOD for row in report(tmp_path / "out")) == 3
-    assert crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY) == {Status.GOOD: 8}
+    assert fetch(tmp_path, listed) == {Status.GOOD: 8}
 
 
 def once_then(good, bad, count):
@@ -465,26 +449,24 @@ def once_then(good, bad, count):
 
 
 def test_inside_a_running_event_loop_as_in_a_notebook(server, tmp_path):
-    listed = write_list(tmp_path, [server.url("/good/1")])
 
     async def cell():
-        return crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY)
+        return fetch(tmp_path, [server.url("/good/1")])
 
     assert asyncio.run(cell()) == {Status.GOOD: 1}
 
 
 def test_a_progress_bar_is_shown(server, tmp_path, capsys):
-    listed = write_list(tmp_path, [server.url("/good/1"), server.url("/html")])
-    crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY)
+    fetch(tmp_path, [server.url("/good/1"), server.url("/html")])
     assert "2/2" in capsys.readouterr().err
 
 
 def test_an_older_journal_is_skipped_and_its_images_are_fetched_again(server, tmp_path):
-    listed = write_list(tmp_path, [server.url("/good/1")])
-    crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY)
+    listed = [server.url("/good/1")]
+    fetch(tmp_path, listed)
     journal = tmp_path / "out" / manifest.JOURNAL
     journal.write_text(journal.read_text().replace('"status"', '"fate"'))
-    assert crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY) == {Status.GOOD: 1}
+    assert fetch(tmp_path, listed) == {Status.GOOD: 1}
     assert (server.hits["/good/1"], len(kept(tmp_path / "out"))) == (2, 1)
 
 
@@ -504,14 +486,12 @@ def test_wrong_calls_say_what_is_wrong(tmp_path):
 
 
 def test_the_journal_is_lines_of_json(server, tmp_path):
-    listed = write_list(tmp_path, [server.url("/good/1")])
-    crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY)
+    fetch(tmp_path, [server.url("/good/1")])
     (line,) = (tmp_path / "out" / manifest.JOURNAL).read_text().splitlines()
     assert json.loads(line)["status"] == "good"
 
 
 def test_a_bar_that_was_interrupted_does_not_stop_the_next_crawl(tmp_path, server):
-    listed = write_list(tmp_path, [server.url("/good/5")])
     with tqdm.get_lock():  # as Ctrl-C between two instructions leaves it
-        counts = crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY)
+        counts = fetch(tmp_path, [server.url("/good/5")])
     assert counts == {Status.GOOD: 1}
