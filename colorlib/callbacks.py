@@ -1,4 +1,4 @@
-"""What happens while Keras' `fit` runs: checkpoints, history, progress, a stop before the end.
+"""What happens while Keras' `fit` runs: checkpoints, history, progress, interruption.
 
 Not here: what is trained (`colorlib.training`) and how a run is stored (`colorlib.runs`). The
 photographs that `Predictions` colors are the report's figures 6 and 8.
@@ -90,7 +90,7 @@ class EpochLog(keras.callbacks.Callback):
     Parameters
     ----------
     image_count : int
-        In an epoch.
+        Number of images in an epoch.
     """
 
     def __init__(self, image_count):
@@ -120,7 +120,7 @@ class BestWeights(keras.callbacks.Callback):
     path : pathlib.Path
         The file, ending in ``.weights.h5`` (`runs.save_weights`).
     log : EpochLog
-        Comes before this in the list of callbacks.
+        It comes before this one in the list of callbacks.
     finish : callable
         Called with the network before the weights are saved; changes the saved weights only.
     """
@@ -190,7 +190,7 @@ class Checkpoint(keras.callbacks.Callback):
         Returns
         -------
         int
-            Number of epochs that are done.
+            Number of completed epochs.
 
         Warns
         -----

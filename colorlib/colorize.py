@@ -55,7 +55,7 @@ def apply_guided_filter(lightness, fitted):
     lightness : ndarray of float32, shape (height, width)
         L in 0..100.
     fitted : ndarray of float32, shape (height, width, 4)
-        From `fit`, enlarged.
+        From `fit_guided_filter`, enlarged.
 
     Returns
     -------
@@ -299,7 +299,7 @@ def working_shape(height, width, working_size):
     Parameters
     ----------
     height, width : int
-        Of the photograph.
+        Size of the photograph.
     working_size : int
         Requested length of the shorter side, in pixels.
 
@@ -364,7 +364,7 @@ def render(colorizer, photograph, depth=np.uint8, side_by_side=False, points=Non
     photograph : colorlib.photos.photo.Photograph
         Or any object with its ``shape``, ``lightness`` and ``alpha``.
     depth : {np.uint8, np.uint16}
-        Of the result.
+        Type of the result.
     side_by_side : bool
         Put the grey photograph to the left of the colored one.
     points : colorlib.hints.Points, optional
@@ -430,7 +430,7 @@ def colorizer_for(run=config.DEFAULT_RUN, **decoding):
         The run, its name, or its folder (`runs.find`); by default the one that ships with
         the course.
     **decoding
-        What to change in the run's `DecodeConfig`: ``working_size``, ``temperature``,
+        Changes of the run's `DecodeConfig`: ``working_size``, ``temperature``,
         ``vividness``, ``saturation``. None leaves the run's own value.
 
     Returns
@@ -442,7 +442,7 @@ def colorizer_for(run=config.DEFAULT_RUN, **decoding):
     colorlib.runs.RunError
         If there is no such run, or it is damaged.
     ValueError
-        If what is changed is out of range, or the network's colors don't depend on it.
+        If a change is out of range, or the network's colors don't depend on it.
     """
     run = run if isinstance(run, runs.Run) else runs.load_run(run)
     if table.layers(run.settings.network, run.settings.width)[-1].channels != BINS:
@@ -467,7 +467,7 @@ def resized_lightness(photograph, height, width):
     photograph : colorlib.photos.photo.Photograph
         Or any object with its ``shape`` and ``lightness``.
     height, width : int
-        Of the result.
+        Size of the result.
 
     Returns
     -------

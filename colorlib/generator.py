@@ -51,7 +51,7 @@ class ColorBatches(keras.utils.PyDataset):
     seed : int
         Decides order, crops and flips.
     indices : array-like of int, optional
-        Which images of the store to use; all by default.
+        The images of the store to use; all by default.
     workers : int
         Threads that prefetch; 0 computes each batch when it is asked for.
     crop_scale : float, optional
@@ -67,7 +67,7 @@ class ColorBatches(keras.utils.PyDataset):
     Attributes
     ----------
     epoch : int
-        Which epoch's batches `__getitem__` gives. `colorlib.training` sets it.
+        The epoch of the batches that `__getitem__` gives; `callbacks.SetEpoch` sets it.
 
     Raises
     ------
@@ -130,7 +130,7 @@ class ColorBatches(keras.utils.PyDataset):
         Parameters
         ----------
         epoch, index : int
-            Which batch of which epoch.
+            The epoch, and the batch in it.
 
         Returns
         -------
@@ -158,7 +158,7 @@ class ColorBatches(keras.utils.PyDataset):
         Parameters
         ----------
         epoch, index : int
-            Which batch of which epoch.
+            The epoch, and the batch in it.
 
         Returns
         -------

@@ -42,7 +42,7 @@ class Network:
     weights : dict of str to dict of str to ndarray of float32
         As for `graph.build`.
     input_multiple : int
-        What the sides of the input have to be multiples of.
+        Number of which the sides of the input have to be multiples.
 
     Attributes
     ----------
@@ -77,7 +77,7 @@ class Network:
         Raises
         ------
         ValueError
-            If the sides are no such multiples, or hints are given to a network without.
+            If the sides are not multiples of it, or hints are given to a network that takes none.
         """
         lightness = np.ascontiguousarray(lightness, np.float32)
         if any(side % self.input_multiple for side in lightness.shape[1:3]):

@@ -4,9 +4,9 @@ Not here: the record itself (`colorlib.runs`), what a checkpoint holds (`colorli
 what is trained (`colorlib.model`), on what (`colorlib.generator`), and the settings
 (`colorlib.config`). Chapter 4 of the report.
 
-A training that was stopped, killed even, goes on when `train` is called again with the same
-arguments, and ends with the same weights, bit for bit on the same machine and backend, as one
-that was never stopped: batches depend on the epoch alone, and everything else is in the checkpoint.
+A training that was stopped, or even killed, goes on when `train` is called again with the same
+arguments. On the same machine and backend it ends with the same weights, bit for bit, as one that
+was never stopped: batches depend on the epoch alone, and everything else is in the checkpoint.
 """
 
 import keras
@@ -36,25 +36,25 @@ def train(
     save_every=60.0,
     watched=None,
 ):
-    """Train the network and record the run; go on where an earlier call was stopped.
+    """Train the network and record the run; continue where an earlier call was stopped.
 
     Parameters
     ----------
     settings : colorlib.config.TrainConfig
-        How.
+        How to train.
     images_train, images_val : Store or ndarray of uint8, shape (n, size, size, 3)
-        On what, and what to measure on after each epoch (centre crops).
+        Images to train on, and images to measure on after each epoch (centre crops).
     run_path : path-like
         The run's folder; made if missing.
     callbacks : sequence of keras.callbacks.Callback
-        To go with the run's own.
+        Called besides the run's own callbacks.
     progress : bool
         Whether to show a progress bar.
     workers : int
         Threads that prepare batches.
     save_every : float
         Seconds between checkpoints, which are written at the end of an epoch. Ctrl-C saves the
-        epochs that are done; a kill loses at most this and the epoch it interrupts.
+        epochs that are done; a kill loses at most this time and the epoch that it interrupts.
     watched : ndarray of uint8, shape (n, size, size, 3), optional
         Photographs to color after each epoch (`callbacks.Predictions`).
 
@@ -113,7 +113,7 @@ def make_deterministic(seed):
     Parameters
     ----------
     seed : int
-        Of all the random states there are.
+        Seed of all random states.
     """
     keras.utils.set_random_seed(seed)
     if keras.backend.backend() == "tensorflow":
@@ -214,8 +214,8 @@ def _described(images_train, images_val):
     }
 
 
-# What is done to the best weights before they are recorded: averaged ones are put in, or all moved
-# back towards those of the start.
+# Changes the best weights before they are recorded: it puts averaged ones in, or moves all back
+# towards those of the start.
 def _finish(settings, network):
     if settings.interpolation != 1 and not (settings.start_from and 0 < settings.interpolation < 1):
         needed = "above 0 and at most 1, and below 1 only with a run to start from"

@@ -123,7 +123,7 @@ def score_of(path=ANSWERS, run=None):
     path : path-like
         Lines that are no answers are skipped.
     run : str, optional
-        Count the answers about this run only.
+        Count only the answers about this run.
 
     Returns
     -------
@@ -169,7 +169,7 @@ class Pair:
     Attributes
     ----------
     name : str
-        Of the photograph.
+        Name of the photograph.
     real, colored : ndarray of uint8, shape (256, 256, 3)
         sRGB.
     real_is_left : bool
@@ -195,7 +195,7 @@ class Game:
         In color; all are shown once before one is shown again.
     colorizer : colorlib.colorize.Colorizer
     seed : int
-        Of order, squares and sides.
+        Seed of the order, the squares and the sides.
 
     Raises
     ------
@@ -215,7 +215,7 @@ class Game:
         Parameters
         ----------
         number : int
-            Of the round, from 0.
+            Number of the round, from 0.
 
         Returns
         -------
@@ -300,7 +300,7 @@ def new_game(folder=None, run=config.DEFAULT_RUN, seed=None):
     Parameters
     ----------
     folder : path-like, optional
-        Of photographs in color; by default the sample photographs are played with.
+        Folder of photographs in color; by default the sample photographs.
     run : str
         The recorded run that colors.
     seed : int, optional

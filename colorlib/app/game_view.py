@@ -26,7 +26,7 @@ class GameView:
     Parameters
     ----------
     folder : path-like, optional
-        Of the player's own photographs; by default the sample photographs are played with.
+        Folder of the player's own photographs; by default the sample photographs.
     run : str
         The recorded run that colors.
     seed : int, optional

@@ -115,7 +115,7 @@ class Picture:
     Attributes
     ----------
     name : str
-        Of its file.
+        Name of its file.
     photograph : colorlib.photos.photo.Photograph
         At its full resolution.
     lightness : ndarray of float32, shape (height, width)
@@ -123,7 +123,7 @@ class Picture:
     truth : ndarray of float32, shape (height, width, 2), or None
         (a, b) of the same pixels, if the photograph is in color.
     views : dict of int to ndarray
-        What networks saw of it, by their working size (`ask`).
+        Inputs of networks made from it, by their working size (`predict`).
     """
 
     name: str

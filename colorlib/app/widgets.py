@@ -62,15 +62,15 @@ class Divider(anywidget.AnyWidget):
     before, after : bytes
         JPEGs of the same size: left and right of the divider.
     width, height : int
-        Of both, in pixels.
+        Size of both, in pixels.
     position : float
-        Of the divider, from the left, in 0..1.
+        Position of the divider, from the left, in 0..1.
     point : list of float
-        What was clicked on: (x, y) from the upper left corner, in 0..1.
+        The point that was clicked on: (x, y) from the upper left corner, in 0..1.
     marks : list of list
         Each x, y and a color as ``#rrggbb``; they can be dragged, and removed with the keyboard.
     marked : bool
-        Whether they are shown.
+        Whether the marks are shown.
     """
 
     _esm = HERE / "divider.js"
@@ -95,7 +95,7 @@ class Palette(anywidget.AnyWidget):
     Attributes
     ----------
     colors : list of str
-        Those that are offered.
+        The colors that are offered.
     """
 
     _esm = HERE / "palette.js"
@@ -119,21 +119,21 @@ class Upload(anywidget.AnyWidget):
     receive : callable
         Called with the file's name and its bytes when all of it is there.
     refuse : callable
-        Called with name and size before; raises ValueError if the file is not wanted. The message
-        is shown.
+        Called with the name and the size before the upload; raises ValueError if the file is not
+        wanted. The message is shown.
 
     Attributes
     ----------
     suffixes : list of str
         Endings that the browser offers.
     largest : int
-        Bytes, more of which the browser refuses.
+        Largest file in bytes; the browser refuses larger ones.
     label : str
-        In the place.
+        Text in the place.
     wanted : str
         What the browser says of a file with another ending, after "is".
     message : str
-        Shown below; plain text.
+        Plain text, shown below.
     """
 
     _esm = HERE / "upload.js"
@@ -203,14 +203,14 @@ class Download(anywidget.AnyWidget):
     Parameters
     ----------
     make : callable
-        Returns the file's name and its bytes; why it can't is shown.
+        Returns the file's name and its bytes; the message of an error is shown.
 
     Attributes
     ----------
     label, working : str
-        On the button; and while the file is made.
+        Text on the button, and its text while the file is made.
     message : str
-        Shown below; plain text.
+        Plain text, shown below.
     """
 
     _esm = HERE / "download.js"

@@ -1,6 +1,6 @@
-"""The combination of settings in the report's published code, and what each of them does.
+"""The settings of the report's published code, together and one at a time.
 
-Not here: the experiment that records it (`benchmarks/ablation.py`), and what came of it
+Not here: the experiment that records it (`benchmarks/ablation.py`), and its results
 (notebook 08). Figures 5 and 7 of the report: erratic validation curves, which it could not explain.
 
 Crops and images have Model-64's sizes, since a batch of one image gives BatchNorm only as many
@@ -73,7 +73,7 @@ SOUND = Recipe(
         batch_norm_momentum=0.95,
     )
 )
-"""As free of faults as we can make it: Adam at a constant rate, small."""
+"""A small recipe without a known fault: Adam at a constant rate."""
 
 PUBLISHED = SOUND.replace(
     batch_size=1,
@@ -85,7 +85,7 @@ PUBLISHED = SOUND.replace(
     decay=1e-3,
     l2=1e-4,
 )
-"""All that the published code does otherwise. In both, the prior stands for the long beginning."""
+"""All changes of the published code. In both, the prior replaces the long beginning."""
 
 UNDONE = {
     "batch size 8": dict(batch_size=8),
@@ -97,14 +97,14 @@ UNDONE = {
     "rate kept": dict(decay=0.0),
     "the paper's L2": dict(l2=SOUND.settings.l2),
 }
-"""What is taken back of `PUBLISHED`, one at a time."""
+"""Changes that are taken back from `PUBLISHED`, one at a time."""
 
 ALONE = {
     "batch size 1": dict(batch_size=1),
     "momentum 0.99": dict(batch_norm_momentum=0.99),
     "validation on random crops": dict(validation="random"),
 }
-"""What is done to `SOUND`, one at a time."""
+"""Changes that are made to `SOUND`, one at a time."""
 
 RECIPES = {
     "sound": SOUND,
@@ -115,7 +115,7 @@ RECIPES = {
 
 
 class Photographs(generator.ColorBatches):
-    """Batches as a recipe makes them; an epoch is so many images, and not all there are.
+    """Batches as a recipe makes them; an epoch has a given number of images.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ class Photographs(generator.ColorBatches):
 
 
 def train(recipe, images, validation, point=POINT, progress=()):
-    """Train by a recipe and follow the validation loss; then go on with a rate of zero.
+    """Train by a recipe and record the validation loss; then go on with a rate of zero.
 
     In the second part no weight moves, and only BatchNorm's running statistics follow the batches.
 
@@ -231,7 +231,7 @@ def raw_lightness(lightness):
     Returns
     -------
     ndarray of float32, same shape
-        What the network's first layer, made for L in 0..100, brings to 0..255.
+        The network's first layer, made for L in 0..100, scales it to 0..255.
     """
     eight_bits = wrap_lightness(lightness) * np.float32(255 / 100)
     return (eight_bits - table.LIGHTNESS_OFFSET) / np.float32(table.LIGHTNESS_SCALE)
@@ -261,7 +261,7 @@ def bilinear_codes(rgb):
 
 
 def roughness(curve):
-    """Say how far, on average, a point of a curve lies from the middle of its two neighbors.
+    """Return how far, on average, a point of a curve lies from the middle of its two neighbors.
 
     Parameters
     ----------

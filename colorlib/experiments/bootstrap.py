@@ -1,10 +1,10 @@
-"""Scores of single images -> metrics of any group of them, with intervals; the best and the worst.
+"""Turn scores of single images into metrics of groups, with intervals; choose the best and worst.
 
-Not here: what predicts the colors (`colorlib.colorize`), nor which images and groups there are
+Not here: what predicts the colors (`colorlib.colorize`), and which images and groups there are
 (`benchmarks/compare.py`). Section 3.1 of Zhang et al. 2016 for the metrics.
 
 All metrics are ratios of sums over images. So an image's score is a row of such sums, a group's is
-the sum of its rows, and a bootstrap sample's is a sum in which a row may come several times.
+the sum of its rows, and a bootstrap sample's is a sum in which a row may occur several times.
 """
 
 import functools
@@ -23,7 +23,7 @@ COLUMNS = (
     "colorfulness",
     "cross_entropy",
 )
-"""Of a score: two counts, the pixels' shares of the AuC without and with weights, and metrics."""
+"""Numbers of a score: counts, the pixels' shares of the AuC without and with weights, metrics."""
 
 DRAWS = 1000
 """Bootstrap samples behind an interval."""
@@ -52,9 +52,9 @@ def score(predicted_ab, true_ab, predicted_rgb, true_rgb, weights, cross_entropy
     predicted_rgb, true_rgb : ndarray of uint8, shape (n, height, width, 3)
         sRGB.
     weights : ndarray, shape (313,)
-        Of each pixel, by the bin of its true color, for the rebalanced AuC (`metrics.auc`).
+        Weight of a pixel, by the bin of its true color, for the rebalanced AuC (`metrics.auc`).
     cross_entropy : ndarray, shape (n,), optional
-        Of each image in nats per pixel, where a distribution was predicted.
+        Cross-entropy of each image in nats per pixel, where a distribution was predicted.
 
     Returns
     -------
@@ -107,8 +107,8 @@ def summarize(scores, units=None):
     scores : ndarray of float64, shape (n, 8)
         From `score`.
     units : array-like, shape (n,), optional
-        What is drawn together: each image's class, if the question is what other classes of this
-        kind would give. Each image is drawn alone by default.
+        Images with the same unit are drawn together: for example those of a class, to estimate
+        what other classes of this kind would give. Each image is drawn alone by default.
 
     Returns
     -------
@@ -182,16 +182,16 @@ def best_and_worst(scores, baseline, count, sample=None):
     scores, baseline : ndarray of float64, shape (n, 8)
         From `score`; row for row the same images.
     count : int
-        How many good ones and how many bad ones.
+        Number of images of each kind.
     sample : int, optional
-        Look only at so many, drawn at random with seed 0; at all by default.
+        Choose only from so many images, drawn at random with seed 0; by default from all.
 
     Returns
     -------
     best, worst : ndarray of int, shape (count,)
         Rows: the best first, the worst last.
     gain : ndarray of float64, shape (n,)
-        Of each image, in percentage points.
+        Gain of each image, in percentage points.
     """
     gain = metrics_of(scores)["rebalanced_auc"] - metrics_of(baseline)["rebalanced_auc"]
     drawn = np.random.default_rng(0).permutation(len(gain))[:sample]

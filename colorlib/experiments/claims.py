@@ -1,4 +1,4 @@
-"""The report's claims: what it says, what we did, what we find, and whether that agrees.
+"""The report's claims: what it says, what we did, what we found, and whether they agree.
 
 Not here: any measurement. `CLAIMS` holds the report's own words and *references* to numbers, which
 are looked up where they were recorded, so that none is copied by hand. A reference is a file and
@@ -31,7 +31,7 @@ CLAIMS = config.RECORDED / "comparison" / "claims.json"
 AGREE, DIFFER, UNTESTABLE = "agree", "differ", "not testable here"
 
 CONSTRUCTION = "by construction"
-"""We built or set it so, as the report did: that it agrees shows nothing."""
+"""We built or set it as the report did, so its agreement shows nothing."""
 
 PAPER = "a statement about the paper"
 
@@ -50,7 +50,7 @@ class MissingValueError(LookupError):
 
 
 def rises(values):
-    """Return how far a curve climbs in all, after its first third.
+    """Return how far a curve rises in total, after its first third.
 
     Parameters
     ----------
@@ -101,7 +101,7 @@ def _fill_in(text):
 
 
 def holds(check):
-    """Say whether a comparison of numbers is true.
+    """Return whether a comparison of numbers is true.
 
     Parameters
     ----------
@@ -113,7 +113,7 @@ def holds(check):
     Returns
     -------
     bool or None
-        None if right is within left's interval, so that the numbers don't tell.
+        None if right is within left's interval, so that the numbers do not decide.
 
     Raises
     ------
@@ -162,7 +162,7 @@ def read_claims():
     Returns
     -------
     dict of str to list of dict
-        Of each chapter, the rows that `settle` gives.
+        The rows that `settle` gives, by the title of the chapter.
     """
     chapters = json.loads(CLAIMS.read_text(encoding="utf-8"))
     return {title: [settle(entry) for entry in entries] for title, entries in chapters.items()}

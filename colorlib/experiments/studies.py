@@ -1,6 +1,6 @@
 """Three small studies: rebalancing, initialization, regression; and a search over settings.
 
-Not here: the experiments that record them (`benchmarks/studies.py`), and what came of them
+Not here: the experiments that record them (`benchmarks/studies.py`), and their results
 (notebook 13). Sections 2.1 to 2.3 of Zhang et al. 2016; chapter 5 and the conclusion of the report.
 
 All trainings see the same few thousand crops of 32 pixels, so that one takes a minute, and end
@@ -43,8 +43,8 @@ SETTINGS = ablation.SOUND.settings.replace(
     schedule="cosine",
     warmup=0.05,
 )
-"""Of every training of the three studies; an epoch is a point of the curve, `ablation.POINT`
-images."""
+"""Settings of all trainings of the three studies; an epoch is a point of the curve, with
+`ablation.POINT` images."""
 
 POINT = 10
 """Iterations between two points of the curve of `overfit`."""
@@ -56,7 +56,7 @@ AB_UNIT = 10.0
 """Errors of the regression are measured in this many ab units: the spacing of the bins."""
 
 STRENGTHS = tuple(np.linspace(-1, 1.5, 11).tolist())
-"""Of rebalancing at decoding."""
+"""Strengths of the rebalancing at decoding."""
 
 SATURATIONS = (0.5, 1.0, 1.5, 2.0, 3.0, 4.0)
 TEMPERATURES = (1.0, 0.7, 0.38, 0.2, 0.05)
@@ -94,7 +94,7 @@ VARIANTS = {
     **{name: Variant(SETTINGS.replace(initializer=name)) for name in INITIALIZERS[1:]},
     "lambda 1": Variant(SETTINGS.replace(rebalance=1.0)),
 }
-"""What is compared; "plain" is He's initializer without rebalancing."""
+"""The variants that are compared; "plain" is He's initializer without rebalancing."""
 
 OVERFIT = {
     "as in notebook 03": dict(settings=config.OVERFIT.replace(decay=1e-3)),
@@ -106,16 +106,16 @@ OVERFIT = {
         bilinear=True,
     ),
 }
-"""How one photograph is learned by heart; the decay is the report's."""
+"""Two ways to overfit one photograph; the decay is the report's."""
 
 RATES = (3e-5, 1e-4)
 """The paper's and the report's."""
 
 TUNED = SETTINGS.replace(epochs=16)
-"""Of a trial of the search, but for what is `SEARCHED`: the smallest scale of use."""
+"""Settings of a trial of the search, except what is `SEARCHED`: the smallest useful scale."""
 
 NEXT = TUNED.replace(width=1 / 8)
-"""Of a finalist: twice a trial's width, and half the rate (`experiments.ablation`)."""
+"""Settings of a finalist: twice a trial's width, and half the rate (`experiments.ablation`)."""
 
 BATCH_SIZES = (1, 2, 4, 8, 16, 32)
 
@@ -133,7 +133,7 @@ def drawn(seed, number):
     Parameters
     ----------
     seed, number : int
-        Of the search, and of the trial in it.
+        The seed of the search, and the number of the trial in it.
 
     Returns
     -------
@@ -290,7 +290,7 @@ def report(variant, network, images, validation):
 
 
 def overfit(photograph, settings, images, wrapped=False, bilinear=False, progress=()):
-    """Learn one photograph by heart.
+    """Overfit a network on one photograph.
 
     Parameters
     ----------
@@ -386,7 +386,7 @@ def losses(variant, answers, codes, prior):
     codes : ndarray of int, shape (n, h, w)
         The truth.
     prior : ndarray, shape (313,)
-        Of the training images.
+        How often each bin occurs in the training images.
 
     Returns
     -------
@@ -422,7 +422,7 @@ def measure(answers, rgb, prior):
     rgb : ndarray of uint8, shape (n, height, width, 3)
         The true images.
     prior : ndarray, shape (313,)
-        Of the training images, for the weights.
+        How often each bin occurs in the training images, for the weights.
 
     Returns
     -------
@@ -502,7 +502,7 @@ def at_equal(rows, name, value):
     Returns
     -------
     dict of str to float
-        All metrics there; at the nearest end, if the decodings do not reach so far.
+        All metrics at that value, or at the nearest one that the decodings reach.
     """
     order = sorted(rows, key=lambda row: row[name])
     places = [row[name] for row in order]
@@ -529,7 +529,7 @@ def interval(values):
 
 
 def importances(trials, worst):
-    """Say how much of the losses' variance each setting of a search accounts for.
+    """Estimate how much of the losses' variance each setting of a search accounts for.
 
     By fANOVA: Hutter et al. 2014, "An Efficient Approach for Assessing Hyperparameter Importance",
     in Optuna.
@@ -539,8 +539,8 @@ def importances(trials, worst):
     trials : list of dict
         With ``params``, from `drawn`, and ``curve``; the last loss of a curve counts.
     worst : float
-        Losses above count as this one, and diverged trials, whose curve is empty, too: how far
-        above chance a loss is says nothing.
+        Larger losses count as this one, and so do diverged trials, whose curve is empty: how far a
+        loss is above chance says nothing.
 
     Returns
     -------
@@ -569,7 +569,8 @@ def inconsistency(ab, true_ab, least=10.0):
     ab, true_ab : ndarray, shape (height, width, 2)
         (a, b).
     least : float
-        By how much more than the true colors they have to differ, in ab units.
+        Neighbors differ if their distance is larger than that of the true colors by this, in ab
+        units.
 
     Returns
     -------
