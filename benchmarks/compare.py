@@ -66,7 +66,7 @@ class View:
     Attributes
     ----------
     store : {"tiny", "photos"}
-        Which images.
+        The set of images.
     side, crop : int
         In pixels; the centre crop of a square of this side.
     as_is : bool

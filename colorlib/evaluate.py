@@ -144,9 +144,9 @@ def chosen(count, limit=None):
     Parameters
     ----------
     count : int
-        How many there are.
+        Number of images that there are.
     limit : int, optional
-        How many to choose.
+        Number of images to choose.
 
     Returns
     -------
@@ -173,7 +173,7 @@ def pairs_of_crops(opened, indices, size, crop):
     opened : Store or ndarray of uint8, shape (n, side, side, 3)
         The images; resized if they have another size.
     indices : ndarray of int, shape (k,)
-        Which images.
+        Numbers of the images.
     size, crop : int
         Side in pixels of the images and of the crops.
 

@@ -154,7 +154,7 @@ def random_patches(points, size, rng):
     Parameters
     ----------
     points : ndarray of int, shape (n,)
-        How many for each image.
+        Number of hints for each image.
     size : tuple of int
         Height and width of the images in pixels.
     rng : numpy.random.Generator

@@ -182,7 +182,7 @@ class ColorTally:
     Attributes
     ----------
     images : int
-        How many were added.
+        Number of images that were added.
     counts : ndarray of int64, shape (313, 152)
         The sum of their `error_counts`.
     """

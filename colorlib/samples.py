@@ -88,7 +88,7 @@ def patches(count, size, seed=0):
     Parameters
     ----------
     count : int
-        How many; they are taken from the photographs in turn.
+        Number of patches; they are taken from the photographs in turn.
     size : int
         Side in pixels of the result.
     seed : int

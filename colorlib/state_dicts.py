@@ -53,7 +53,7 @@ class Storage(NamedTuple):
     key : str
         Names the storage in the file.
     count : int
-        How many numbers it holds.
+        Number of its elements.
     """
 
     dtype: type

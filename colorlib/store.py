@@ -141,7 +141,7 @@ def squares(pixels, indices, tops, lefts, side):
     pixels : ndarray of uint8, shape (n, size, size, 3)
         Images, in memory or in a memory map.
     indices : ndarray of int, shape (k,)
-        Which images.
+        Numbers of the images.
     tops, lefts : int or ndarray of int, shape (k,)
         Where the squares begin, in pixels.
     side : int
@@ -477,7 +477,7 @@ def divide(items, held_out, seed=0):
     items : sequence
         In an order that is always the same.
     held_out : dict of str to int
-        How many go into each part; the rest goes into ``"train"``.
+        Number of items of each part; the rest goes into ``"train"``.
     seed : int
         The same items, numbers and seed give the same parts.
 

@@ -6,10 +6,10 @@ this way by hand.
 A search is two Optuna studies, ``coarse`` and ``fine``, in one database. Each process takes the
 next trial from it, trains, and stores the result, until all processes together have done as many
 trials as were asked for. The constant of trial k follows from the seed and k alone, so no two
-processes try the same one, and the constants do not depend on the number of processes. When a
-process dies, its heartbeat stops, and another process repeats its trial.
+processes try the same one, and their number changes nothing about what is tried. When a process
+dies, its heartbeat stops, and another process repeats its trial.
 
-Trials are compared by the validation loss *without* the L2 penalty: with it, the smallest constant
+What is compared is the validation loss *without* the L2 penalty: with it, the smallest constant
 would win because its penalty is small.
 
 Optuna does the storage, the trials, the heartbeat and the pruning. Its MaxTrialsCallback was
@@ -46,13 +46,13 @@ DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 STAGES = ("coarse", "fine")
 
 COARSE_RANGE = (1e-7, 1.0)
-"""The smallest has no effect; with the largest only the penalty matters."""
+"""From no effect at all to nothing but the penalty."""
 
 FINE_DECADES = 1.0
 """Width of the fine stage's range."""
 
 FEWEST_COARSE = 4
-"""Number of complete coarse trials that the fine stage needs."""
+"""Complete coarse trials without which no fine stage begins."""
 
 COLUMNS = {
     "stage": str,
@@ -140,15 +140,15 @@ def prior_loss(train, validation):
 def search(
     settings, small, place, stage, trials, progress=True, callbacks=(), heartbeat_timeout=60
 ):
-    """Do the trials of a stage that are not done yet, together with other processes.
+    """Do a stage's trials, or those that are left of it, together with other processes.
 
-    It returns when all are done, also those of other processes. If another process dies meanwhile,
-    its trial is repeated here. After Ctrl-C, the next call repeats the trial that was interrupted.
+    It returns when all are done, also those of other processes: if one of them dies meanwhile, its
+    trial is repeated here. After Ctrl-C, the next call repeats the trial that was interrupted.
 
     Parameters
     ----------
     settings : colorlib.config.TrainConfig
-        Settings of every trial; `l2` is replaced. The seed decides which constants are tried.
+        Of every trial; `l2` is replaced. The seed decides which constants are tried.
     small : SmallSet
         The images.
     place : str or path-like
@@ -157,7 +157,7 @@ def search(
     stage : {"coarse", "fine"}
         Coarse draws from `COARSE_RANGE`, fine from a decade around coarse's best quarter.
     trials : int
-        Number of trials that are done when this returns, with pruned ones, without failed ones.
+        Done in all when this returns, pruned ones included, failed ones not.
     progress : bool
         Whether to show a progress bar.
     callbacks : sequence of callable
@@ -324,7 +324,7 @@ def cross_entropy(network, total):
     Parameters
     ----------
     network : keras.Model
-        With or without a penalty on its kernels.
+        Whose kernels are penalized, or not.
     total : float
         The loss as Keras reports it: the mean cross-entropy plus the penalty.
 
