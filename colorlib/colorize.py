@@ -47,25 +47,6 @@ def fit_guided_filter(lightness, ab):
     return _mean(np.concatenate([slopes, mean_ab - slopes * mean_l], axis=-1))
 
 
-def apply_guided_filter(lightness, fitted):
-    """Evaluate the linear function of L at each pixel.
-
-    Parameters
-    ----------
-    lightness : ndarray of float32, shape (height, width)
-        L in 0..100.
-    fitted : ndarray of float32, shape (height, width, 4)
-        From `fit_guided_filter`, enlarged.
-
-    Returns
-    -------
-    ndarray of float32, shape (height, width, 2)
-        (a, b).
-    """
-    slope_a, slope_b, a, b = cv2.split(fitted)  # NumPy is slow along axes as short as this
-    return cv2.merge([slope_a * lightness + a, slope_b * lightness + b])
-
-
 def _mean(image):
     side = 2 * GUIDE_RADIUS + 1
     return cv2.blur(image, (side, side), borderType=cv2.BORDER_REPLICATE)
@@ -514,10 +495,13 @@ def _color_band(lightness, colors, rows, height, depth):
     return colorspace.lab_to_rgb8(lab)
 
 
-# `colors` are (a, b), or the result of `fit_guided_filter`.
+# `colors` are (a, b), or the result of `fit_guided_filter`: a linear function of L at each pixel.
 def _colors_of_band(lightness, colors, rows, height):
     full = _resized_band(colors, rows, height, lightness.shape[1])
-    return full if full.shape[2] == 2 else apply_guided_filter(lightness, full)
+    if full.shape[2] == 2:
+        return full
+    slope_a, slope_b, a, b = cv2.split(full)  # NumPy is slow along axes as short as this
+    return cv2.merge([slope_a * lightness + a, slope_b * lightness + b])
 
 
 # These rows of the result of cv2.resize for the whole image; it is linear in each direction.

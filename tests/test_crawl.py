@@ -5,7 +5,6 @@ import csv
 import dataclasses
 import hashlib
 import json
-import os
 import signal
 import socket
 import subprocess
@@ -384,7 +383,6 @@ def test_a_killed_process_resumes(tmp_path, sent):
         child = subprocess.Popen(
             [sys.executable, "-c", CHILD, str(listed), str(out)],
             stderr=subprocess.PIPE,
-            env=os.environ | {"PYTHONPATH": str(images_root())},
         )
         while len(kept(out)) < count // 4:
             time.sleep(0.01)
@@ -403,10 +401,6 @@ def test_a_killed_process_resumes(tmp_path, sent):
         assert sum(server.hits.values()) - asked <= count - done + 1
         assert [row["status"] for row in report(out)] == ["good"] * count
         assert len(kept(out)) == count
-
-
-def images_root():
-    return images.__file__.rpartition("/colorlib/")[0]
 
 
 def test_half_a_line_in_the_journal_is_skipped_and_half_an_image_deleted(server, tmp_path):
