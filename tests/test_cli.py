@@ -59,6 +59,7 @@ def test_help_teaches():
         "--smoothing",
         "--scribbles",
         "--hints",
+        "--shard",
         *options.split(),
     ):
         assert word in result.stdout
