@@ -1,9 +1,11 @@
 """Batches of photographs, including unusual and malicious files."""
 
 import dataclasses
+import itertools
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import Mock
 
 import numpy as np
@@ -98,6 +100,55 @@ def test_another_photograph_of_the_same_name_is_colored(twins, tmp_path, coloriz
     assert np.any(images.read(out / "x.png") != images.read(out / "x-2.png"))
     again = color(colorizer, [second, first], out, overwrite=True)[0]
     assert again == [("colored", "x-2.png"), ("colored", "x.png")]
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """Two folders of 24 photographs with similar names, some with the same content."""
+    for number in range(24):
+        for place, end in (("a", ""), ("b", "-2" if number % 2 else "")):
+            (tmp_path / place / "inner").mkdir(parents=True, exist_ok=True)
+            path = tmp_path / place / ("inner" if number % 3 else "") / f"{number}{end}.png"
+            name = "coffee" if place == "a" or number % 4 else "chelsea"
+            images.write(path, samples.square(name, 16))
+    return [tmp_path / "a", tmp_path / "b"]
+
+
+def planned(*call, **how):
+    return {(job.source, job.target) for job in batch.plan(*call, recursive=True, **how)}
+
+
+def test_shards_do_what_one_call_does(archive, tmp_path, colorizer):
+    whole, out = planned(archive, tmp_path / "out"), tmp_path / "out"
+    parts = [planned(archive, out, shard=(number, 4)) for number in (1, 2, 3, 4)]
+    assert sum(map(len, parts)) == len(whole) == 48 and set.union(*parts) == whole
+    assert max(map(len, parts)) < 24
+
+    def run(number, until=None):
+        jobs = batch.plan(archive, out, recursive=True, shard=(number, 4))
+        assert {(job.source, job.target) for job in jobs} == parts[number - 1]
+        outcomes = batch.color_all(colorizer, jobs, at_once=2)
+        statuses = [outcome.status for outcome in itertools.islice(outcomes, until)]
+        outcomes.close()
+        return statuses
+
+    run(3, until=2)  # as if it was killed
+    with ThreadPoolExecutor(3) as pool:
+        assert set(itertools.chain(*pool.map(run, (2, 4, 3)))) == {"colored", "kept"}
+    assert set(run(1)) == {"colored"}
+    assert set(out.rglob("*.png")) == {target for _, target in whole}
+    assert sum(path.read_text().count("{") for path in out.rglob(outputs.LIST)) == 48
+    assert set(run(1) + run(2) + run(3) + run(4)) == {"kept"}
+
+
+def test_a_part_that_does_not_exist_is_refused(archive, tmp_path):
+    for shard in ((0, 4), (5, 4)):
+        with pytest.raises(ValueError, match=r"no part [05] of 4; the parts are 1 to 4"):
+            batch.plan(archive, tmp_path / "out", shard=shard)
+    named = [batch.plan(archive[:1], tmp_path / "out", shard=(k, 4)) for k in (1, 2, 3, 4)]
+    assert sum(map(len, named)) == 8
+    single = tmp_path / "a" / "0.png", tmp_path / "0.jpg"
+    assert sum(len(batch.plan(single[:1], single[1], shard=(k, 4))) for k in (1, 2, 3, 4)) == 1
 
 
 def test_a_moved_album_is_kept_and_a_changed_photograph_is_not(twins, tmp_path, colorizer):

@@ -38,7 +38,7 @@ def test_help_teaches():
     result = colorlib("colorize", "--help")
     assert result.returncode == 0
     words = "Example --temperature --vividness --saturation --working-size --run --recursive"
-    words += " --overwrite --side-by-side --smoothing --scribbles --hints"
+    words += " --overwrite --side-by-side --smoothing --scribbles --hints --shard"
     assert [word for word in words.split() if word not in result.stdout] == []
 
 

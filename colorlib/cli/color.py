@@ -9,6 +9,7 @@ import contextlib
 import functools
 import itertools
 import os
+import re
 import warnings
 from pathlib import Path
 from typing import Annotated
@@ -70,6 +71,13 @@ Hints = Annotated[
         "left corner, or a transparent PNG of its size with painted points.",
     ),
 ]
+Shard = Annotated[
+    str | None,
+    typer.Option(
+        metavar="K/N",
+        help="Color only part K of N, 1/N to N/N; the calls of all parts color all files.",
+    ),
+]
 
 
 def colorize(
@@ -87,6 +95,7 @@ def colorize(
     smoothing: Smoothing = None,
     scribbles: Scribbles = None,
     hints: Hints = None,
+    shard: Shard = None,
 ):
     """Color photographs and films; each keeps its own lightness, resolution and file type.
 
@@ -112,6 +121,10 @@ def colorize(
     The first line of a CSV file is x,y,color; the others are such as 120,80,#2e6b34 or
     120,80,darkgreen. Only a color's hue and saturation count: the lightness is the photograph's.
 
+    With --shard many processes or machines color one archive into one output, each its part: the
+    same call with 1/16, 2/16, ... 16/16, in any order, at once or not, and again for a part that
+    was stopped. A file's part follows from its path in the archive.
+
     Example: colorlib colorize grandmother.jpg album/ -o colored/
 
     Example: colorlib colorize wedding.mp4 -o wedding-in-color.mp4
@@ -119,6 +132,8 @@ def colorize(
     Example: colorlib colorize coat.jpg --scribbles coat-painted.png -o colored/
 
     Example: colorlib colorize coat.jpg --hints coat.csv -o colored/
+
+    Example: colorlib colorize archive/ -r -o colored/ --shard 3/16
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # `batch` has threads of its own
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our messages name damaged files
@@ -140,7 +155,7 @@ def colorize(
         if given := scribbles or hints:
             _require_one_photograph(paths, "--scribbles" if scribbles else "--hints")
             _require_file(given)  # a missing file is named before anything is made
-        jobs = batch.plan(paths, output, recursive, overwrite)
+        jobs = batch.plan(paths, output, recursive, overwrite, _parsed(shard or "1/1"))
         others = batch.skipped_files(paths, output, recursive)
         if not scribbles:
             network["run"] = run or (config.HINTS_RUN if hints else config.DEFAULT_RUN)
@@ -182,6 +197,12 @@ def _refuse(**options):
     if names:
         them = "it" if len(names) == 1 else "them"
         shared.stop(f"--scribbles colors without a network: {', '.join(names)}; leave {them} out")
+
+
+def _parsed(shard):
+    if not re.fullmatch("[0-9]+/[0-9]+", shard):
+        raise ValueError(f"--shard {shard}: has to be such as 3/16, the third of 16 parts")
+    return tuple(map(int, shard.split("/")))
 
 
 def _require_one_photograph(paths, option):

@@ -7,6 +7,7 @@ Not here: a single photograph (`colorlib.photos.photo`, `colorlib.colorize`), th
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import itertools
 import os
 import threading
@@ -73,7 +74,7 @@ class Outcome:
     replaced: bool = False
 
 
-def plan(paths, output, recursive=False, overwrite=False):
+def plan(paths, output, recursive=False, overwrite=False, shard=(1, 1)):
     """Choose the target of each photograph and film.
 
     Parameters
@@ -88,12 +89,16 @@ def plan(paths, output, recursive=False, overwrite=False):
         A GIF, which can't be written, becomes ``NAME.gif.png``, an AVI ``NAME.avi.mp4``.
     overwrite : bool
         Whether a source that changed replaces the target that was made from its old content.
+    shard : (int, int)
+        Which part of the files, from 1, and of how many parts. A file's part follows from its path
+        below the folder in `paths` alone. The calls of all parts, on any machines and in any
+        order, choose the same targets as one call for all files.
 
     Returns
     -------
     list of Job
-        Each file once. Targets with the same name, ignoring upper and lower case, get ``-2``,
-        ``-3``, ... appended. This includes the targets of earlier calls, which
+        Each file of the part once. Targets with the same name, ignoring upper and lower case, get
+        ``-2``, ``-3``, ... appended. This includes the targets of earlier calls, which
         `colorlib.photos.outputs` records: another source with the same name gets a number, and the
         same source gets its earlier target.
 
@@ -102,23 +107,29 @@ def plan(paths, output, recursive=False, overwrite=False):
     colorlib.images.ImageError
         If `output` is one file for several sources or of the wrong kind, or the folder can't be
         created.
+    ValueError
+        If there is no such part.
     """
+    if not 1 <= shard[0] <= shard[1]:
+        raise ValueError(f"no part {shard[0]} of {shard[1]}; the parts are 1 to {shard[1]}")
     output, paths = Path(output), [Path(path) for path in paths]
     endings, lists = (*images.READABLE, *READABLE_FILMS), outputs.Records()
     if output.suffix.lower() in endings and not files.is_folder(output):
-        return _guarded([_single(paths, output)], lists)
+        jobs = [_single(paths, output)] * _is_in(Path(paths[0].name), shard)
+        return _guarded(jobs, {os.path.realpath(paths[0])}, lists)
     _make(output)
-    jobs, seen, taken = [], set(), set()
+    found, jobs, taken = {}, [], set()
     for path in paths:
-        found = _inside(path, output, recursive) if files.is_folder(path) else [_named(path)]
-        for job in found:
-            if (real := os.path.realpath(job.source)) not in seen:
-                seen.add(real)
-                job = dataclasses.replace(job, target=output / job.target)
-                job = dataclasses.replace(job, target=_free_name(job, taken, lists, overwrite))
-                taken.add(str(job.target).casefold())
-                jobs.append(_placed(job))
-    return _guarded(jobs, lists)
+        inside = _inside(path, output, recursive) if files.is_folder(path) else [_named(path)]
+        for job in inside:
+            found.setdefault(os.path.realpath(job.source), job)
+    for job in found.values():
+        named = dataclasses.replace(job, target=output / job.target)
+        target = _free_name(named, taken, lists, overwrite, found)
+        taken.add(str(target).casefold())
+        if _is_in(job.target, shard):
+            jobs.append(_placed(dataclasses.replace(job, target=target)))
+    return _guarded(jobs, found, lists)
 
 
 def skipped_files(paths, output, recursive=False):
@@ -400,8 +411,14 @@ def _named(path):
     return Job(path, Path(path.name))
 
 
-def _guarded(jobs, lists):
-    sources = {os.path.realpath(job.source) for job in jobs}
+# Python's own hash of a text differs from process to process.
+def _is_in(path, shard):
+    number, count = shard
+    hashed = hashlib.sha256(os.fsencode(path)).digest()
+    return int.from_bytes(hashed[:8]) % count == number - 1
+
+
+def _guarded(jobs, sources, lists):
     return [_checked(job, sources, lists) for job in jobs]
 
 
@@ -420,12 +437,12 @@ def _placed(job):
     return job
 
 
-def _free_name(job, taken, lists, overwrite):
+def _free_name(job, taken, lists, overwrite, sources):
     source, target = job.source, job.target
     if target.suffix.lower() not in (*images.EXTENSIONS, *FILMS):
         target = target.with_name(f"{target.name}{'.mp4' if is_film(target) else '.png'}")
     numbered = (target.with_stem(f"{target.stem}-{number}") for number in itertools.count(2))
-    own = [] if job.problem else lists.made_from(source, target)
+    own = [] if job.problem else lists.made_from(source, target, sources)
     for name in itertools.chain(own, [target], numbered):
         entry = None if name in own else lists.entry(name)
         again = overwrite and entry and entry.source == os.path.realpath(source)

@@ -7,7 +7,9 @@ public. A source is identified by the hash of its content: it may be moved, and 
 under the same name is another source.
 """
 
+import contextlib
 import dataclasses
+import fcntl
 import hashlib
 import json
 import os
@@ -71,7 +73,7 @@ class Records:
         """
         return self._of(target.parent).get(target.name.casefold())
 
-    def made_from(self, source, target):
+    def made_from(self, source, target, others=()):
         """Find the files that earlier calls made from a source.
 
         Parameters
@@ -79,6 +81,9 @@ class Records:
         source : pathlib.Path
         target : pathlib.Path
             The name without a number; ``-2``, ``-3``, ... may be appended.
+        others : collection of str
+            Absolute paths of all sources that are colored together, links resolved. What was made
+            from one of the others with the same content is left to that one.
 
         Returns
         -------
@@ -93,8 +98,10 @@ class Records:
         name = re.compile(f"{re.escape(target.stem)}(-[0-9]+)?{re.escape(target.suffix)}", re.I)
         known = self._by_size[target.parent].get(size, [])
         known = [entry for entry in known if name.fullmatch(entry.file) and is_from(entry, source)]
-        known.sort(key=lambda entry: entry.source != os.path.realpath(source))
-        return [target.with_name(entry.file) for entry in known]
+        real = os.path.realpath(source)
+        own = [entry for entry in known if entry.source == real]
+        moved = [entry for entry in known if entry.source != real and not _is_left(entry, others)]
+        return [target.with_name(entry.file) for entry in own + moved]
 
     def _of(self, folder):
         if folder not in self._entries:
@@ -213,7 +220,13 @@ def record(target, source, settings):
     # the line break comes first: half a line left by a full disk does not damage the next one
     line = b"\n" + json.dumps(dataclasses.asdict(entry)).encode()
     with target.with_name(LIST).open("ab", buffering=0) as file:
+        with contextlib.suppress(OSError):  # a file system that has no locks
+            fcntl.flock(file, fcntl.LOCK_EX)  # over NFS, two machines append only so one by one
         file.write(line)
+
+
+def _is_left(entry, sources):
+    return entry.source in sources and is_from(entry, entry.source)
 
 
 def _read(folder):
