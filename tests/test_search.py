@@ -119,6 +119,38 @@ def test_coarse_then_fine(tmp_path, small, quick):
         assert row["l2"] == pytest.approx(live["l2"], rel=1e-3) and row["process"] == 1
 
 
+def test_the_edge_is_where_the_loss_rises_most():
+    constants = [1e-2, 1e-6, 1e-1, 1e-3, 1e-4]  # sorted: 4, 5, 4, 6, 6
+    assert l2_search.edge_range(constants, [6, 4, 6, 4, 5]) == (1e-3, 1e-2)
+
+
+def test_a_recorded_search_continues_as_the_live_one(tmp_path, small, quick):
+    live, anew, folder = tmp_path / "live.db", tmp_path / "anew.db", tmp_path / "record"
+    l2_search.search(TINY, small, live, "coarse", 8, False)
+    l2_search.search(TINY, small, live, "edge", 2, False)
+    l2_search.record(live, folder)
+    l2_search.resume(folder, anew)
+    written = {path: path.read_bytes() for path in folder.iterdir()}
+    l2_search.record(anew, folder)
+    assert written == {path: path.read_bytes() for path in folder.iterdir()}
+    for place in (live, anew):
+        l2_search.search(TINY, small, place, "edge", 4, False)
+    more = [[row["l2"] for row in l2_search.table(place)] for place in (live, anew)]
+    assert len(more[0]) == 12 and more[1] == pytest.approx(more[0], rel=1e-3)
+    l2_search.resume(tmp_path / "missing", anew)  # the file is there, and stays
+    assert len(l2_search.table(anew)) == 12
+
+
+def test_failed_trials_of_a_record_keep_their_places(tmp_path, small, quick):
+    live, anew, folder = tmp_path / "live.db", tmp_path / "anew.db", tmp_path / "record"
+    study = l2_search._open_stage(TINY, small, live, "coarse", 60)
+    study.add_trial(optuna.create_trial(state=TrialState.FAIL))
+    l2_search.search(TINY, small, live, "coarse", 1, False)
+    l2_search.record(live, folder)
+    l2_search.resume(folder, anew)
+    assert [t.state for t in study_of(anew).trials] == [TrialState.FAIL, TrialState.COMPLETE]
+
+
 def test_what_is_tried_follows_from_the_seed(tmp_path, small, quick):
     tried = []
     for name in ("one", "two"):
@@ -199,6 +231,9 @@ def test_errors_say_what_to_do(tmp_path, small):
         l2_search.table(tmp_path / "missing.db")
     with pytest.raises(l2_search.StudyError, match="record it again"):
         l2_search.load_search(tmp_path)
+    with pytest.raises(l2_search.StudyError, match="record it again"):
+        l2_search.resume(tmp_path, tmp_path / "new.db")
+    assert not (tmp_path / "new.db").exists()
     fill(place, small, [1e-4], [3.0])
     with pytest.raises(l2_search.StudyError, match=r"width is 0\.03125 there and 0\.0625 here"):
         l2_search.search(TINY.replace(width=1 / 16), small, place, "coarse", 2, False)

@@ -88,7 +88,12 @@ def search(
         list[Path], typer.Option(help="A store to take images from; repeat for shards.")
     ],
     study: Annotated[str, typer.Option(help="A file, created if missing, or a database's URL.")],
-    stage: Annotated[str, typer.Option(help="coarse: 1e-7 to 1. fine: where coarse was best.")],
+    stage: Annotated[
+        str,
+        typer.Option(
+            help="coarse: 1e-7 to 1. fine: where coarse was best. edge: where its loss rises most."
+        ),
+    ],
     trials: Annotated[
         int | None,
         typer.Option(
@@ -110,14 +115,16 @@ def search(
         ),
     ] = 60,
     record: Annotated[
-        str | None, typer.Option(help=f"Write the trials as text: {shared.RUN_RULE}")
+        str | None,
+        typer.Option(help=f"Write the trials as text, or go on from there: {shared.RUN_RULE}"),
     ] = None,
 ):
     """Search the L2 constant at random, coarse to fine, as the report did.
 
     Call it in several terminals at once, or, with the URL of a database, on several machines: they
-    share the trials. Stop it with Ctrl-C, or kill it: the same command goes on. Hopeless trials are
-    ended early; what is compared is the validation loss without the penalty.
+    share the trials. Stop it with Ctrl-C, or kill it: the same command goes on. If the file of the
+    study is gone, --record continues what it has recorded. Hopeless trials are ended early; what is
+    compared is the validation loss without the penalty.
 
     Example: colorlib search --data train.h5 --study l2.db --stage coarse
     """
@@ -131,6 +138,9 @@ def search(
         settings = config.SEARCH.replace(**given)
         small = l2_search.small_set(store.Store(*data), images, settings.image_size)
         budget = trials or (20 if stage == "coarse" else 12)
+        path = runs.place(record) if record else None
+        if path and path.exists():
+            l2_search.resume(path, study)
         try:
             done = l2_search.search(
                 settings, small, study, stage, budget, True, [_show_trial], heartbeat_timeout
@@ -140,8 +150,7 @@ def search(
         best = done.best_trial
         l2, loss = best.params["l2"], best.value
         typer.echo(f"{stage}: l2 = {l2:.1e} is best, {loss:.3f} nats per pixel")
-        if record:
-            path = runs.place(record)
+        if path:
             l2_search.record(study, path)
             typer.echo(f"the trials are in {path}")
 

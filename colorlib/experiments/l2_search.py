@@ -3,11 +3,11 @@
 Not here: how a network is trained (`colorlib.training`). Chapter 4 of the report, which searched in
 this way by hand.
 
-A search is two Optuna studies, ``coarse`` and ``fine``, in one database. Each process takes the
-next trial from it, trains, and stores the result, until all processes together have done as many
-trials as were asked for. The constant of trial k follows from the seed and k alone, so no two
-processes try the same one, and their number changes nothing about what is tried. When a process
-dies, its heartbeat stops, and another process repeats its trial.
+A search is up to three Optuna studies, ``coarse``, ``fine`` and ``edge``, in one database. Each
+process takes the next trial from it, trains, and stores the result, until all processes together
+have done as many trials as were asked for. The constant of trial k follows from the seed and k
+alone, so no two processes try the same one, and their number changes nothing about what is tried.
+When a process dies, its heartbeat stops, and another process repeats its trial.
 
 What is compared is the validation loss *without* the L2 penalty: with it, the smallest constant
 would win because its penalty is small.
@@ -29,6 +29,7 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
+import filelock
 import keras
 import numpy as np
 import optuna
@@ -43,7 +44,7 @@ PLAN = "plan"
 
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
-STAGES = ("coarse", "fine")
+STAGES = ("coarse", "fine", "edge")
 
 COARSE_RANGE = (1e-7, 1.0)
 """From no effect at all to nothing but the penalty."""
@@ -52,7 +53,7 @@ FINE_DECADES = 1.0
 """Width of the fine stage's range."""
 
 FEWEST_COARSE = 4
-"""Complete coarse trials without which no fine stage begins."""
+"""Complete coarse trials without which no other stage begins."""
 
 COLUMNS = {
     "stage": str,
@@ -154,8 +155,8 @@ def search(
     place : str or path-like
         The SQLite file, made if missing, or the URL of any database SQLAlchemy knows, which
         several machines can share.
-    stage : {"coarse", "fine"}
-        Coarse draws from `COARSE_RANGE`, fine from a decade around coarse's best quarter.
+    stage : {"coarse", "fine", "edge"}
+        Coarse draws from `COARSE_RANGE`, fine from `fine_range`, edge from `edge_range`.
     trials : int
         Done in all when this returns, pruned ones included, failed ones not.
     progress : bool
@@ -172,7 +173,7 @@ def search(
     Raises
     ------
     StudyError
-        If the study can't be opened or has other settings or images, or if the fine stage is
+        If the study can't be opened or has other settings or images, or if another stage is
         called for before the coarse one has enough trials.
     """
     study = _open_stage(settings, small, place, stage, heartbeat_timeout)
@@ -318,6 +319,37 @@ def load_search(path):
     return rows, plan
 
 
+def resume(folder, place):
+    """Make the database of a recorded search, if it is missing, so that the search can continue.
+
+    Parameters
+    ----------
+    folder : path-like
+        What `record` wrote. It has rounded numbers, so the pruner sees rounded losses.
+    place : str or path-like
+        The SQLite file. A file that is there is left as it is, and so is a database server, which
+        keeps its studies itself.
+
+    Raises
+    ------
+    StudyError
+        If the folder holds no recorded search, or the file can't be written.
+    """
+    if "://" in str(place) or Path(place).exists():
+        return
+    place = Path(place).resolve()
+    rows, plan = load_search(folder)
+    with files.explained_writing(place, StudyError), filelock.FileLock(f"{place}.lock"):
+        if not place.exists():
+            with files.replacing(place) as temporary:
+                storage = _open(temporary)
+                for stage, limits in plan.pop("ranges").items():
+                    study = optuna.create_study(storage=storage, study_name=stage)
+                    study.set_user_attr(PLAN, {**plan, "range": limits})
+                    _add_recorded(study, limits, [row for row in rows if row["stage"] == stage])
+                storage.engine.dispose()
+
+
 def cross_entropy(network, total):
     """Take the L2 penalty off a loss.
 
@@ -355,6 +387,25 @@ def fine_range(constants, losses):
     return float(low), float(high)
 
 
+def edge_range(constants, losses):
+    """Choose the range of the edge stage: where the loss rises most from a trial to the next.
+
+    Parameters
+    ----------
+    constants, losses : array-like of float, shape (n,)
+        L2 constants, and the validation losses they led to; at least 2.
+
+    Returns
+    -------
+    low, high : float
+        Two of the constants with no other in between.
+    """
+    order = np.argsort(constants)
+    constants, losses = np.asarray(constants)[order], np.asarray(losses)[order]
+    step = int(np.argmax(np.diff(losses)))
+    return float(constants[step]), float(constants[step + 1])
+
+
 class _SurplusError(Exception):
     """Raised in a trial after other processes have begun all that were asked for."""
 
@@ -385,8 +436,9 @@ def _open(place, heartbeat_timeout=60):
 
 
 def _stages(storage):
-    found = sorted(set(STAGES) & set(optuna.get_all_study_names(storage)))
-    return {stage: optuna.load_study(study_name=stage, storage=storage) for stage in found}
+    found = set(optuna.get_all_study_names(storage))
+    studies = [stage for stage in STAGES if stage in found]
+    return {stage: optuna.load_study(study_name=stage, storage=storage) for stage in studies}
 
 
 def _existing(place):
@@ -405,7 +457,7 @@ def _open_stage(settings, small, place, stage, heartbeat_timeout):
     plan = there[stage].user_attrs.get(PLAN) if stage in there else None
     wanted = {"settings": settings.replace(l2=0.0).to_dict(), "data": small.described}
     if plan is None:
-        limits = COARSE_RANGE if stage == "coarse" else _range_from_coarse(place, there)
+        limits = COARSE_RANGE if stage == "coarse" else _range_from_coarse(place, there, stage)
         plan = {**wanted, "range": limits}
     elif shown := runs.differences(plan, wanted):
         raise StudyError(f"{place}: another search ({shown}); choose another name or its settings")
@@ -418,17 +470,40 @@ def _open_stage(settings, small, place, stage, heartbeat_timeout):
     return study
 
 
-def _range_from_coarse(place, there):
+def _range_from_coarse(place, there, stage):
     trials = there["coarse"].get_trials(deepcopy=False) if "coarse" in there else []
     if any(trial.state == TrialState.RUNNING for trial in trials):
         raise StudyError(f"{place}: coarse trials are running; call that stage to wait for them")
     done = [trial for trial in trials if trial.state in DONE and trial.value is not None]
     if sum(trial.state == TrialState.COMPLETE for trial in done) < FEWEST_COARSE:
         raise StudyError(
-            f"{place}: the fine stage needs {FEWEST_COARSE} complete coarse trials to know where "
-            "to look; run the coarse stage first"
+            f"{place}: the {stage} stage needs {FEWEST_COARSE} complete coarse trials to know "
+            "where to look; run the coarse stage first"
         )
-    return fine_range([t.params["l2"] for t in done], [t.value for t in done])
+    choose = {"fine": fine_range, "edge": edge_range}[stage]
+    return choose([t.params["l2"] for t in done], [t.value for t in done])
+
+
+def _add_recorded(study, limits, rows):
+    """Add a stage's recorded trials under their numbers; what was running counts as failed."""
+    recorded, now = {row["trial"]: row for row in rows}, datetime.datetime.now()
+    for number in range(max(recorded, default=-1) + 1):
+        if number not in recorded:  # it failed before it had a constant
+            study.add_trial(optuna.create_trial(state=TrialState.FAIL))
+            continue
+        row = recorded[number]
+        done = row["state"] in ("complete", "pruned")
+        trial = optuna.create_trial(
+            state=TrialState[row["state"].upper()] if done else TrialState.FAIL,
+            value=row["loss"] if done and math.isfinite(row["loss"]) else None,
+            params={"l2": float(np.clip(row["l2"], *limits))},  # rounded, perhaps over an end
+            distributions={"l2": optuna.distributions.FloatDistribution(*limits, log=True)},
+            user_attrs={"process": f"recorded:{row['process']}"},
+            intermediate_values=dict(enumerate(row["curve"], 1)),
+        )
+        trial.datetime_start = now - datetime.timedelta(seconds=row["seconds"])
+        trial.datetime_complete = now
+        study.add_trial(trial)
 
 
 def _count(study, *states):
