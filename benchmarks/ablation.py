@@ -1,4 +1,4 @@
-"""Why was validation erratic? The published code's combination, and one thing undone at a time.
+"""Why was validation erratic? Train with the published settings, and undo one thing at a time.
 
     python benchmarks/ablation.py --train TRAIN.h5 --val VAL.h5 [--only NAME ...] [--seeds 0 1 2]
     python benchmarks/ablation.py --join PART.json ...
@@ -86,15 +86,20 @@ def measure(name, seed, train, validation):
 
 
 def load(path, data):
-    """Read the record, or begin one."""
+    """Read the record, or begin one; name this machine in it."""
     begun = {"data": data, "recipes": described(), "points": points()}
     begun = json.loads(json.dumps(begun))
-    if not path.exists():
-        return {"environment": runs.environment(), **begun, "runs": []}
-    record = json.loads(path.read_text())
+    record = {"environments": [], **begun, "runs": []}
+    if path.exists():
+        record = json.loads(path.read_text())
     if {key: record.get(key) for key in begun} != begun:
         raise SystemExit(f"{path}: was made with other data or settings; delete it to start anew")
-    return record
+    return {**record, "environments": united([*record["environments"], runs.environment()])}
+
+
+def united(environments):
+    """Return each environment once."""
+    return [one for k, one in enumerate(environments) if one not in environments[:k]]
 
 
 def joined(paths):
@@ -105,7 +110,8 @@ def joined(paths):
         if any(record[key] != first[key] for key in ("data", "recipes", "points")):
             raise SystemExit(f"{path}: has other data or settings than {paths[0]}")
         runs_of_all |= {(run["recipe"], run["seed"]): run for run in record["runs"]}
-    return {**first, "runs": list(runs_of_all.values())}
+    environments = [one for record in records for one in record["environments"]]
+    return {**first, "environments": united(environments), "runs": list(runs_of_all.values())}
 
 
 def described():

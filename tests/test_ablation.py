@@ -139,6 +139,9 @@ def test_records_are_joined(tmp_path):
     ordered = [(run["recipe"], run["seed"]) for run in runs]
     assert ordered == [("sound", 0), ("sound", 1), ("published", 0), ("published", 1)]
     assert script.joined([parts[0], parts[0]])["runs"] == script.load(parts[0], data)["runs"]
+    other = json.loads(parts[1].read_text()) | {"environments": [{"cpus": 99}]}
+    parts[2].write_text(json.dumps(other))
+    assert len(script.joined(parts)["environments"]) == 2
     other = json.loads(parts[1].read_text()) | {"data": {"train_images": 4}}
     parts[1].write_text(json.dumps(other))
     with pytest.raises(SystemExit, match=r"part1.json: has other data or settings"):

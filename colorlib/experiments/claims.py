@@ -2,8 +2,8 @@
 
 Not here: any measurement. `CLAIMS` holds the report's own words and *references* to numbers, which
 are looked up where they were recorded, so that none is copied by hand. A reference is a file and
-the way to a value in it: ``data/runs/overfit/overfit.json#runs/0.01 kept/psnr``. A step of the way
-is
+the path to a value in it: ``data/runs/overfit/overfit.json#runs/0.01 kept/psnr``. A step of the
+path is
 
 - a key of a dict, an attribute of a module or of what it holds
   (``colorlib/config.py#REPORT_64/epochs``), the number of an item of a list, or the name of a
