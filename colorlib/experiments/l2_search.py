@@ -47,7 +47,7 @@ DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 STAGES = ("coarse", "fine", "edge")
 
 COARSE_RANGE = (1e-7, 1.0)
-"""From no effect at all to nothing but the penalty."""
+"""The smallest has no effect; with the largest only the penalty matters."""
 
 FINE_DECADES = 1.0
 """Width of the fine stage's range."""
@@ -149,7 +149,7 @@ def search(
     Parameters
     ----------
     settings : colorlib.config.TrainConfig
-        Of every trial; `l2` is replaced. The seed decides which constants are tried.
+        Settings of every trial; `l2` is replaced. The seed decides which constants are tried.
     small : SmallSet
         The images.
     place : str or path-like
@@ -356,7 +356,7 @@ def cross_entropy(network, total):
     Parameters
     ----------
     network : keras.Model
-        Whose kernels are penalized, or not.
+        With or without a penalty on its kernels.
     total : float
         The loss as Keras reports it: the mean cross-entropy plus the penalty.
 
