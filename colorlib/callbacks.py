@@ -23,7 +23,7 @@ import keras
 import numpy as np
 from tqdm.auto import tqdm
 
-from colorlib import files, generator, hints, optimizers, quantizer, runs
+from colorlib import distributed, files, generator, hints, optimizers, quantizer, runs
 
 
 class SetEpoch(keras.callbacks.Callback):
@@ -138,13 +138,14 @@ class BestWeights(keras.callbacks.Callback):
         """Write what is not written yet; the network itself stays as it is."""
         if self.unsaved is None:
             return
-        current = capture(self.model)
-        assign(self.model, self.unsaved)
-        try:
-            self.finish(self.model)
-            runs.save_weights(self.model, self.path)
-        finally:
-            assign(self.model, current)
+        with distributed.alone(self.model):
+            current = capture(self.model)
+            assign(self.model, self.unsaved)
+            try:
+                self.finish(self.model)
+                runs.save_weights(self.model, self.path)
+            finally:
+                assign(self.model, current)
         self.unsaved = None
 
 
@@ -165,6 +166,8 @@ class Checkpoint(keras.callbacks.Callback):
         Keras resets its counters whenever `fit` begins; here they are restored.
     seconds : float
         Time between two writings.
+    writes : bool
+        False in all processes but one, where several train together; they only restore.
 
     Raises
     ------
@@ -172,12 +175,12 @@ class Checkpoint(keras.callbacks.Callback):
         At the end of the block, if the last epochs could not be written.
     """
 
-    def __init__(self, path, log, best, plateau=None, seconds=60.0):
+    def __init__(self, path, log, best, plateau=None, seconds=60.0, writes=True):
         super().__init__()
         self.path, self.folder = path, path / runs.CHECKPOINTS
         self.log, self.best, self.plateau = log, best, plateau
         self.seconds, self.saved_at = seconds, time.perf_counter()
-        self.unsaved, self.warned, self.counters = None, False, {}
+        self.unsaved, self.warned, self.counters, self.writes = None, False, {}, writes
 
     def restore(self, network):
         """Load the newest checkpoint that is not damaged into network, log and plateau rule.
@@ -199,7 +202,7 @@ class Checkpoint(keras.callbacks.Callback):
         """
         network.optimizer.build(network.trainable_variables)
         for leftover in self.folder.glob(".*.partial"):  # of a process killed while it wrote
-            leftover.unlink()
+            leftover.unlink(missing_ok=True)
         for path in sorted(self.folder.glob(PATTERN), reverse=True):
             try:
                 arrays = _read_arrays(path)
@@ -219,6 +222,8 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         """Copy everything; write it if the last time was a while ago."""
+        if not self.writes:
+            return
         counters = {name: getattr(self.plateau, name) for name in COUNTERS if self.plateau}
         self.unsaved = capture(self.model), {"rows": [*self.log.rows], "plateau": counters}
         if time.perf_counter() - self.saved_at >= self.seconds:
@@ -421,7 +426,8 @@ class Predictions(keras.callbacks.Callback):
         seen = self.lightness
         if len(self.model.inputs) > 1:
             seen = [seen, hints.nothing(*seen.shape[:3])]
-        logits = np.asarray(self.model.predict_on_batch(seen))
+        with distributed.alone(self.model):
+            logits = np.asarray(self.model.predict_on_batch(seen))
         favored = quantizer.rebalance(logits, self.weights, VIVIDNESS)
         new = {"plain": quantizer.annealed_mean(logits), "vivid": quantizer.annealed_mean(favored)}
         if self.seen is None:

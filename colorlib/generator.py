@@ -18,7 +18,7 @@ import cv2
 import keras
 import numpy as np
 
-from colorlib import augmentation, colorspace, hints, quantizer
+from colorlib import augmentation, colorspace, distributed, hints, quantizer
 from colorlib.store import squares
 from colorlib.table import STRIDE
 
@@ -63,6 +63,11 @@ class ColorBatches(keras.utils.PyDataset):
     take_hints : bool
         Whether the network takes hints (`colorlib.hints`); they are drawn at random, without
         `train` for each image the same in all epochs.
+    world : colorlib.distributed.World
+        With whom this process trains: it gets its part of every batch, and reads no other image.
+        All batches can be divided among all devices, so up to ``world.devices - 1`` images are
+        left out of an epoch. Order, crops and flips are those of one process; degradations and
+        hints are drawn by each process for itself.
 
     Attributes
     ----------
@@ -72,7 +77,7 @@ class ColorBatches(keras.utils.PyDataset):
     Raises
     ------
     ValueError
-        If there are no images, or the crop or its scale does not fit.
+        If there are no images, or too few for the devices, or the crop or its scale does not fit.
     """
 
     def __init__(
@@ -88,6 +93,7 @@ class ColorBatches(keras.utils.PyDataset):
         crop_scale=None,
         degrade=0.0,
         take_hints=False,
+        world=distributed.ALONE,
     ):
         super().__init__()
         self.store, self.crop, self.train, self.flip, self.seed = store, crop, train, flip, seed
@@ -103,7 +109,12 @@ class ColorBatches(keras.utils.PyDataset):
             raise ValueError(f"crop_scale {crop_scale} has to be in 0..1, above 0, or None")
         if len(self.indices) == 0:
             raise ValueError("no images to make batches of")
-        self.batches = -(-len(self.indices) // batch_size)
+        self.world = world
+        self._groups = len(self.indices) // world.devices  # an image for each device
+        if not (self._groups and batch_size >= world.devices):
+            few = f"a batch of {batch_size} of {len(self.indices)} images"
+            raise ValueError(f"{few} is too small for {world.devices} devices; make it larger")
+        self.batches = -(-self._groups // (batch_size // world.devices))
         self.epoch = 0
         self._threads = workers
         if workers:
@@ -135,21 +146,20 @@ class ColorBatches(keras.utils.PyDataset):
         Returns
         -------
         lightness : ndarray of float32, shape (batch, crop, crop, 1)
-            L in 0..100. With `take_hints` it is a pair of this and the hints, ndarray of float32,
-            shape (batch, crop, crop, 3).
+            L in 0..100, of this process' part of the batch. With `take_hints` it is a pair of this
+            and the hints, ndarray of float32, shape (batch, crop, crop, 3).
         codes : ndarray of int32, shape (batch, crop / 4, crop / 4)
             The ab code of each output pixel: the mean over its 4x4 input pixels.
         """
-        chosen = self._chosen(epoch, index)
-        crops, count = self._crops(chosen, epoch, index), len(chosen)
+        crops, count = self._crops(epoch, index)
         ab8 = np.empty((2, count, self.crop, self.crop), np.uint8) if self.take_hints else None
         lightness, codes = _encode(count, self.crop, crops, ab8)
         if self.degrade:
-            rng = np.random.default_rng((self.seed, 2, epoch, index))
+            rng = self._own_rng(2, epoch, index)
             augmentation.degrade(lightness, self.degrade, rng)
         if not self.take_hints:
             return lightness, codes
-        rng = np.random.default_rng((self.seed, 3, epoch if self.train else 0, index))
+        rng = self._own_rng(3, epoch if self.train else 0, index)
         return (lightness, hints.random(ab8, rng)), codes
 
     def photographs(self, epoch, index):
@@ -165,19 +175,30 @@ class ColorBatches(keras.utils.PyDataset):
         ndarray of uint8, shape (batch, crop, crop, 3)
             sRGB.
         """
-        return self._crops(self._chosen(epoch, index), epoch, index)(slice(None))
+        crops, _ = self._crops(epoch, index)
+        return crops(slice(None))
 
     def _chosen(self, epoch, index):
-        return self.indices[self._order(epoch)[_share(len(self.indices), self.batches, index)]]
+        groups = _share(self._groups, self.batches, index)
+        of_all = slice(groups.start * self.world.devices, groups.stop * self.world.devices)
+        return self.indices[self._order(epoch)[of_all]]
+
+    def _own_rng(self, purpose, epoch, index):
+        rank = [self.world.rank] if self.world.rank else []
+        return np.random.default_rng((self.seed, purpose, epoch, index, *rank))
 
     def _order(self, epoch):
         if not self.train:
             return np.arange(len(self.indices))
         return _permutation(self.seed, epoch, len(self.indices))
 
-    # The crops are cut a part at a time, so that they are still in a core's cache when encoded.
-    def _crops(self, chosen, epoch, index):
+    # A function that cuts a part of this process' crops, and their number. They are cut a part at a
+    # time, so that they are still in a core's cache when encoded. What is random is drawn for the
+    # crops of all processes.
+    def _crops(self, epoch, index):
+        chosen = self._chosen(epoch, index)
         count, room = len(chosen), self.size - self.crop
+        own = _share(count, self.world.processes, self.world.rank)
         tops = lefts = np.full(count, room // 2)
         mirrored, resized = np.zeros(count, bool), None
         if self.train:
@@ -185,10 +206,12 @@ class ColorBatches(keras.utils.PyDataset):
             if self.crop_scale is None:
                 tops, lefts = rng.integers(0, room + 1, (2, count))
             else:
-                whole = read_images(self.store, chosen)
-                resized = random_resized_crops(whole, self.crop, self.crop_scale, rng)
+                sides, corners = random_squares(count, self.size, self.crop_scale, rng)
+                whole = read_images(self.store, chosen[own])
+                resized = resized_squares(whole, sides[own], corners[own], self.crop)
             if self.flip:
                 mirrored = rng.random(count) < 0.5
+        chosen, tops, lefts, mirrored = (x[own] for x in (chosen, tops, lefts, mirrored))
 
         def cut(part):
             if resized is None:
@@ -199,7 +222,7 @@ class ColorBatches(keras.utils.PyDataset):
             _mirror(crops, mirrored[part])
             return crops
 
-        return cut
+        return cut, len(chosen)
 
 
 class RecordError(RuntimeError):
@@ -268,10 +291,33 @@ def random_resized_crops(rgb, crop, scale, rng):
         Averaged over areas where they shrink, interpolated where they grow. The shapes of
         things are kept: a changed aspect ratio teaches nothing about color.
     """
-    count, size = rgb.shape[:2]
+    return resized_squares(rgb, *random_squares(*rgb.shape[:2], scale, rng), crop)
+
+
+def random_squares(count, size, scale, rng):
+    """Draw the squares of `random_resized_crops`.
+
+    Parameters
+    ----------
+    count, size : int
+        Number of images, and their side in pixels.
+    scale, rng
+        As for `random_resized_crops`.
+
+    Returns
+    -------
+    sides : ndarray of int, shape (count,)
+        In pixels.
+    corners : ndarray of int, shape (count, 2)
+        First row and column.
+    """
     sides = np.rint(size * np.sqrt(rng.uniform(scale, 1, count))).astype(int).clip(1)
-    corners = rng.integers(0, size - sides + 1, (2, count)).T
-    resized = np.empty((count, crop, crop, 3), np.uint8)
+    return sides, rng.integers(0, size - sides + 1, (2, count)).T
+
+
+def resized_squares(rgb, sides, corners, crop):
+    """Cut a square from each image and resize it; see `random_resized_crops`."""
+    resized = np.empty((len(rgb), crop, crop, 3), np.uint8)
     for image, side, (top, left), target in zip(rgb, sides, corners, resized, strict=True):
         way = cv2.INTER_AREA if side > crop else cv2.INTER_CUBIC
         square = image[top : top + side, left : left + side]

@@ -7,12 +7,29 @@ what is trained (`colorlib.model`), on what (`colorlib.generator`), and the sett
 A training that was stopped, or even killed, goes on when `train` is called again with the same
 arguments. On the same machine and backend it ends with the same weights, bit for bit, as one that
 was never stopped: batches depend on the epoch alone, and everything else is in the checkpoint.
+
+Processes that were started together (`distributed.join`) train one network: each calls `train` with
+the same arguments, and process 0 writes the run, in a folder that all of them can read.
 """
+
+import contextlib
+from pathlib import Path
 
 import keras
 import numpy as np
 
-from colorlib import generator, losses, model, optimizers, pretrained, quantizer, runs, store, table
+from colorlib import (
+    distributed,
+    generator,
+    losses,
+    model,
+    optimizers,
+    pretrained,
+    quantizer,
+    runs,
+    store,
+    table,
+)
 from colorlib.callbacks import (
     BestWeights,
     Checkpoint,
@@ -38,6 +55,9 @@ def train(
 ):
     """Train the network and record the run; continue where an earlier call was stopped.
 
+    With the backend JAX all devices of all connected processes share the work
+    (`colorlib.distributed`).
+
     Parameters
     ----------
     settings : colorlib.config.TrainConfig
@@ -47,11 +67,11 @@ def train(
     run_path : path-like
         The run's folder; made if missing.
     callbacks : sequence of keras.callbacks.Callback
-        Called besides the run's own callbacks.
+        Called besides the run's own callbacks; of several processes only the first calls them.
     progress : bool
         Whether to show a progress bar.
     workers : int
-        Threads that prepare batches.
+        Threads that prepare batches, in each process.
     save_every : float
         Seconds between checkpoints, which are written at the end of an epoch. Ctrl-C saves the
         epochs that are done; a kill loses at most this time and the epoch that it interrupts.
@@ -72,26 +92,31 @@ def train(
         it, or if it can't be written.
     colorlib.callbacks.DivergedError
         If a loss is no finite number any more. The epochs before are kept.
+    colorlib.distributed.LostProcessError
+        If another process of the training has stopped.
     """
-    with Interrupt() as interrupt:
+    with Interrupt() as interrupt, distributed.together():
+        first = distributed.world().rank == 0
         make_deterministic(settings.seed)
         batches = batches_for(settings, images_train, True, workers)
         validation = batches_for(settings, images_val, False, workers)
         prior = quantizer.prior(_histogram(images_train))
         network = new_network(settings, len(batches), prior)
         finish = _finish(settings, network)
-        with runs.locked(run_path) as path:
-            runs.begin(path, settings, _described(images_train, images_val), prior)
+        with runs.locked(run_path) if first else contextlib.nullcontext(Path(run_path)) as path:
+            if first:
+                runs.begin(path, settings, _described(images_train, images_val), prior)
+            distributed.wait("begin")
             log = EpochLog(len(images_train))
             best = BestWeights(path / runs.WEIGHTS, log, finish)
             plateau = _plateau(settings)
-            checkpoint = Checkpoint(path, log, best, plateau, save_every)
+            checkpoint = Checkpoint(path, log, best, plateau, save_every, first)
             done = checkpoint.restore(network)
             rules = [interrupt, StopWhenDiverged(path), SetEpoch(batches)]
             rules += [keras.callbacks.SwapEMAWeights()] if settings.ema else []
             rules += [plateau] if plateau else []
-            shown = [ProgressBar(settings.epochs, done)] if progress else []
-            if watched is not None:
+            shown = [ProgressBar(settings.epochs, done)] if progress and first else []
+            if watched is not None and first:
                 weights = quantizer.rebalancing_weights(prior)
                 shown.append(Predictions(path / runs.PREDICTIONS, watched, weights))
             with checkpoint:
@@ -100,10 +125,18 @@ def train(
                     validation_data=validation,
                     epochs=settings.epochs,
                     initial_epoch=done,
-                    callbacks=[*rules, log, *shown, *callbacks, best, checkpoint],
+                    callbacks=[
+                        *rules,
+                        log,
+                        *shown,
+                        *(callbacks if first else ()),
+                        best,
+                        checkpoint,
+                    ],
                     shuffle=False,  # Keras would shuffle with a global random state
                     verbose=0,
                 )
+            distributed.wait("end")
             return runs.load_run(path)
 
 
@@ -179,6 +212,7 @@ def batches_for(settings, images, train, workers):
         crop_scale=settings.crop_scale,
         degrade=settings.degrade,
         take_hints=table.takes_hints(settings.network),
+        world=distributed.world(),
     )
 
 

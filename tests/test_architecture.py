@@ -77,7 +77,8 @@ def test_arrows_between_packages_run_one_way(path):
 
 @pytest.mark.parametrize("path", MODULES, ids=name)
 def test_the_library_is_written_on_keras_ops(path):
-    guarded = {"tensorflow"} if path.stem == "training" else set()  # its switch for determinism
+    # the switch for determinism, and what connects processes
+    guarded = {"training": {"tensorflow"}, "distributed": {"jax"}}.get(path.stem, set())
     assert not (imported(path)[1] - guarded) & {"tensorflow", "jax", "torch"}
 
 

@@ -1,10 +1,16 @@
 """A search is shared by processes, survives their death, and does exactly what it was asked for."""
 
 import contextlib
+import os
+import pwd
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import optuna
@@ -257,8 +263,64 @@ l2_search.search(settings, small, sys.argv[1], "coarse", 4, False, heartbeat_tim
 """
 
 
-def test_the_trial_of_a_process_that_was_killed_is_taken_over(tmp_path, patches, small, quick):
-    place, begun, images = tmp_path / "l2.db", tmp_path / "begun", tmp_path / "patches.npy"
+@pytest.fixture(params=["sqlite", "postgresql"])
+def shared(request, tmp_path):
+    """A place for a study that processes share: a file, or the URL of a server's database."""
+    if request.param == "sqlite":
+        yield tmp_path / "l2.db"
+        return
+    pytest.importorskip("psycopg")
+    with postgresql() as url:
+        yield url
+
+
+@contextlib.contextmanager
+def postgresql():
+    """Run a server of our own in a folder of its own; it refuses to run as root."""
+    found = shutil.which("initdb") or max(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"), default=""
+    )
+    root = os.geteuid() == 0
+    if not found or (root and "postgres" not in {user.pw_name for user in pwd.getpwall()}):
+        pytest.skip("PostgreSQL is not installed: apt-get install postgresql")
+    who = dict(user="postgres", group="postgres", extra_groups=[]) if root else {}
+    tools, quiet = Path(found).resolve().parent, dict(stdout=subprocess.DEVNULL, cwd="/", **who)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    with tempfile.TemporaryDirectory() as folder:
+        if root:
+            shutil.chown(folder, "postgres", "postgres")
+        make = [tools / "initdb", "-D", folder, "-U", "me", "--auth=trust", "--no-sync"]
+        subprocess.run(make, check=True, **quiet)
+        serve = [
+            tools / "postgres",
+            "-D",
+            folder,
+            "-p",
+            port,
+            "-k",
+            folder,
+            "-F",
+            "-h",
+            "127.0.0.1",
+        ]
+        with subprocess.Popen(serve, stderr=subprocess.DEVNULL, **quiet) as server:
+            try:
+                while subprocess.run(
+                    [tools / "pg_isready", "-h", "127.0.0.1", "-p", port], **quiet
+                ).returncode:
+                    assert server.poll() is None
+                    time.sleep(0.1)
+                yield f"postgresql+psycopg://me@127.0.0.1:{port}/postgres"
+            finally:
+                server.send_signal(signal.SIGINT)
+
+
+def test_the_trial_of_a_process_that_was_killed_is_taken_over(
+    shared, tmp_path, patches, small, quick
+):
+    place, begun, images = shared, tmp_path / "begun", tmp_path / "patches.npy"
     np.save(images, patches)
     call = [sys.executable, "-c", HANGING, place, begun, repr(TINY.to_dict()), images]
     with subprocess.Popen([str(part) for part in call], stderr=subprocess.DEVNULL) as victim:

@@ -53,13 +53,15 @@ def installed_backends():
     return [name for name in BACKENDS if importlib.util.find_spec(name)]
 
 
-def load_backend(backend=None):
+def load_backend(backend=None, devices=True):
     """Start Keras, or stop; what its backend's C++ code says to the terminal is dropped.
 
     Parameters
     ----------
     backend : str, optional
         One of `BACKENDS`; by default what Keras is set to, which is TensorFlow at first.
+    devices : bool
+        Whether to find the devices now; processes that compute together are connected before.
     """
     if backend is not None:
         if backend not in installed_backends():
@@ -72,7 +74,8 @@ def load_backend(backend=None):
     try:
         import keras
 
-        keras.ops.zeros(1)  # the search for devices is part of the start
+        if devices:
+            keras.ops.zeros(1)
     except (ImportError, ValueError) as error:
         problem = error
     finally:

@@ -4,13 +4,15 @@ Not here: what they call (`colorlib.training`, `colorlib.experiments.l2_search`,
 `colorlib.evaluate`), imported inside the commands so that ``colorlib --help`` starts at once.
 """
 
+import os
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from tqdm.auto import tqdm
 
-from colorlib import config
+from colorlib import config, distributed
 from colorlib.cli import shared
 
 
@@ -36,16 +38,32 @@ def train(
         bool, typer.Option("--tensorboard", help="Write logs for TensorBoard.")
     ] = False,
     save_every: Annotated[float, typer.Option(help="Seconds between checkpoints.")] = 60.0,
+    processes: Annotated[
+        int, typer.Option(min=1, help="Processes that train together on this machine (jax).")
+    ] = 1,
 ):
     """Train a preset, changed by the options, and record the run.
 
     Stop it with Ctrl-C, or kill it: the same command goes on, and ends with the same weights.
 
+    With --backend jax all GPUs of this machine share each batch. On several machines start the
+    same command once for each GPU with srun, mpirun or torchrun, or with RANK, WORLD_SIZE,
+    MASTER_ADDR and MASTER_PORT in the environment; the run's folder is on a disk that all of them
+    share. --processes starts processes here, one for each GPU. If one process is killed, the others
+    stop, and the same command goes on.
+
     Example: colorlib train MODEL_64 --data train.h5 --val val.h5 --run my-first
+
+    Example: srun --ntasks=8 colorlib train TRANSFER --backend jax --data train.h5 --val val.h5
+    --run ./large
     """
     if preset not in config.PRESETS:
         shared.stop(f"no preset {preset!r}; choose from {', '.join(config.PRESETS)}")
-    shared.load_backend(backend)
+    several = distributed.announced() is not None
+    if processes > 1 and not several:
+        _launch(processes, backend)
+        return
+    shared.load_backend(backend, devices=not several)
     import keras
     import numpy as np
 
@@ -60,7 +78,9 @@ def train(
     )
     given = {name: value for name, value in changes.items() if value is not None}
     path = runs.place(run)
-    with shared.explained(store.StoreError, runs.RunError, ValueError):
+    errors = store.StoreError, runs.RunError, ValueError, distributed.LostProcessError
+    with distributed.leaving(), shared.explained(*errors):
+        distributed.join()
         images = store.Store(*data)
         callbacks = [keras.callbacks.LambdaCallback(on_epoch_end=_show_epoch)]
         if tensorboard:
@@ -80,7 +100,17 @@ def train(
             )
         except KeyboardInterrupt:
             shared.stop(f"stopped; what was done is in {path}, and the same command goes on")
-    typer.echo(f"the run is in {path}")
+    if distributed.world().rank == 0:
+        typer.echo(f"the run is in {path}")
+
+
+def _launch(processes, backend):
+    chosen = backend or os.environ.get("KERAS_BACKEND", "tensorflow")
+    if chosen != "jax":
+        shared.stop(f"--processes needs the backend jax, not {chosen}; choose --backend jax")
+    command = [sys.executable, "-m", "colorlib", *sys.argv[1:]]
+    if failure := distributed.launch(command, processes):
+        shared.stop(failure)
 
 
 def search(
@@ -122,11 +152,15 @@ def search(
     """Search the L2 constant at random, coarse to fine, as the report did.
 
     Call it in several terminals at once, or, with the URL of a database, on several machines: they
-    share the trials. Stop it with Ctrl-C, or kill it: the same command goes on. If the file of the
-    study is gone, --record continues what it has recorded. Hopeless trials are ended early; what is
-    compared is the validation loss without the penalty.
+    share the trials. A password belongs in ~/.pgpass or PGPASSWORD, not in the URL. Stop it with
+    Ctrl-C, or kill it: the same command goes on. If the file of the study is gone, --record
+    continues what it has recorded. Hopeless trials are ended early; what is compared is the
+    validation loss without the penalty.
 
     Example: colorlib search --data train.h5 --study l2.db --stage coarse
+
+    Example: colorlib search --data train.h5 --stage coarse --study
+    postgresql+psycopg://me@database.lab/l2
     """
     shared.load_backend()
     from colorlib import generator, runs, store

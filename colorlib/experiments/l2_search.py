@@ -33,6 +33,7 @@ import filelock
 import keras
 import numpy as np
 import optuna
+import sqlalchemy
 from optuna.trial import TrialState
 from tqdm.auto import tqdm
 
@@ -154,7 +155,8 @@ def search(
         The images.
     place : str or path-like
         The SQLite file, made if missing, or the URL of any database SQLAlchemy knows, which
-        several machines can share.
+        several machines can share: ``postgresql+psycopg://USER@HOST/DATABASE`` needs the extra
+        ``postgresql``. When a machine dies, another repeats its trial after `heartbeat_timeout`.
     stage : {"coarse", "fine", "edge"}
         Coarse draws from `COARSE_RANGE`, fine from `fine_range`, edge from `edge_range`.
     trials : int
@@ -416,8 +418,12 @@ def _open(place, heartbeat_timeout=60):
     # Optuna calls its heartbeat experimental
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     url = str(place) if "://" in str(place) else f"sqlite:///{Path(place).resolve()}"
-    # seconds to wait for another process's writing
-    settings = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+    if url.startswith("sqlite"):
+        settings = {
+            "connect_args": {"timeout": 60}
+        }  # seconds to wait for another process's writing
+    else:
+        settings = {"poolclass": sqlalchemy.NullPool}  # servers and firewalls end idle connections
     for attempt in range(5):
         time.sleep(0.2 * attempt)  # two processes that make the same tables at once
         try:
@@ -429,7 +435,8 @@ def _open(place, heartbeat_timeout=60):
                 heartbeat_stale_trial_callback=lambda study, lost: study.enqueue_trial(lost.params),
             )
         except ImportError as error:
-            raise StudyError(f"{error}; install the database's driver, or name a file") from None
+            remedy = 'install the database\'s driver (PostgreSQL: pip install "psycopg[binary]")'
+            raise StudyError(f"{error}; {remedy}, or name a file") from None
         except Exception as error:  # SQLAlchemy's and each driver's own
             reason = str(error).splitlines()[0]
     raise StudyError(f"the study can't be opened ({reason}); is the place right and writable?")

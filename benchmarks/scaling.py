@@ -1,0 +1,109 @@
+"""What training on ImageNet costs on 1, 8 and 64 GPUs: computed from recorded measurements.
+
+    python benchmarks/scaling.py [--json FILE.json]
+
+Nothing of this was run on more than one GPU. Images per second and GPU are those of the recorded
+trainings on an NVIDIA H200 (JAX, bfloat16), scaled to 176 pixels by the area. Table 1 at full width
+was never trained on a GPU: its rows assume a share of the peak, the lower one that of Model-64 at
+half width. What a process can feed is measured here, in CPU seconds, so that other work on the
+machine counts little.
+"""
+
+import time
+
+import harness
+import numpy as np
+
+from colorlib import config, generator, runs, samples
+
+IMAGES = 1_281_167
+"""Training images of ImageNet (ILSVRC 2012)."""
+
+SIDE, CROP = 256, 176
+"""Sides in pixels of the stored images and of the crops, as of Model-256."""
+
+GIGAFLOP = {"model-64-degraded": 3 * 3.08 / 4, "table 1": 3 * 30.5}
+"""Of a training step, for an image: three times the forward pass; half the width is a fourth."""
+
+PEAK = 989e12
+"""FLOP/s of an H200 in dense bfloat16, by its data sheet."""
+
+HIGH = 0.4
+"""Share of the peak that large convolutions may reach: an assumption."""
+
+PARAMETERS = {"transfer": 4.3e6, "table 1": 24.8e6}
+"""Of which each step exchanges the gradients, in float32."""
+
+ROW = "{network:32} {gpus:>5} {images_per_second:>10} {hours:>9} {gigabytes:>9} {cores:>6}"
+
+
+def median_rate(run):
+    """Return a recorded training's images per second, the median over epochs."""
+    return float(np.median(runs.load_run(run).history["images_per_second"]))
+
+
+def feeding_cost():
+    """Measure the CPU seconds that an image of `TRANSFER`'s kind takes to prepare."""
+    settings = config.TRANSFER
+    batches = generator.ColorBatches(
+        samples.patches(64, SIDE),
+        64,
+        CROP,
+        flip=True,
+        workers=0,
+        crop_scale=settings.crop_scale,
+        degrade=settings.degrade,
+    )
+    costs = []
+    for index in range(5):
+        begin = time.process_time()
+        batches.batch(index, 0)
+        costs.append((time.process_time() - begin) / 64)
+    return min(costs)
+
+
+def rates():
+    """Return images per second and GPU of each network."""
+    half = median_rate("model-64-degraded")
+    share = half * GIGAFLOP["model-64-degraded"] * 1e9 / PEAK
+    full = PEAK / (GIGAFLOP["table 1"] * 1e9)
+    return {
+        "transfer": median_rate("transfer") * (config.TRANSFER.crop / CROP) ** 2,
+        f"table 1 at {share:.1%} of the peak": share * full,
+        f"table 1 at {HIGH:.0%} of the peak": HIGH * full,
+    }
+
+
+def main():
+    given = harness.parser(__doc__).parse_args()
+    cost, rows = feeding_cost(), []
+    for network, rate in rates().items():
+        for gpus in (1, 8, 64):
+            total = rate * gpus
+            rows.append(
+                {
+                    "network": network,
+                    "gpus": gpus,
+                    "images_per_second": total,
+                    "hours": 90 * IMAGES / total / 3600,
+                    "gigabytes": total * SIDE**2 * 3 / 1e9,
+                    "cores": total * cost,
+                }
+            )
+    head = "network", "gpus", "images/s", "hours", "GB/s", "cores"
+    print(ROW.format(**dict(zip(rows[0], head, strict=True))))
+    for row in rows:
+        cells = {name: row[name] for name in ("network", "gpus")}
+        cells |= {name: f"{row[name]:,.0f}" for name in ("images_per_second", "cores")}
+        cells |= {name: f"{row[name]:.3g}" for name in ("hours", "gigabytes")}
+        print(ROW.format(**cells))
+    print(f"CPU seconds to prepare 1,000 images: {1000 * cost:.2f}")
+    for network, parameters in PARAMETERS.items():
+        print(f"gradients of {network}: {4 * parameters / 1e6:.0f} MB")
+    harness.write(
+        given.json, harness.rounded({**harness.machine(), "cost": cost, "rows": rows}, ".4g")
+    )
+
+
+if __name__ == "__main__":
+    main()
