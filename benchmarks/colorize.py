@@ -8,7 +8,9 @@ One table from one run:
 2. the command with one JPEG of 0.3, 1, 12 and 100 megapixels, start included; its peak memory;
 3. the command with a folder of 1-megapixel JPEGs, its start included;
 4. the same folder with other numbers of photographs at once and of ONNX Runtime's threads, without
-   the start: what the command does was chosen from these rows.
+   the start: what the command does was chosen from these rows;
+5. the same photographs in three parts, each alone in one thread: a file to L, L to (a, b), (a, b)
+   to a file. Where the parts overlap, a folder takes little longer than the slowest of them.
 
 With ``--against`` another checkout of this repository runs the commands of 1 to 3 in turn with this
 one, and a second line says by how many times its numbers are larger.
@@ -55,6 +57,32 @@ begin, cpu = time.perf_counter(), time.process_time()
 statuses = [x.status for x in batch.color_all(colorizer, jobs, True, at_once=int(sys.argv[4]))]
 assert set(statuses) == {"colored"}
 print(time.perf_counter() - begin, time.process_time() - cpu)
+"""
+
+IN_PARTS = """
+import pathlib, sys, time
+import cv2
+from colorlib import colorize, inference
+cv2.setNumThreads(1)
+colorize.PIECES_AT_ONCE = inference.AT_ONCE = 1
+from colorlib.photos import photo
+colorizer = colorize.colorizer_for(sys.argv[1])
+sources, out = sorted(pathlib.Path(sys.argv[2]).iterdir()), pathlib.Path(sys.argv[3])
+def decode(path):
+    photograph = photo.read(path)
+    return photograph, colorize.Lightness(photograph.lightness(slice(0, photograph.shape[0])))
+def predict(item):
+    view = colorizer.view(item[1])
+    ab = colorizer.decode(colorizer.predict(view))
+    return *item, colorize.fit_guided_filter(view, ab)
+def encode(item):
+    photograph, lightness, colors = item
+    photo.write(out / "part.jpg", colorize.paint(lightness, colors), photograph.profile)
+items = sources
+for part in decode, predict, encode:
+    begin, cpu = time.perf_counter(), time.process_time()
+    items = [part(item) for item in items]
+    print(time.perf_counter() - begin, time.process_time() - cpu)
 """
 
 
@@ -110,6 +138,7 @@ def measure(folder, run, repeats, against=None):
     yield from rows(f"a folder of {FOLDER} of 1 megapixel, start included", best)
     for threads, at_once in ((1, 1), (1, 2), (1, 4), (2, 1), (2, 2)):
         yield without_start(folder, run, at_once, threads, repeats)
+    yield from in_parts(folder, run, repeats)
 
 
 def rows(what, best):
@@ -123,21 +152,36 @@ def rows(what, best):
 
 def without_start(folder, run, at_once, threads, repeats):
     """Color the folder in a process with so many photographs at once and ONNX Runtime's threads."""
-    command = [sys.executable, "-c", WITHOUT_START, run, folder / "many", folder / "out"]
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-    pairs = []
+    command = [WITHOUT_START, run, folder / "many", folder / "out", str(at_once), str(threads)]
+    [best] = fewest(command, repeats)
+    what = f"the same without start, {at_once} at once, ONNX Runtime with {threads}"
+    return {"what": what, **best}
+
+
+def in_parts(folder, run, repeats):
+    """Yield the parts of coloring the folder, each alone in one thread."""
+    names = "decoding", "the network", "painting and encoding"
+    best = fewest([IN_PARTS, run, folder / "many", folder / "out"], repeats)
+    for name, row in zip(names, best, strict=True):
+        yield {"what": f"{name} alone, in one thread", **row}
+
+
+def fewest(command, repeats):
+    """Run Python on a text that prints lines of seconds and CPU seconds; return the fewest."""
+    runs = []
     for _ in range(repeats):
         done = subprocess.run(
-            [*command, str(at_once), str(threads)],
-            env=environment,
+            [sys.executable, "-c", *command],
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
             check=True,
             capture_output=True,
             text=True,
         )
-        pairs.append([float(word) for word in done.stdout.split()])
-    seconds, cpu = (min(column) for column in zip(*pairs, strict=True))
-    what = f"the same without start, {at_once} at once, ONNX Runtime with {threads}"
-    return {"what": what, "seconds": seconds, "cpu": cpu, "rate": FOLDER / seconds}
+        runs.append([[float(x) for x in line.split()] for line in done.stdout.splitlines()])
+    return [
+        {"seconds": seconds, "cpu": cpu, "rate": FOLDER / seconds}
+        for seconds, cpu in np.min(runs, axis=0).tolist()
+    ]
 
 
 def main():

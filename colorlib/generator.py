@@ -22,9 +22,6 @@ from colorlib import augmentation, colorspace, distributed, hints, quantizer
 from colorlib.store import squares
 from colorlib.table import STRIDE
 
-CHUNK = 2**19
-"""Pixels that are encoded at once: few steps in Python, and not far beyond a core's own cache."""
-
 KEPT = 2**28
 """Bytes of freed memory that are kept for the next batches."""
 
@@ -151,9 +148,7 @@ class ColorBatches(keras.utils.PyDataset):
         codes : ndarray of int32, shape (batch, crop / 4, crop / 4)
             The ab code of each output pixel: the mean over its 4x4 input pixels.
         """
-        crops, count = self._crops(epoch, index)
-        ab8 = np.empty((2, count, self.crop, self.crop), np.uint8) if self.take_hints else None
-        lightness, codes = _encode(count, self.crop, crops, ab8)
+        lightness, codes, ab8 = _encode(self._crops(epoch, index))
         if self.degrade:
             rng = self._own_rng(2, epoch, index)
             augmentation.degrade(lightness, self.degrade, rng)
@@ -175,8 +170,7 @@ class ColorBatches(keras.utils.PyDataset):
         ndarray of uint8, shape (batch, crop, crop, 3)
             sRGB.
         """
-        crops, _ = self._crops(epoch, index)
-        return crops(slice(None))
+        return self._crops(epoch, index)
 
     def _chosen(self, epoch, index):
         groups = _share(self._groups, self.batches, index)
@@ -192,37 +186,24 @@ class ColorBatches(keras.utils.PyDataset):
             return np.arange(len(self.indices))
         return _permutation(self.seed, epoch, len(self.indices))
 
-    # A function that cuts a part of this process' crops, and their number. They are cut a part at a
-    # time, so that they are still in a core's cache when encoded. What is random is drawn for the
-    # crops of all processes.
+    # This process' crops of a batch. What is random is drawn for the crops of all processes.
     def _crops(self, epoch, index):
         chosen = self._chosen(epoch, index)
         count, room = len(chosen), self.size - self.crop
         own = _share(count, self.world.processes, self.world.rank)
-        tops = lefts = np.full(count, room // 2)
-        mirrored, resized = np.zeros(count, bool), None
-        if self.train:
-            rng = np.random.default_rng((self.seed, 1, epoch, index))
-            if self.crop_scale is None:
-                tops, lefts = rng.integers(0, room + 1, (2, count))
-            else:
-                sides, corners = random_squares(count, self.size, self.crop_scale, rng)
-                whole = read_images(self.store, chosen[own])
-                resized = resized_squares(whole, sides[own], corners[own], self.crop)
-            if self.flip:
-                mirrored = rng.random(count) < 0.5
-        chosen, tops, lefts, mirrored = (x[own] for x in (chosen, tops, lefts, mirrored))
-
-        def cut(part):
-            if resized is None:
-                where = chosen[part], tops[part], lefts[part]
-                crops = read_images(self.store, *where, self.crop)
-            else:
-                crops = resized[part]
-            _mirror(crops, mirrored[part])
-            return crops
-
-        return cut, len(chosen)
+        if not self.train:
+            return read_images(self.store, chosen[own], room // 2, room // 2, self.crop)
+        rng = np.random.default_rng((self.seed, 1, epoch, index))
+        if self.crop_scale is None:
+            tops, lefts = rng.integers(0, room + 1, (2, count))
+            crops = read_images(self.store, chosen[own], tops[own], lefts[own], self.crop)
+        else:
+            sides, corners = random_squares(count, self.size, self.crop_scale, rng)
+            whole = read_images(self.store, chosen[own])
+            crops = resized_squares(whole, sides[own], corners[own], self.crop)
+        if self.flip:
+            _mirror(crops, (rng.random(count) < 0.5)[own])
+        return crops
 
 
 class RecordError(RuntimeError):
@@ -358,33 +339,20 @@ def encode(rgb):
     codes : ndarray of int32, shape (n, size / 4, size / 4)
         ab codes of the mean (a, b) over 4x4 pixels.
     """
-    return _encode(*rgb.shape[:2], lambda part: rgb[part])
+    return _encode(rgb)[:2]
 
 
-# Into ab8, if it is given, go a + 128 and b + 128 of every pixel.
-def _encode(count, size, crops, ab8=None):
-    lightness = np.empty((count, size, size, 1), np.float32)
-    codes = np.empty((count, size // STRIDE, size // STRIDE), np.int32)
-    parts = min(count, -(-count * size**2 // CHUNK))
-    for k in range(parts):
-        part = _share(count, parts, k)
-        ab = _encode_into(lightness[part], codes[part], crops(part))
-        if ab8 is not None:
-            ab8[:, part] = ab
-    return lightness, codes
-
-
-def _encode_into(lightness, codes, rgb):
+# The third result is a + 128 and b + 128 of every pixel, uint8, shape (2, n, size, size).
+def _encode(rgb):
     count, size = rgb.shape[:2]
     # (n, s, s, 3) -> (1, n * s * s, 3): one row, so that OpenCV starts no threads below ours;
     # and into planes that are there already, several times faster than into new ones
     planes = np.empty((3, 1, count * size * size), np.uint8)
     cv2.split(colorspace.rgb_to_lab8(rgb.reshape(1, -1, 3)), list(planes))
-    lightness[:] = planes[0].reshape(lightness.shape)
-    lightness *= LIGHTNESS_STEP
-    a, b = _block_means(planes[1:].reshape(-1, size)).reshape(2, *codes.shape)
-    codes[:] = quantizer.ab_codes(a, b)
-    return planes[1:].reshape(2, count, size, size)
+    lightness = planes[0].reshape(count, size, size, 1) * LIGHTNESS_STEP
+    small = count, size // STRIDE, size // STRIDE
+    codes = quantizer.ab_codes(*_block_means(planes[1:].reshape(-1, size)).reshape(2, *small))
+    return lightness, codes, planes[1:].reshape(2, count, size, size)
 
 
 def _share(count, parts, k):

@@ -19,9 +19,15 @@ from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from colorlib import files, icc
 
-EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".tif", ".tiff", ".bmp")
-EXTENSIONS += (".avif", ".heic", ".heif", ".hif")
-"""Endings of files that can be written; GIF can only be read."""
+EXTENSIONS = {
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
+    **{".png": "PNG", ".webp": "WEBP", ".tif": "TIFF", ".tiff": "TIFF", ".bmp": "BMP"},
+    **{".avif": "AVIF", ".heic": "HEIF", ".heif": "HEIF", ".hif": "HEIF"},
+}
+"""Endings of files that can be written, and Pillow's names of their formats; GIF can only be read.
+
+Pillow could tell, but would import all its formats first.
+"""
 
 READABLE = (*EXTENSIONS, ".gif")
 """Endings of photographs that are taken from a folder or as an upload."""
@@ -298,7 +304,7 @@ def format_of(path):
     suffix = Path(path).suffix.lower()
     if suffix not in EXTENSIONS:
         raise ImageError(f"{path}: unknown ending; use one of {' '.join(EXTENSIONS)}")
-    return Image.registered_extensions()[suffix]
+    return EXTENSIONS[suffix]
 
 
 @contextlib.contextmanager

@@ -30,7 +30,6 @@ import time
 import warnings
 from pathlib import Path
 
-import filelock
 import h5py
 import numpy as np
 
@@ -309,6 +308,8 @@ def locked(path):
         If another process trains in it, or it can't be made or written.
     """
     path = Path(path)
+    import filelock  # it starts slowly, and coloring does without
+
     with files.explained_writing(path, RunError):
         (path / CHECKPOINTS).mkdir(parents=True, exist_ok=True)
         try:

@@ -119,10 +119,10 @@ class Store:
             If an image number or a square is out of range.
         """
         indices = np.asarray(indices, np.int64)
-        _check_range("image numbers", indices, len(self))
         side = self.size if side is None else side
         if len(self._pixels) == 1:
             return squares(self._pixels[0], indices, tops, lefts, side)
+        _check_range("image numbers", indices, len(self))
         indices, tops, lefts = np.broadcast_arrays(indices, tops, lefts)
         shards = np.searchsorted(self._starts, indices, side="right") - 1
         out = np.empty((len(indices), side, side, 3), np.uint8)

@@ -189,7 +189,7 @@ def test_only_server_errors_and_time_outs_are_tried_again(report_of_faults):
 def test_kept_images_can_be_packed(report_of_faults):
     folder, rows, *_ = report_of_faults
     for name in kept(folder):
-        assert name.endswith(images.EXTENSIONS)
+        assert name.endswith(tuple(images.EXTENSIONS))
         assert images.read(folder / name).shape[-1] == 3
     assert (rows["/rotated"]["width"], rows["/rotated"]["height"]) == ("80", "100")
     assert rows["/animated"]["file"].endswith(".png")

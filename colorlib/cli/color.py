@@ -227,13 +227,17 @@ def _require_file(path):
 
 
 def _photographs(colorizer, jobs, overwrite, side_by_side):
-    from tqdm import tqdm
-
     from colorlib.photos import batch
 
     jobs = [job for job in jobs if not batch.is_film(job.source)]
+    outcomes = batch.color_all(colorizer, jobs, overwrite, side_by_side)
+    if len(jobs) < 2:  # a bar would start more slowly than the photograph is colored
+        yield from outcomes
+        return
+    from tqdm import tqdm
+
     with (
-        contextlib.closing(batch.color_all(colorizer, jobs, overwrite, side_by_side)) as done,
+        contextlib.closing(outcomes) as done,
         tqdm(done, total=len(jobs), unit="photograph", disable=None, leave=False) as bar,
     ):
         for outcome in bar:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from tqdm.auto import tqdm
 
 from colorlib import config, distributed
 from colorlib.cli import shared
@@ -222,6 +221,8 @@ def evaluate(
 
 
 def _show_epoch(epoch, numbers):
+    from tqdm.auto import tqdm
+
     shown = "  ".join(f"{name} {value:.4g}" for name, value in numbers.items())
     tqdm.write(f"epoch {epoch + 1}  {shown}")
 

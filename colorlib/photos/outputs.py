@@ -20,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
+from colorlib.colorspace import L_MAX
+
 LIST = ".colorlib.jsonl"
 """Name of the list; a line is appended per file, and the last line about a file is valid."""
 
@@ -173,8 +175,9 @@ def fingerprint(colorizer, **others):
     str
         16 hexadecimal digits.
     """
-    probe = np.linspace(0, 255, 64 * 64 * 3).reshape(64, 64, 3).astype(np.uint8)
-    return digest([zlib.crc32(colorizer(probe)), dataclasses.asdict(colorizer.decoding), others])
+    probe = np.linspace(0, L_MAX, 64 * 64, dtype=np.float32).reshape(64, 64)
+    ab = np.rint(colorizer.decode(colorizer.predict(probe))).astype(np.int16)
+    return digest([zlib.crc32(ab.tobytes()), dataclasses.asdict(colorizer.decoding), others])
 
 
 def digest(settings):
