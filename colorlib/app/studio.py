@@ -198,7 +198,7 @@ class Studio:
         )
         self.loading = widgets.Upload(
             self.load,
-            lambda *_: None,
+            hint_files.check_size,
             suffixes=[hint_files.ENDING],
             largest=hint_files.LARGEST,
             label="Load hints",
