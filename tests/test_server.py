@@ -106,6 +106,12 @@ def test_kernels_that_nobody_uses_end(monkeypatch, tmp_path):
     assert kernels.cull_connected, "a tab that was forgotten keeps no place"
 
 
+def test_a_visitor_runs_no_code(monkeypatch, tmp_path):
+    _, page = asked(monkeypatch, tmp_path, [])
+    allowed = page.kernel_manager.allowed_message_types
+    assert allowed and not {kind for kind in allowed if re.match("exec|compl|insp|debug", kind)}
+
+
 @pytest.mark.parametrize("use", ["image", "iframe", "script", "empty"])
 def test_another_page_can_not_use_this_one(monkeypatch, tmp_path, started, use):
     headers = {"Sec-Fetch-Dest": use, "Sec-Fetch-Site": "cross-site"}
