@@ -184,6 +184,8 @@ def test_other_computers_need_a_token(monkeypatch, tmp_path, started):
     assert [answer.code for answer in answers[2:]] == [403, 403]
     assert kernel in page.kernel_manager and not started
     assert re.search(r"\?token=[0-9a-f]{32,}$", page.display_url)
+    _, page = asked(monkeypatch, tmp_path, [], [*arguments, "--token="])
+    assert len(page.identity_provider.token) >= 32, "an empty token is none"
 
     (answer,), page = asked(
         monkeypatch, tmp_path, [("/?token=chosen",)], [*arguments, "--token=chosen"], kernel

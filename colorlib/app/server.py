@@ -81,7 +81,8 @@ class Server(Voila):
         super().initialize(argv)
         self.notebook_path = self.notebook_path or str(NOTEBOOK)
         here = is_here(self.ip)
-        self.auto_token = self.auto_token or not here
+        if not here:
+            self.auto_token, self.token = True, self.token or None  # an empty one is none
         # a name that leads to this computer may be an attacker's
         self.tornado_settings = {**self.tornado_settings, "allow_remote_access": not here}
 
