@@ -93,7 +93,7 @@ def wilson(successes, trials, confidence=0.95):
     z = statistics.NormalDist().inv_cdf((1 + confidence) / 2)
     share, more = successes / trials, z**2 / trials
     middle, half = share + more / 2, math.sqrt(more * (share * (1 - share) + more / 4))
-    return max(0, (middle - half) / (1 + more)), min(1, (middle + half) / (1 + more))
+    return max(0.0, (middle - half) / (1 + more)), min(1.0, (middle + half) / (1 + more))
 
 
 def append_answer(answer, path=ANSWERS):
