@@ -90,7 +90,6 @@ def page(browser):
     asked = set()
     opened.on("request", lambda request: asked.add(request.url.partition("?")[0]))
     yield opened
-    opened.goto("about:blank")  # the visitor leaves
     context.close()
     outside = [url for url in asked if "//" in url and "//127.0.0.1" not in url]
     assert [url for url in outside if url.startswith("http")] == [], "asked other machines"
@@ -306,10 +305,17 @@ def app(tmp_path_factory):
         yield address, place
 
 
-def test_the_page_that_make_app_serves(page, granny, app, tmp_path):
-    address, place = app
+@pytest.fixture
+def visit(page, app):
+    """The page that `make app` serves; at the end the visitor leaves it."""
+    page.goto(app[0])
+    yield page
+    page.goto("about:blank")
+
+
+def test_the_page_that_make_app_serves(visit, granny, app, tmp_path):
+    page, (_, place) = visit, app
     kept = game.ANSWERS.read_bytes() if game.ANSWERS.exists() else None
-    page.goto(address)
     page.locator(".cl-plane").wait_for()
     use_the_studio(page, granny)
     use_hints(page, tmp_path)
@@ -357,9 +363,8 @@ def is_served(page):
     return page.evaluate("id => fetch(`api/kernels/${id}`).then(it => it.ok)", kernel_of(page))
 
 
-def test_names_metadata_and_other_pages_do_no_harm(page, granny, app, tmp_path):
-    address, _ = app
-    page.goto(address)
+def test_names_metadata_and_other_pages_do_no_harm(visit, granny, app, tmp_path):
+    page, (address, _) = visit, app
     page.locator(".cl-plane").wait_for()
     exif = Image.Exif()
     exif[ExifTags.Base.ImageDescription] = exif[ExifTags.Base.Artist] = SCRIPT
@@ -386,9 +391,8 @@ def test_names_metadata_and_other_pages_do_no_harm(page, granny, app, tmp_path):
     assert is_served(page)
 
 
-def test_visitors_are_apart_and_no_more_than_allowed(page, browser, granny, app):
-    address, _ = app
-    page.goto(address)
+def test_visitors_are_apart_and_no_more_than_allowed(visit, browser, granny, app):
+    page, (address, _) = visit, app
     other = page.context.new_page()  # another tab of the same browser
     other.goto(address)
     for each in (page, other):
