@@ -3,6 +3,7 @@
 PYTHON ?= python3
 HOST ?= 127.0.0.1
 PORT ?= 8866
+VISITORS ?= 4
 BIN := .venv/bin
 BOOK := build/book-environment
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb) $(wildcard notebooks/solutions/*.ipynb))
@@ -48,10 +49,8 @@ test-jax: .venv/installed  ## the library's unit tests on the JAX backend
 lab: .venv/installed  ## open JupyterLab on the first notebook
 	$(BIN)/jupyter lab $(firstword $(NOTEBOOKS))
 
-app: .venv/installed  ## serve notebook 10 as a web page, here only; HOST and PORT change where
-	JUPYTER_PATH=colorlib/app $(BIN)/voila notebooks/10_color_your_own.ipynb --template=course \
-	  --Voila.ip=$(HOST) --port=$(PORT) --no-browser \
-	  --TagRemovePreprocessor.enabled=True --TagRemovePreprocessor.remove_cell_tags=notebook-only
+app: .venv/installed  ## serve notebook 10 as a web page, here only; HOST, PORT and VISITORS change that
+	$(BIN)/python -m colorlib.app.server --ip=$(HOST) --port=$(PORT) --max-visitors=$(VISITORS)
 
 # An environment of its own: Sphinx and its theme serve no notebook and no test.
 $(BOOK)/installed: book/requirements.txt

@@ -5,22 +5,24 @@ China and flower come with scikit-learn; astronaut, chelsea (a cat), coffee, roc
 motorcycle with scikit-image; Grace Hopper with matplotlib.
 """
 
-import importlib.resources
+import importlib.util
+from pathlib import Path
 
 import numpy as np
 
 from colorlib import images
 
 FILES = {
-    "astronaut": ("skimage.data", "astronaut.png"),
-    "chelsea": ("skimage.data", "chelsea.png"),
-    "china": ("sklearn.datasets.images", "china.jpg"),
-    "coffee": ("skimage.data", "coffee.png"),
-    "flower": ("sklearn.datasets.images", "flower.jpg"),
+    "astronaut": ("skimage", "data/astronaut.png"),
+    "chelsea": ("skimage", "data/chelsea.png"),
+    "china": ("sklearn", "datasets/images/china.jpg"),
+    "coffee": ("skimage", "data/coffee.png"),
+    "flower": ("sklearn", "datasets/images/flower.jpg"),
     "grace_hopper": ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
-    "motorcycle": ("skimage.data", "motorcycle_left.png"),
-    "rocket": ("skimage.data", "rocket.jpg"),
+    "motorcycle": ("skimage", "data/motorcycle_left.png"),
+    "rocket": ("skimage", "data/rocket.jpg"),
 }
+"""Package, which is not imported for it, and file."""
 
 NAMES = tuple(FILES)
 
@@ -45,7 +47,7 @@ def path(name):
     if name not in FILES:
         raise KeyError(f"no sample photograph {name!r}: choose from {', '.join(NAMES)}")
     package, file = FILES[name]
-    return importlib.resources.files(package).joinpath(file)
+    return Path(importlib.util.find_spec(package).origin).parent / file
 
 
 def load(name):

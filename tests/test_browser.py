@@ -9,7 +9,6 @@ import contextlib
 import os
 import re
 import shlex
-import shutil
 import signal
 import socket
 import subprocess
@@ -22,6 +21,7 @@ import nbformat
 import numpy as np
 import odd_files
 import pytest
+from PIL import ExifTags, Image
 
 from colorlib import config, images, runs, samples
 from colorlib.app import game
@@ -85,8 +85,8 @@ def browser():
 def page(browser):
     """A page that notes who is asked for anything."""
     context = browser.new_context(viewport={"width": 1280, "height": 1000})
+    context.set_default_timeout(PATIENCE)
     opened = context.new_page()
-    opened.set_default_timeout(PATIENCE)
     asked = set()
     opened.on("request", lambda request: asked.add(request.url.partition("?")[0]))
     yield opened
@@ -143,13 +143,13 @@ def free_port():
 
 
 def app_command(port):
-    """Return the command that `make app` runs, as make itself says it."""
+    """Return the command that `make app` runs, as make itself says it, for two visitors."""
+    variables = [f"BIN={BIN}", f"PORT={port}", "VISITORS=2"]
     made = subprocess.run(
-        ["make", "--no-print-directory", "--dry-run", "app", f"BIN={BIN}", f"PORT={port}"],
+        ["make", "--no-print-directory", "--dry-run", "app", *variables],
         cwd=config.ROOT, capture_output=True, text=True, check=True,
     )  # fmt: skip
-    command = made.stdout[made.stdout.index("JUPYTER_PATH=") :].replace("\\\n", " ")
-    return ["env", *shlex.split(command)]
+    return shlex.split(made.stdout.splitlines()[-1])
 
 
 def shown(page):
@@ -294,29 +294,124 @@ def test_jupyterlab_runs_the_notebook(page, granny, tmp_path):
         use_the_studio(page, granny)
 
 
-def test_the_page_that_make_app_serves(page, granny, tmp_path):
-    port = free_port()
+@pytest.fixture(scope="module")
+def app(tmp_path_factory):
+    """Run `make app`; give its address, and its folder for temporary files."""
+    folder, port = tmp_path_factory.mktemp("app"), free_port()
     address = f"http://127.0.0.1:{port}/"
+    (place := folder / "temporary").mkdir()
+    command = ["env", f"TMPDIR={place}", *app_command(port)]
+    with serving(command, folder, f"{address}voila/static/voila.js"):
+        yield address, place
+
+
+@pytest.fixture
+def visit(page, app):
+    """The page that `make app` serves; at the end the visitor leaves it."""
+    page.goto(app[0])
+    yield page
+    page.goto("about:blank")
+
+
+def test_the_page_that_make_app_serves(visit, granny, app, tmp_path):
+    page, (_, place) = visit, app
     kept = game.ANSWERS.read_bytes() if game.ANSWERS.exists() else None
-    (place := tmp_path / "temporary").mkdir()
-    command = app_command(port)
-    command.insert(1, f"TMPDIR={place}")
-    with serving(command, tmp_path, f"{address}voila/static/voila.js"):
-        page.goto(address)
-        page.locator(".cl-plane").wait_for()
-        use_the_studio(page, granny)
-        use_hints(page, tmp_path)
-        overlap_uploads(page, granny)
-        refuse_bad_files(page, tmp_path)
-        fail_to_download(page, place)
-        sync_api.expect(page.locator(".cl-card img")).to_have_count(2)
-        assert page.locator(".jp-InputArea-editor").count() == 0, "the page shows no code"
-        assert "Traceback" not in page.content() and "error when executing" not in page.content()
-        page.set_viewport_size({"width": 800, "height": 900})
-        width = page.evaluate("document.documentElement.scrollWidth")
-        assert width <= 800, "nothing reaches over the edge of a narrow page"
+    page.locator(".cl-plane").wait_for()
+    use_the_studio(page, granny)
+    use_hints(page, tmp_path)
+    overlap_uploads(page, granny)
+    refuse_bad_files(page, tmp_path)
+    fail_to_download(page, place)
+    sync_api.expect(page.locator(".cl-card img")).to_have_count(2)
+    assert page.locator(".jp-InputArea-editor").count() == 0, "the page shows no code"
+    assert "Traceback" not in page.content() and "error when executing" not in page.content()
+    tool, prose = (page.locator(name).first.bounding_box() for name in (".cl-studio", "h2"))
+    assert tool["y"] < prose["y"], "the studio leads the page"
+    for width in (800, 400):
+        page.set_viewport_size({"width": width, "height": 900})
+        reached = page.evaluate("document.documentElement.scrollWidth")
+        assert reached <= width, "nothing reaches over the edge of a narrow page"
     now = game.ANSWERS.read_bytes() if game.ANSWERS.exists() else None
     assert now == kept, "a test leaves no answers"
+
+
+SCRIPT = '<img src=x onerror="window.hacked=1">'
+
+ATTACK = """async ([address, kernel]) => {
+  const told = (start) => new Promise((done) => start(() => done("got in"), () => done("refused")));
+  const socket = await told((yes, no) => {
+    const opened = new WebSocket(`${address.replace("http", "ws")}api/kernels/${kernel}/channels`);
+    Object.assign(opened, { onopen: yes, onerror: no });
+  });
+  const read = await told((yes, no) => fetch(`${address}api/kernels/${kernel}`).then(yes, no));
+  const image = await told((yes, no) => {
+    Object.assign(new Image(), { onload: yes, onerror: no, src: address });
+  });
+  const form = { method: "POST", mode: "no-cors", credentials: "include" };
+  await told((yes, no) => fetch(`${address}voila/api/shutdown/${kernel}`, form).then(yes, no));
+  return [socket, read, image];
+}"""
+"""JavaScript of another page: everything that it can try, even if it knew the kernel's id."""
+
+
+def kernel_of(page):
+    return page.evaluate("JSON.parse(document.getElementById('jupyter-config-data').text).kernelId")
+
+
+def is_served(page):
+    """Return whether the page's kernel still runs."""
+    return page.evaluate("id => fetch(`api/kernels/${id}`).then(it => it.ok)", kernel_of(page))
+
+
+def test_names_metadata_and_other_pages_do_no_harm(visit, granny, app, tmp_path):
+    page, (address, _) = visit, app
+    page.locator(".cl-plane").wait_for()
+    exif = Image.Exif()
+    exif[ExifTags.Base.ImageDescription] = exif[ExifTags.Base.Artist] = SCRIPT
+    Image.open(granny).save(tmp_path / f"{SCRIPT}.jpg", exif=exif, comment=SCRIPT.encode())
+    page.locator(".cl-bar .cl-upload input").set_input_files(tmp_path / f"{SCRIPT}.jpg")
+    sync_api.expect(page.locator(".cl-shown")).to_contain_text(f"{SCRIPT}.jpg, 300 × 300 pixels")
+    sync_api.expect(page.locator(".cl-bar select")).to_contain_text(SCRIPT)
+
+    page.get_by_role("button", name="Hints", exact=True).click()
+    (tmp_path / f"{SCRIPT}.csv").write_text(f"x,y,color\n1,1,{SCRIPT}\n")
+    page.locator(".cl-buttons .cl-upload input").set_input_files(tmp_path / f"{SCRIPT}.csv")
+    sync_api.expect(page.locator(".cl-buttons .cl-upload p")).to_contain_text("no color '<img")
+
+    path = ("../../colorlib/up.jpg", base64.b64encode(granny.read_bytes()).decode())
+    page.locator(".cl-bar .cl-upload input").evaluate(CHOOSE, [path])
+    sync_api.expect(page.locator(".cl-shown")).to_contain_text(re.compile(r"(?<!/)up\.jpg, 300"))
+    assert page.evaluate("window.hacked") is None and page.locator("img[src=x]").count() == 0
+
+    port, stranger = free_port(), page.context.new_page()
+    command = [sys.executable, "-m", "http.server", f"{port}", "--bind=127.0.0.1", "-d", tmp_path]
+    with serving(command, tmp_path, f"http://127.0.0.1:{port}/"):
+        stranger.goto(f"http://127.0.0.1:{port}/")
+        assert stranger.evaluate(ATTACK, [address, kernel_of(page)]) == ["refused"] * 3
+    assert is_served(page)
+
+
+def test_visitors_are_apart_and_no_more_than_allowed(visit, browser, granny, app):
+    page, (address, _) = visit, app
+    other = page.context.new_page()  # another tab of the same browser
+    other.goto(address)
+    for each in (page, other):
+        sync_api.expect(each.locator(".cl-shown")).to_contain_text("coffee.png")
+    page.locator(".cl-bar .cl-upload input").set_input_files(granny)
+    sync_api.expect(page.locator(".cl-shown")).to_contain_text("granny.jpg")
+    assert kernel_of(page) != kernel_of(other)
+    assert "granny" not in other.content() and "granny" not in other.goto(address).text()
+    sync_api.expect(other.locator(".cl-shown")).to_contain_text("coffee.png")
+
+    third = browser.new_context().new_page()
+    third.set_default_timeout(PATIENCE)
+    assert third.goto(address).status == 503
+    sync_api.expect(third.locator("h1")).to_have_text("All places are taken")
+    other.goto("about:blank")
+    until(lambda: third.goto(address).status == 200, "the place of a closed page is free")
+    assert is_served(page), "others go on"
+    third.goto("about:blank")
+    third.context.close()
 
 
 def overlap_uploads(page, granny):
@@ -333,12 +428,12 @@ def overlap_uploads(page, granny):
 
 def fail_to_download(page, temporary):
     """Without a place for temporary files nothing can be written."""
-    shutil.rmtree(temporary)
+    away = temporary.rename(temporary.with_name("away"))
     button = page.locator(".cl-actions .cl-download button")
     button.click()
     sync_api.expect(page.locator(".cl-actions .cl-download p")).to_contain_text("try again")
     sync_api.expect(button).to_have_text("Download in full resolution")
-    temporary.mkdir()
+    away.rename(temporary)
     with page.expect_download():
         button.click()
     sync_api.expect(page.locator(".cl-actions .cl-download p")).to_have_text("")

@@ -83,7 +83,7 @@ def test_wilson_gives_published_intervals(counts, interval):
 
 def test_wilson_without_trials_and_with_nonsense():
     assert game.wilson(0, 0) == (0, 1)
-    with pytest.raises(ValueError, match="k"):
+    with pytest.raises(ValueError, match="3 of 2 trials"):
         game.wilson(3, 2)
 
 

@@ -266,6 +266,35 @@ def test_an_upload_that_lies_is_refused():
     assert page.place.wrong and "try again" in page.place.message and not page.came
 
 
+def test_huge_and_unfinished_uploads_hold_little(shared):
+    for place, name in ((shared.uploading, "x.png"), (shared.loading, "x.csv")):
+        begin = {"kind": "begin", "id": "1", "name": name, "size": 10**12}
+        place._on_message(place, begin, [])
+        place._on_message(place, {"kind": "part", "id": "1"}, [memoryview(b"x")])
+        assert place.wrong and name in place.message and place._parts is None
+        place._on_message(place, begin | {"size": 9}, [])
+        place._on_message(place, {"kind": "part", "id": "1"}, [memoryview(b"x")])
+        shown, slider = shared.divider.after, shared.sliders["saturation"]
+        slider.value = 2 - slider.value / 2
+        assert shared.divider.after != shown, "the page goes on while a file is on its way"
+
+
+@pytest.mark.parametrize(
+    ("name", "kept"),
+    [
+        ("../../etc/x.png", "x.png"),
+        ("/root/.ssh/x.png", "x.png"),
+        ("C:\\Windows\\x.png", "x.png"),
+        ("a\0b/\n..x.png", "..x.png"),
+        ("n" * 500 + ".png", "n" * 96 + ".png"),
+    ],
+)
+def test_names_are_not_paths(prediction, name, kept):
+    picture = preview.from_bytes(name, encoded(samples.square("china", 48)))
+    assert picture.name == kept
+    assert preview.full_resolution(picture, prediction)[0] == f"{kept[:-4]}-colored.png"
+
+
 @pytest.mark.parametrize("error", [OSError(28, "No space left"), MemoryError(), RuntimeError("x")])
 def test_an_upload_that_the_server_can_not_take_says_so(error):
     def fail(name, data):

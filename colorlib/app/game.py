@@ -7,7 +7,9 @@ Not here: the widgets (`colorlib.app.game_view`). It is a small version of the h
 import csv
 import dataclasses
 import io
+import math
 import os
+import statistics
 from pathlib import Path
 
 import cv2
@@ -84,12 +86,14 @@ def wilson(successes, trials, confidence=0.95):
     ValueError
         If there are more successes than trials.
     """
-    from scipy import stats  # here, since it takes a second to load
-
     if not trials:
         return 0.0, 1.0
-    interval = stats.binomtest(successes, trials).proportion_ci(confidence, method="wilson")
-    return float(interval.low), float(interval.high)
+    if not 0 <= successes <= trials:
+        raise ValueError(f"{successes} of {trials} trials can't have succeeded")
+    z = statistics.NormalDist().inv_cdf((1 + confidence) / 2)
+    share, more = successes / trials, z**2 / trials
+    middle, half = share + more / 2, math.sqrt(more * (share * (1 - share) + more / 4))
+    return max(0.0, (middle - half) / (1 + more)), min(1.0, (middle + half) / (1 + more))
 
 
 def append_answer(answer, path=ANSWERS):

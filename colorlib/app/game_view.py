@@ -131,13 +131,12 @@ class GameView:
 
     def _arrange(self):
         columns = [
-            _box("cl-card", self.pictures[side], self.captions[side], self.choices[side])
+            widgets.box("cl-card", self.pictures[side], self.captions[side], self.choices[side])
             for side in SIDES
         ]
-        bar = _box("cl-next", self.message, self.following)
-        side = _box("cl-score", bar, self.tally)
-        style = ipywidgets.HTML(f"<style>{widgets.style()}</style>").add_class("cl-hidden")
-        return _box("cl-studio", style, _box("cl-game", *columns, side))
+        bar = widgets.box("cl-next", self.message, self.following)
+        side = widgets.box("cl-score", bar, self.tally)
+        return widgets.box("cl-studio", widgets.style(), widgets.box("cl-game", *columns, side))
 
     def _repr_mimebundle_(self, **options):
         bundle = self.view._repr_mimebundle_(**options)
@@ -192,7 +191,3 @@ def _caption(text, kind=""):
 
 def _png(rgb):
     return cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))[1].tobytes()
-
-
-def _box(name, *children):
-    return ipywidgets.Box(children).add_class(name)

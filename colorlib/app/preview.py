@@ -99,7 +99,10 @@ LARGEST_FILE = 40 * MEGABYTE
 """Largest upload in bytes."""
 
 LARGEST_PHOTOGRAPH = 64 * 2**20
-"""Largest upload in pixels: as of the largest usual cameras; it takes half a gigabyte of memory."""
+"""Largest upload in pixels: the largest usual cameras have as many; they take half a gigabyte."""
+
+WANTED = "no photograph by its name; choose a JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF or HEIC file"
+"""What is said of a file with another ending, after "is"."""
 
 SCREEN = 2**20
 """Largest number of pixels that are shown."""
@@ -246,8 +249,7 @@ def check_file(name, size):
         If it is too large, empty, or its ending names no type that can be read.
     """
     if Path(name).suffix.lower() not in images.READABLE:
-        known = "JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF or HEIC"
-        raise images.ImageError(f"{name}: is no photograph by its name; choose a {known} file")
+        raise images.ImageError(f"{name}: is {WANTED}")
     if size > LARGEST_FILE:
         limit = f"at most {LARGEST_FILE // MEGABYTE} MB are taken here"
         raise images.ImageError(

@@ -184,6 +184,7 @@ class Studio:
             preview.check_file,
             suffixes=list(images.READABLE),
             largest=preview.LARGEST_FILE,
+            wanted=preview.WANTED,
         )
         self.divider = widgets.Divider()
         self.sliders = {name: _slider(low, high) for name, (_, low, high, _) in SLIDERS.items()}
@@ -198,7 +199,7 @@ class Studio:
         )
         self.loading = widgets.Upload(
             self.load,
-            lambda *_: None,
+            hint_files.check_size,
             suffixes=[hint_files.ENDING],
             largest=hint_files.LARGEST,
             label="Load hints",
@@ -207,33 +208,33 @@ class Studio:
         self.saving = widgets.Download(self.saved_hints, label="Save hints")
 
     def _arrange(self):
-        choices = _box(
+        choices = widgets.box(
             "cl-bar",
-            _box("cl-field", _label("Photograph"), self.photograph),
-            _box("cl-field", _label("Model"), self.model),
-            _box("cl-field wide", _label("Your own"), self.uploading),
+            widgets.box("cl-field", _label("Photograph"), self.photograph),
+            widgets.box("cl-field", _label("Model"), self.model),
+            widgets.box("cl-field cl-wide", _label("Your own"), self.uploading),
         )
         sliders = [
-            _box("cl-slider", _label(title, hint), self.sliders[name])
+            widgets.box("cl-slider", _label(title, hint), self.sliders[name])
             for name, (title, _, _, hint) in SLIDERS.items()
         ]
-        actions = _box("cl-actions", self.resetting, self.downloading)
-        self.hinting = _box(
+        actions = widgets.box("cl-actions", self.resetting, self.downloading)
+        self.hinting = widgets.box(
             "cl-group",
             _label("Hints", "click on the picture, then choose its color there"),
             self.palette,
-            _box("cl-buttons", self.removing, self.undoing, self.clearing),
-            _box("cl-buttons two", self.loading, self.saving),
+            widgets.box("cl-buttons", self.removing, self.undoing, self.clearing),
+            widgets.box("cl-buttons cl-two", self.loading, self.saving),
         )
         title = _label("Predicted distribution", "at the point that you click on")
-        panel = _box(
+        panel = widgets.box(
             "cl-panel",
-            _box("cl-group", *sliders, actions),
+            widgets.box("cl-group", *sliders, actions),
             self.hinting,
-            _box("cl-group", title, self.chart),
+            widgets.box("cl-group", title, self.chart),
         )
-        shown = _box("cl-shown", self.divider, self.status)
-        return _box("cl-studio", _css(), choices, _box("cl-main", shown, panel))
+        main = widgets.box("cl-main", widgets.box("cl-shown", self.divider, self.status), panel)
+        return widgets.box("cl-studio", widgets.style(), choices, main)
 
     def _observe(self):
         self.photograph.observe(self._reporting(self._choose), "value")
@@ -402,14 +403,3 @@ def _slider(low, high):
 def _label(title, hint=""):
     small = f"<small>{hint}</small>" if hint else ""
     return ipywidgets.HTML(f'<div class="cl-label">{title}{small}</div>')
-
-
-def _css():
-    return ipywidgets.HTML(f"<style>{widgets.style()}</style>").add_class("cl-hidden")
-
-
-def _box(classes, *children):
-    box = ipywidgets.Box(children)
-    for name in classes.split():
-        box.add_class(name if name.startswith("cl-") else f"cl-{name}")
-    return box

@@ -1,8 +1,8 @@
 """Widgets that ipywidgets lacks: a divider between two pictures, a palette, an upload in parts, a
-download.
+download; and the style of all.
 
-Not here: their use (`colorlib.app.studio`). Each is an anywidget with its JavaScript beside this
-module; nothing is loaded from other servers.
+Not here: their use (`colorlib.app.studio`). The JavaScript of each widget is beside this module;
+nothing is loaded from other servers.
 
 A file is sent in parts since a server closes the connection at a message of more than 10 MB. The
 browser already refuses files that are too large or of another type. Each upload has an id, so that
@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 
 import anywidget
+import ipywidgets
 import traitlets
 
 HERE = Path(__file__).parent
@@ -23,15 +24,35 @@ PART = 2**19
 """Bytes of an upload that are sent in one message."""
 
 
+def box(classes, *children):
+    """Put widgets into a box that the style sheet arranges.
+
+    Parameters
+    ----------
+    classes : str
+        Of the box, with spaces between them.
+    *children : ipywidgets.Widget
+
+    Returns
+    -------
+    ipywidgets.Box
+    """
+    made = ipywidgets.Box(children)
+    for name in classes.split():
+        made.add_class(name)
+    return made
+
+
 def style():
     """Return the style sheet of the page.
 
     Returns
     -------
-    str
-        CSS; all its classes begin with ``cl-``.
+    ipywidgets.HTML
+        Without a place of its own; all its classes begin with ``cl-``.
     """
-    return (HERE / "widgets.css").read_text()
+    sheet = (HERE / "widgets.css").read_text()
+    return ipywidgets.HTML(f"<style>{sheet}</style>").add_class("cl-hidden")
 
 
 def reason(error):
@@ -138,9 +159,7 @@ class Upload(anywidget.AnyWidget):
 
     _esm = HERE / "upload.js"
     label = traitlets.Unicode("Upload a photograph, or drop it here").tag(sync=True)
-    wanted = traitlets.Unicode(
-        "no photograph by its name; choose a JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF or HEIC file"
-    ).tag(sync=True)
+    wanted = traitlets.Unicode("").tag(sync=True)
     suffixes = traitlets.List(traitlets.Unicode()).tag(sync=True)
     largest = traitlets.Int().tag(sync=True)
     part = traitlets.Int(PART).tag(sync=True)

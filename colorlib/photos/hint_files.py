@@ -188,12 +188,30 @@ def decode(data, name):
     colorlib.images.ImageError
         If it is no text, or too large for a table.
     """
-    if len(data) > LARGEST:
-        raise images.ImageError(f"{name}: is too large for a table of hints; check its name")
+    check_size(name, len(data))
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise images.ImageError(f"{name}: is no text; save it as CSV in UTF-8") from None
+
+
+def check_size(name, size):
+    """Refuse a table by its size.
+
+    Parameters
+    ----------
+    name : str or path-like
+        What to call it in an error.
+    size : int
+        In bytes.
+
+    Raises
+    ------
+    colorlib.images.ImageError
+        If it is too large for a table.
+    """
+    if size > LARGEST:
+        raise images.ImageError(f"{name}: is too large for a table of hints; check its name")
 
 
 def _header(cells):
