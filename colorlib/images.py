@@ -220,7 +220,7 @@ def explained_reading(path):
     except Exception as error:  # Pillow raises nearly anything on damaged files
         if getattr(error, "errno", None):
             raise ImageError(f"{name}: can't be read ({error.strerror}); get it again") from None
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = files.reason(error)
         raise ImageError(f"{name}: is damaged or cut off ({reason}); get it again") from None
 
 

@@ -234,13 +234,10 @@ class Manifest:
         outcomes, end = {}, b"\n"
         for line in self._journal:
             end = line[-1:]
-            try:
-                row = json.loads(line)
-                url, status = row.pop("url"), Status(row.pop("status"))
-            except (ValueError, KeyError):
-                continue  # cut off by a kill, or of an older version: fetched again
-            outcomes.pop(url, None)  # the order is that of the last outcomes
-            outcomes[url] = Outcome(status, **row)
+            if found := _read(line):
+                url, outcome = found
+                outcomes.pop(url, None)  # the order is that of the last outcomes
+                outcomes[url] = outcome
         if end != b"\n":
             self._journal.write(b"\n")
         owner = _owners(outcomes)
@@ -254,6 +251,18 @@ class Manifest:
     def _is_there(self, outcome):
         path = self.folder / outcome.file
         return path.is_file() and path.stat().st_size == outcome.bytes
+
+
+# The URL and its outcome; None of a line that a kill cut off, or that is damaged or older: the URL
+# is fetched again.
+def _read(line):
+    try:
+        row = json.loads(line)
+        url, outcome = row.pop("url"), Outcome(Status(row.pop("status")), **row)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    texts = (url, outcome.why, outcome.file, outcome.sha256)
+    return (url, outcome) if all(isinstance(text, str) for text in texts) else None
 
 
 def _owners(outcomes):

@@ -24,6 +24,10 @@ LIST = ".colorlib.jsonl"
 """Name of the list; a line is appended per file, and the last line about a file is valid."""
 
 
+UNFINISHED = -1
+"""The size of a file in a line that is written before the file."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Entry:
     """One line of a list.
@@ -33,7 +37,7 @@ class Entry:
     file : str
         Name of the colored file, in the list's folder.
     size : int
-        Its size in bytes when it was written.
+        Its size in bytes when it was written; `UNFINISHED` while it is being colored.
     content : str
         SHA-256 of the source.
     settings : str
@@ -193,6 +197,30 @@ def digest(settings):
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
+@contextlib.contextmanager
+def begun(target, source, settings, known=None):
+    """Add a line about a file that is colored in the block; after an error it is taken back.
+
+    So the next call knows a file that was written right before a kill, and colors it again.
+
+    Parameters
+    ----------
+    target, source : pathlib.Path
+    settings : str
+        From `fingerprint`.
+    known : Entry, optional
+        What the list says of the target so far.
+    """
+    with contextlib.suppress(OSError):  # it is reported when the file is recorded
+        _add(target, entry := _entry_of(target, source, settings, UNFINISHED))
+    try:
+        yield
+    except Exception:
+        with contextlib.suppress(OSError, UnboundLocalError):
+            _add(target, known or dataclasses.replace(entry, source_size=UNFINISHED))
+        raise
+
+
 def record(target, source, settings):
     """Add a line about a file that has just been colored.
 
@@ -207,16 +235,23 @@ def record(target, source, settings):
     OSError
         If the list can't be written.
     """
+    _add(target, _entry_of(target, source, settings, target.stat().st_size))
+
+
+def _entry_of(target, source, settings, size):
     file = source.stat()
-    entry = Entry(
+    return Entry(
         _portable(target.name),
-        target.stat().st_size,
+        size,
         content(source),
         settings,
         _portable(os.path.realpath(source)),
         file.st_size,
         file.st_mtime_ns,
     )
+
+
+def _add(target, entry):
     # the line break comes first: half a line left by a full disk does not damage the next one
     line = b"\n" + json.dumps(dataclasses.asdict(entry)).encode()
     with target.with_name(LIST).open("ab", buffering=0) as file:
