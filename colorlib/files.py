@@ -116,6 +116,12 @@ def escaped(text):
     return raw.decode("utf-8", "backslashreplace")
 
 
+def has_types(record):
+    """Return whether a dataclass has values of its fields' types; what was read may have others."""
+    fields = dataclasses.fields(record)
+    return all(isinstance(getattr(record, field.name), field.type) for field in fields)
+
+
 def reason(error):
     """Return what an error says in one line, the first; the name of its kind if it says nothing."""
     return (str(error).splitlines() or [type(error).__name__])[0]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 import os
 import threading
 import time
@@ -221,6 +222,17 @@ def test_a_kill_between_a_file_and_its_record_is_mended(twins, tmp_path, coloriz
     assert shown(out) == ["x.png"]
     assert color(colorizer, twins[:1], out)[0] == [("colored", "x.png")]
     assert color(colorizer, twins[:1], out)[0] == [("kept", "x.png")]
+
+
+def test_odd_lines_of_the_list_are_skipped(twins, tmp_path, colorizer):
+    color(colorizer, twins[:1], tmp_path)
+    path = tmp_path / outputs.LIST
+    row = json.loads(path.read_bytes().splitlines()[-1])
+    changes = [{"source_size": []}, {"source": 3}, {"size": None}, {"file": {}}, {"more": 1}]
+    odd = [3, None, [], {}, *(row | change for change in changes)]
+    with path.open("a") as file:
+        file.writelines("\n" + json.dumps(line) for line in odd)
+    assert color(colorizer, twins[:1], tmp_path)[0] == [("kept", "x.png")]
 
 
 def test_a_name_of_which_the_coloring_failed_stays_the_users(tmp_path, colorizer):

@@ -4,6 +4,7 @@ Not here: the commands (`colorlib.cli.color`, `data`, `runs`, `train`).
 """
 
 import contextlib
+import functools
 import importlib.util
 import os
 import sys
@@ -48,16 +49,22 @@ def silent_libraries():
     Also a decorator of a command that decodes images: its own lines name the damaged files.
     """
     usual, terminal, nowhere = sys.stderr, os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    if usual is sys.__stderr__:  # else a test has replaced it
+        sys.stderr = _terminal()
     os.dup2(nowhere, 2)
     os.close(nowhere)
     try:
-        if usual is sys.__stderr__:  # else a test has replaced it
-            sys.stderr = open(terminal, "w", 1, usual.encoding, usual.errors, closefd=False)  # noqa: SIM115
         yield
     finally:
         sys.stderr = usual
         os.dup2(terminal, 2)
         os.close(terminal)
+
+
+# It is never closed: what is imported meanwhile may keep it, as a library's log does.
+@functools.cache
+def _terminal():
+    return os.fdopen(os.dup(2), "w", 1, sys.stderr.encoding, sys.stderr.errors)
 
 
 def stop(error):

@@ -261,8 +261,7 @@ def _read(line):
         url, outcome = row.pop("url"), Outcome(Status(row.pop("status")), **row)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    texts = (url, outcome.why, outcome.file, outcome.sha256)
-    return (url, outcome) if all(isinstance(text, str) for text in texts) else None
+    return (url, outcome) if isinstance(url, str) and files.has_types(outcome) else None
 
 
 def _owners(outcomes):

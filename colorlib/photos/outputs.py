@@ -20,6 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
+from colorlib import files
+
 LIST = ".colorlib.jsonl"
 """Name of the list; a line is appended per file, and the last line about a file is valid."""
 
@@ -275,6 +277,8 @@ def _read(folder):
 def _entry(line):
     try:
         entry = Entry(**json.loads(line))
+        if not files.has_types(entry):
+            return None
         names = {name: os.fsdecode(_raw(getattr(entry, name))) for name in ("file", "source")}
         return dataclasses.replace(entry, **names)
     except (ValueError, TypeError, AttributeError):
