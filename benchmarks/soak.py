@@ -4,9 +4,9 @@
 
 Each command (`soak_commands`) first runs undisturbed, which gives its duration and its result.
 Then, in rounds, it begins anew in an empty folder and is killed again and again, by SIGKILL or
-Ctrl-C (SIGINT) in turn, after a random time between 0 and that duration; after some kills one of
-its files is damaged. The last call of a round runs to its end, and the result is compared with that
-of the undisturbed run. Before the kills it is run once each
+Ctrl-C (SIGINT) in turn, after a random time between 0 and that duration (less, as the machine gets
+less busy); after some kills one of its files is damaged. The last call of a round runs to its end,
+and the result is compared with that of the undisturbed run. Before the kills it is run once each
 
 - on a full disk: a tmpfs with room for a part of the result (`ulimit -f` where mounting is not
   allowed), and then, with room, again;
@@ -136,11 +136,12 @@ class Command:
     def kill(self, folder):
         """Start the command and kill it; return whether it had not ended before."""
         number = signal.SIGKILL if self.counts["kills"] % 2 else signal.SIGINT
-        process = self.start(folder)
+        process, begin = self.start(folder), time.perf_counter()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(self.random.uniform(0, self.seconds))
         if process.returncode is not None:
             self.counts["ended before"] += 1
+            self.seconds = (self.seconds + time.perf_counter() - begin) / 2  # less load than before
             self.check("ended before the kill", *self.finish(process), 0)
             return False
         process.send_signal(number)
