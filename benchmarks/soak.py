@@ -42,7 +42,7 @@ from colorlib import config
 LONGEST = 600
 """Seconds after which a call counts as hanging; long, since other work may stop it."""
 
-KILLS_A_ROUND = 5
+KILLS_A_ROUND = 8
 
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 
@@ -251,12 +251,12 @@ def main():
     rows = {}
     if given.json and given.json.exists():
         rows = {row["command"]: row for row in json.loads(given.json.read_text())["commands"]}
-    total = sum(soak_commands.SHARES[name] for name in given.commands)
+    whole = sum(soak_commands.SHARES[name] for name in given.commands)
     names = {name: name for name in ("command", "seconds", "kills", "SIGKILL", "SIGINT")}
     print(ROW.format(**names, compared="compared", equal="equal", faults="faults"))
     with tempfile.TemporaryDirectory() as home, soak_commands.prepared(Path(home)) as kinds:
         for name in given.commands:
-            share = soak_commands.SHARES[name] / total
+            share = soak_commands.SHARES[name] / whole
             command = Command(kinds[name], Path(home) / "work" / name, f"{given.seed} {name}")
             for disturbance in DISTURBANCES:
                 getattr(command, disturbance)()

@@ -473,4 +473,4 @@ def _load(path):
 
 def _read_arrays(path):
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        return dict(arrays)
+        return {name: np.asarray(array) for name, array in arrays.items()}  # some are bytes

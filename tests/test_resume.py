@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+import zipfile
 
 import keras
 import numpy as np
@@ -118,7 +119,9 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, patches, settings):
     assert_same_end(tmp_path / "whole", tmp_path / "cut")
 
 
-@pytest.mark.parametrize("kind", ["fewer", "other shapes", "texts", "no rows", "compressed"])
+@pytest.mark.parametrize(
+    "kind", ["fewer", "other shapes", "texts", "no rows", "compressed", "bytes"]
+)
 def test_a_checkpoint_of_another_kind_is_passed_over(tmp_path, patches, settings, kind):
     network = training.new_network(settings, 1, np.full(quantizer.BINS, 1 / quantizer.BINS))
     network.optimizer.build(network.trainable_variables)
@@ -136,6 +139,9 @@ def test_a_checkpoint_of_another_kind_is_passed_over(tmp_path, patches, settings
     folder = tmp_path / runs.CHECKPOINTS
     folder.mkdir()
     np.savez_compressed(path := folder / "checkpoint-000001.npz", **arrays)
+    if kind == "bytes":  # a member of the archive that is no array
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("v9999", b"any")
     if kind == "compressed":
         data = bytearray(path.read_bytes())
         data[60:90] = bytes(30)
