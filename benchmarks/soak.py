@@ -247,6 +247,7 @@ def main():
     parser.add_argument("--hours", type=float, default=0.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--commands", nargs="+", default=list(soak_commands.SHARES))
+    parser.add_argument("--disturbances", nargs="*", default=DISTURBANCES, choices=DISTURBANCES)
     given = parser.parse_args()
     rows = {}
     if given.json and given.json.exists():
@@ -258,7 +259,7 @@ def main():
         for name in given.commands:
             share = soak_commands.SHARES[name] / whole
             command = Command(kinds[name], Path(home) / "work" / name, f"{given.seed} {name}")
-            for disturbance in DISTURBANCES:
+            for disturbance in given.disturbances:
                 getattr(command, disturbance)()
             end = time.perf_counter() + share * given.hours * 3600
             while (left := share * given.kills - command.counts["kills"]) > 0 or (

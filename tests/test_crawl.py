@@ -469,6 +469,12 @@ def test_odd_lines_of_a_journal_are_skipped(server, tmp_path):
     crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY)
     journal = tmp_path / "out" / manifest.JOURNAL
     row = json.loads(journal.read_text())
+    width = journal.read_text().replace('"width": 100', '"width": 180')
+    assert width != journal.read_text()
+    journal.write_text(width)
+    assert crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY) == {Status.GOOD: 1}
+    assert server.hits["/good/1"] == 2
+    del row["crc"]
     odd = [3, None, ["url"], {}, row | {"file": ["a"]}, row | {"more": 1}, row | {"url": {}}]
     odd += [row | {"why": None}, row | {"status": []}]
     journal.write_text("".join(json.dumps(line) + "\n" for line in odd))

@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import re
+import zlib
 from pathlib import Path, PurePosixPath
 
 import filelock
@@ -104,7 +105,8 @@ class Manifest:
             If the journal can't be written.
         """
         self.outcomes[url] = outcome
-        line = json.dumps({"url": url, **dataclasses.asdict(outcome)}).encode() + b"\n"
+        row = {"url": url, **dataclasses.asdict(outcome)}
+        line = json.dumps({**row, "crc": _checksum(row)}).encode() + b"\n"
         with _explained(self.folder / JOURNAL):
             if self._journal.write(line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -253,11 +255,17 @@ class Manifest:
         return path.is_file() and path.stat().st_size == outcome.bytes
 
 
+def _checksum(row):
+    return zlib.crc32(json.dumps(row).encode())
+
+
 # The URL and its outcome; None of a line that a kill cut off, or that is damaged or older: the URL
 # is fetched again.
 def _read(line):
     try:
         row = json.loads(line)
+        if row.pop("crc", None) not in (None, _checksum(row)):  # older lines have none
+            return None
         url, outcome = row.pop("url"), Outcome(Status(row.pop("status")), **row)
     except (ValueError, KeyError, TypeError, AttributeError):
         return None

@@ -326,6 +326,7 @@ def attempt(job, overwrite, color, settings):
         with outputs.begun(job.target, job.source, settings(), job.known):
             lost = color()
         lines = lost, _noted(job, settings())
+        replaced = replaced and job.known.size != outputs.UNFINISHED
         return Outcome(job, COLORED, "; ".join(filter(None, lines)), replaced)
     except images.ImageError as error:
         return Outcome(job, FAILED, str(error))

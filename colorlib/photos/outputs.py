@@ -213,13 +213,16 @@ def begun(target, source, settings, known=None):
     known : Entry, optional
         What the list says of the target so far.
     """
+    entry = None
     with contextlib.suppress(OSError):  # it is reported when the file is recorded
-        _add(target, entry := _entry_of(target, source, settings, UNFINISHED))
+        entry = _entry_of(target, source, settings, UNFINISHED)
+        _add(target, entry)
     try:
         yield
     except Exception:
-        with contextlib.suppress(OSError, UnboundLocalError):
-            _add(target, known or dataclasses.replace(entry, source_size=UNFINISHED))
+        with contextlib.suppress(OSError):
+            if entry:
+                _add(target, known or dataclasses.replace(entry, source_size=UNFINISHED))
         raise
 
 
