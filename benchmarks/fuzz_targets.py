@@ -107,7 +107,7 @@ def photographs():
     clear.putalpha(grey)
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     exif = Image.Exif()
-    exif[images.ORIENTATION], exif[0x010F] = 6, "a camera"
+    exif[0x0112], exif[0x010F] = 6, "a camera"
     exif.get_ifd(0x8769)[0x9003] = "1926:01:01 00:00:00"
     text = PngImagePlugin.PngInfo()
     text.add_itxt("Comment", "a photograph", zip=True)
