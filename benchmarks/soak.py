@@ -46,7 +46,7 @@ KILLS_A_ROUND = 8
 
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 
-AFTER = {signal.SIGKILL: (-signal.SIGKILL,), signal.SIGINT: (0, 1, 2, 130, -signal.SIGINT)}
+AFTER = {signal.SIGKILL: (0, -signal.SIGKILL), signal.SIGINT: (0, 1, 2, 130, -signal.SIGINT)}
 """Exit codes after the signals: a command has stopped, or was just ready."""
 
 POWERLESS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
