@@ -17,7 +17,6 @@ import signal
 import threading
 import time
 import warnings
-import zipfile
 
 import keras
 import numpy as np
@@ -42,8 +41,6 @@ PATTERN = "checkpoint-*.npz"
 KEPT = 2
 STATE = "state"
 COUNTERS = ("best", "wait", "cooldown_counter")
-UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile)
-"""What reading a damaged file of arrays raises."""
 
 
 def capture(network):
@@ -71,9 +68,18 @@ def assign(network, arrays):
     network : keras.Model
         Compiled, its optimizer built; like the one that was captured.
     arrays : dict of str to ndarray
+
+    Raises
+    ------
+    ValueError
+        If they are those of another network; nothing is changed then.
     """
-    for variable, name in zip(_variables(network), sorted(arrays), strict=True):
-        variable.assign(arrays[name])
+    variables, values = _variables(network), [arrays[name] for name in sorted(arrays)]
+    shapes = [[tuple(x.shape) for x in each] for each in (variables, values)]
+    if shapes[0] != shapes[1] or any(value.dtype.kind not in "biuf" for value in values):
+        raise ValueError("its arrays are not this network's")
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
 
 
 def _variables(network):
@@ -207,11 +213,13 @@ class Checkpoint(keras.callbacks.Callback):
             try:
                 arrays = _read_arrays(path)
                 state = json.loads(arrays.pop(STATE).tobytes())
-            except (*UNREADABLE, KeyError) as error:
-                warnings.warn(f"{path} is damaged ({error}); using the one before it", stacklevel=2)
+                rows, counters = list(state["rows"]), dict(state["plateau"])
+                assign(network, arrays)
+            except Exception as error:  # NumPy and zipfile raise nearly anything on damaged files
+                why = f"is damaged ({files.reason(error)}); using the one before it"
+                warnings.warn(f"{path} {why}", stacklevel=2)
                 continue
-            assign(network, arrays)
-            self.log.rows, self.counters = state["rows"], state["plateau"]
+            self.log.rows, self.counters = rows, counters
             break
         return len(self.log.rows)
 
@@ -434,8 +442,10 @@ class Predictions(keras.callbacks.Callback):
             self.seen = _load(self.path)
         for name, ab in new.items():
             grown = np.zeros((epoch + 1, *ab.shape), np.int8)
-            old = self.seen.get(name, grown[:0])[:epoch]
-            grown[: len(old)], grown[epoch] = old, np.rint(ab)
+            old = self.seen.get(name, grown)
+            if old.dtype == grown.dtype and old.shape[1:] == ab.shape:  # else it is damaged
+                grown[: min(len(old), epoch)] = old[:epoch]
+            grown[epoch] = np.rint(ab)
             self.seen[name] = grown
         self._write()
 
@@ -455,11 +465,12 @@ def _load(path):
         return {}
     try:
         return _read_arrays(path)
-    except UNREADABLE as error:
-        warnings.warn(f"{path} is damaged ({error}); a new file is begun", stacklevel=2)
+    except Exception as error:  # NumPy and zipfile raise nearly anything on damaged files
+        why = f"is damaged ({files.reason(error)}); a new file is begun"
+        warnings.warn(f"{path} {why}", stacklevel=2)
         return {}
 
 
 def _read_arrays(path):
     with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-        return dict(arrays)
+        return {name: np.asarray(array) for name, array in arrays.items()}  # some are bytes

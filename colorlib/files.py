@@ -6,6 +6,7 @@ Not here: what the files hold (`colorlib.images`, `colorlib.store`).
 import collections
 import contextlib
 import dataclasses
+import fcntl
 import json
 import os
 import secrets
@@ -115,6 +116,17 @@ def escaped(text):
     return raw.decode("utf-8", "backslashreplace")
 
 
+def has_types(record):
+    """Return whether a dataclass has values of its fields' types; what was read may have others."""
+    fields = dataclasses.fields(record)
+    return all(isinstance(getattr(record, field.name), field.type) for field in fields)
+
+
+def reason(error):
+    """Return what an error says in one line, the first; the name of its kind if it says nothing."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 @contextlib.contextmanager
 def explained_writing(path, kind, remedy="make room there, or choose another place"):
     """Turn an OSError into an error of this kind that names the file or folder and the remedy."""
@@ -127,15 +139,37 @@ def explained_writing(path, kind, remedy="make room there, or choose another pla
 
 @contextlib.contextmanager
 def replacing(path):
-    """Hand out a temporary path that becomes `path` if the block ends well, else vanishes."""
+    """Hand out a temporary path that becomes `path` if the block ends well, else vanishes.
+
+    What a killed process left of it is written over, so that nothing piles up.
+    """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    temporary.touch(exist_ok=False)  # with the rights that new files have here
+    temporary = path.with_name(f".{path.name}.0.partial")
+    with contextlib.ExitStack() as stack:
+        if not _is_ours(temporary, stack):
+            temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+        temporary.write_bytes(b"")  # with the rights that new files have here
+        try:
+            yield temporary
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+
+# Whether no other process writes this file; it stays locked until the stack is closed. A lock ends
+# with its process, so a file without one was left by a kill.
+def _is_ours(temporary, stack):
+    is_new = not temporary.exists()
     try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        file = stack.enter_context(temporary.open("ab"))
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # else the other process has just renamed it
+        return os.path.samestat(os.fstat(file.fileno()), temporary.stat())
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks, or a file of another user
+        return is_new
 
 
 @contextlib.contextmanager

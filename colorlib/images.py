@@ -226,7 +226,7 @@ def explained_reading(path):
     except Exception as error:  # Pillow raises nearly anything on damaged files
         if getattr(error, "errno", None):
             raise ImageError(f"{name}: can't be read ({error.strerror}); get it again") from None
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = files.reason(error)
         raise ImageError(f"{name}: is damaged or cut off ({reason}); get it again") from None
 
 
@@ -518,16 +518,19 @@ def page_numbers(image):
 
     Returns
     -------
-    list of int
+    sequence of int
         The number of the current page comes first. It is the only one if the pages can't be
         counted, in an MPO file, whose others are views of the same photograph, and in a TIFF file
-        whose others are masks or smaller copies of the first page.
+        whose others are masks or smaller copies of the first page. The file may
+        say that it has millions of frames.
     """
     start = image.tell()
     if image.format == "MPO":
         return [start]
     info = dict(image.info)
     count = attempt(lambda: getattr(image, "n_frames", 1), 1)
+    if image.format != "TIFF" and start == 0:
+        return range(count)
     numbers = [number for number in range(count) if number != start]
     if image.format == "TIFF" and numbers:
         numbers = attempt(lambda: [k for k in numbers if _is_page(image, k)], [])

@@ -442,9 +442,8 @@ def _explained_weights(path):
         raise RunError(f"{path}: no such weights file; {REMEDY}")
     try:
         yield
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, UserWarning) as error:
-        reason = str(error).splitlines()[0]
-        why = f"damaged, or not this network's weights ({reason})"
+    except Exception as error:  # h5py raises nearly anything on damaged files
+        why = f"damaged, or not this network's weights ({files.reason(error)})"
         raise RunError(f"{path}: {why}; {REMEDY}") from None
 
 

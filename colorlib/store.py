@@ -288,8 +288,10 @@ def _gathered(folder, targets, size, limit=None, keep_grey=False):
     if limit is not None and limit < len(paths):
         paths = [paths[i] for i in np.linspace(0, len(paths) - 1, limit).astype(int)]
     target = targets[0]
-    hidden = dict(dir=target.parent, prefix=f".{target.name}.", suffix=".partial")
-    with files.explained_writing(target, StoreError), tempfile.NamedTemporaryFile(**hidden) as raw:
+    with (
+        files.explained_writing(target, StoreError),
+        tempfile.TemporaryFile(dir=target.parent) as raw,  # without a name: a kill leaves nothing
+    ):
         for record in _records(paths, Path(folder), size, keep_grey):
             if record.rgb is not None:
                 raw.write(record.rgb.tobytes())
@@ -299,7 +301,7 @@ def _gathered(folder, targets, size, limit=None, keep_grey=False):
         if not count:
             why = f"the first, {records[0].name}, was dropped: {records[0].reason}"
             raise StoreError(f"{folder}: no usable image; {why}")
-        pixels = np.memmap(raw.name, np.uint8, "r", shape=(count, size, size, 3))
+        pixels = np.memmap(raw, np.uint8, "r", shape=(count, size, size, 3))
         others = [
             Record(files.escaped(place.relative_to(folder)), "", None, files.escaped(why))
             for place, why in found.problems
@@ -395,20 +397,32 @@ def _open_shard(path):
     try:
         with h5py.File(path, "r") as file:
             _check_version(path, file.attrs)
-            dataset = file["images"]
-            offset, shape = dataset.id.get_offset(), dataset.shape
-            parts = dict(
-                names=file["names"].asstr()[:].tolist(),
-                class_ids=file["class_ids"][:],
-                classes=json.loads(file.attrs["classes"]),
-                dropped=[tuple(item) for item in json.loads(file.attrs["dropped"])],
-            )
-    except (OSError, KeyError) as error:
-        raise StoreError(f"{path}: not a store, or cut off ({error}); pack it again") from None
-    if offset is None or path.stat().st_size < offset + np.prod(shape, dtype=np.int64):
+            return _shard(path, file)
+    except StoreError:
+        raise
+    except Exception as error:  # h5py raises nearly anything on damaged files
+        why = f"not a store, or cut off ({files.reason(error)})"
+        raise StoreError(f"{path}: {why}; pack it again") from None
+
+
+def _shard(path, file):
+    dataset = file["images"]
+    offset, (count, side, *_) = dataset.id.get_offset(), dataset.shape
+    if dataset.dtype != np.uint8 or dataset.shape != (count, side, side, 3) or not dataset.size:
+        raise ValueError(f"its images are {dataset.dtype} {dataset.shape}")
+    if offset is None or path.stat().st_size < offset + dataset.size:
         raise StoreError(f"{path}: cut off; pack it again")
+    if not file["names"].shape == file["class_ids"].shape == (count,):
+        raise ValueError("not each image has a name and a class")
+    names, class_ids = file["names"].asstr()[:].tolist(), file["class_ids"][:]
+    classes, dropped = (json.loads(file.attrs[name]) for name in ("classes", "dropped"))
+    _check_range("numbers of classes", class_ids, len(classes))
+    if class_ids.dtype.kind != "i" or not all(isinstance(name, str) for name in classes):
+        raise ValueError("its classes are no names")
+    dropped = [(str(name), str(reason)) for name, reason in dropped]
     # a plain view of the map: np.memmap itself is slow at making views
-    return _Shard(np.asarray(np.memmap(path, np.uint8, "r", offset, shape)), **parts)
+    pixels = np.asarray(np.memmap(path, np.uint8, "r", offset, dataset.shape))
+    return _Shard(pixels, names, class_ids, classes, dropped)
 
 
 def _check_version(path, attributes):

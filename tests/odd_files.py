@@ -76,6 +76,14 @@ def frames(image_format):
     return saved(Image.fromarray(RGB), image_format, save_all=True, append_images=others)
 
 
+def many_frames():
+    plain = frames("PNG")
+    where = plain.index(b"acTL")
+    end = where + 12  # the chunk's number of frames and of plays, then its checksum
+    told = b"acTL" + struct.pack(">I", 2**24) + plain[where + 8 : end]
+    return plain[:where] + told + struct.pack(">I", zlib.crc32(told)) + plain[end + 4 :]
+
+
 def lying_tiff():
     data = bytearray(array(RGB, "TIFF"))
     where = data.index(struct.pack("<HHI", 273, 4, 1))  # where its pixels begin
@@ -123,6 +131,7 @@ ODD = {
     "moving.gif": frames("GIF"),
     "moving.webp": frames("WEBP"),
     "moving.png": frames("PNG"),
+    "many_frames.png": many_frames(),
     "pages.tif": frames("TIFF"),
     "two_in_one.jpg": frames("MPO"),
     "alpha.webp": array(RGBA, "WEBP"),

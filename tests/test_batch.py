@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 import os
 import threading
 import time
@@ -199,7 +200,7 @@ def test_a_file_that_nothing_is_known_about_is_not_called_kept(twins, tmp_path, 
     for out, target in ((tmp_path, tmp_path / "y.png"), (tmp_path / "out",) * 2):
         color(colorizer, twins[:1], target)
         assert color(colorizer, twins[:1], target)[0][0][0] == "kept"
-        (out / outputs.LIST).write_bytes((out / outputs.LIST).read_bytes()[:-9])
+        (out / outputs.LIST).unlink()
         statuses, (outcome,) = color(colorizer, twins[:1], target)
         assert statuses[0][0] == "failed" and "--overwrite" in outcome.why
         assert str(twins[0]) in outcome.why
@@ -207,6 +208,41 @@ def test_a_file_that_nothing_is_known_about_is_not_called_kept(twins, tmp_path, 
         assert color(colorizer, twins[:1], target)[0][0][0] == "kept"
     statuses, (outcome,) = color(colorizer, twins[1:], tmp_path / "y.png")
     assert statuses == [("failed", "y.png")] and "not known to be made from" in outcome.why
+
+
+def test_a_kill_between_a_file_and_its_record_is_mended(twins, tmp_path, colorizer, monkeypatch):
+    out = tmp_path / "out"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+
+        def killed(*_):
+            raise KeyboardInterrupt  # as a kill, it leaves the list as it is
+
+        patch.setattr(outputs, "record", killed)
+        color(colorizer, twins[:1], out)
+    assert shown(out) == ["x.png"]
+    assert color(colorizer, twins[:1], out)[0] == [("colored", "x.png")]
+    assert color(colorizer, twins[:1], out)[0] == [("kept", "x.png")]
+
+
+def test_odd_lines_of_the_list_are_skipped(twins, tmp_path, colorizer):
+    color(colorizer, twins[:1], tmp_path)
+    path = tmp_path / outputs.LIST
+    row = json.loads(path.read_bytes().splitlines()[-1])
+    changes = [{"source_size": []}, {"source": 3}, {"size": None}, {"file": {}}, {"more": 1}]
+    odd = [3, None, [], {}, *(row | change for change in changes)]
+    with path.open("a") as file:
+        file.writelines("\n" + json.dumps(line) for line in odd)
+    assert color(colorizer, twins[:1], tmp_path)[0] == [("kept", "x.png")]
+
+
+def test_a_name_of_which_the_coloring_failed_stays_the_users(tmp_path, colorizer):
+    (tmp_path / "x.png").write_bytes(odd_files.PNG[:-60])
+    assert color(colorizer, [tmp_path / "x.png"], tmp_path / "out")[0] == [("failed", "x.png")]
+    (tmp_path / "out" / "x.png").write_bytes(b"mine")
+    color(colorizer, [tmp_path / "x.png"], tmp_path / "out")
+    (tmp_path / "x.png").write_bytes(odd_files.PNG)
+    color(colorizer, [tmp_path / "x.png"], tmp_path / "out")
+    assert (tmp_path / "out" / "x.png").read_bytes() == b"mine"
 
 
 def test_equal_photographs_of_one_call_keep_their_names(twins, tmp_path, colorizer):
@@ -352,7 +388,7 @@ def test_hostile_files_are_refused_and_the_others_are_done(tmp_path, colorizer):
 
 
 def test_a_fault_of_our_own_names_the_file(album, colorizer, monkeypatch):
-    monkeypatch.setattr(colorize, "render", lambda *_: 1 / 0)
+    monkeypatch.setattr(colorize, "render", lambda *_, **__: 1 / 0)
     (outcome,) = batch.color_all(colorizer, batch.plan([album / "x.png"], album / "out"))
     assert "x.png" in outcome.why and "ZeroDivisionError" in outcome.why
 

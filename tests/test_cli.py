@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import cv2
 import numpy as np
 import processes
 import pytest
@@ -24,10 +25,12 @@ def bad_call(tmp_path_factory):
     cut = (folder / "good.jpg").read_bytes()
     (folder / "text.jpg").write_text("not an image")
     (folder / "cut.jpg").write_bytes(cut[: len(cut) // 2])
+    deep = cv2.imencode(".png", np.full((9, 9, 3), 999, np.uint16))[1].tobytes()
+    (folder / "cut16.png").write_bytes(deep[:-20])  # libpng has something to say, too
     (folder / "empty.png").touch()
     (folder / "folder").mkdir()
     Image.fromarray(np.full((30, 20), 90, np.uint8)).save(folder / "also_good.png")
-    names = "text.jpg missing.jpg cut.jpg good.jpg empty.png folder also_good.png"
+    names = "text.jpg missing.jpg cut.jpg cut16.png good.jpg empty.png folder also_good.png"
     result = colorlib("colorize", *(folder / name for name in names.split()), "-o", folder / "out")
     return folder, result
 
@@ -72,13 +75,13 @@ def test_good_files_are_done_among_bad_ones(bad_call):
     assert names == ["also_good.png", "good.jpg"]
     assert images.read(folder / "out" / "good.jpg").shape == (120, 120, 3)
     assert images.read(folder / "out" / "also_good.png").shape == (30, 20, 3)
-    assert result.stdout.splitlines()[-1] == "2 colored, 0 kept, 5 failed"
+    assert result.stdout.splitlines()[-1] == "2 colored, 0 kept, 6 failed"
 
 
 def test_each_bad_file_gets_one_line_with_its_name_and_a_remedy(bad_call):
     folder, result = bad_call
     lines = result.stderr.strip().splitlines()
-    bad = ["text.jpg", "missing.jpg", "cut.jpg", "empty.png", "folder"]
+    bad = ["text.jpg", "missing.jpg", "cut.jpg", "cut16.png", "empty.png", "folder"]
     assert len(lines) == len(bad), result.stderr
     for line, name in zip(lines, bad, strict=True):
         assert str(folder / name) in line and ";" in line

@@ -464,6 +464,23 @@ def test_an_older_journal_is_skipped_and_its_images_are_fetched_again(server, tm
     assert (server.hits["/good/1"], len(kept(tmp_path / "out"))) == (2, 1)
 
 
+def test_odd_lines_of_a_journal_are_skipped(server, tmp_path):
+    listed = write_list(tmp_path, [server.url("/good/1")])
+    crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY)
+    journal = tmp_path / "out" / manifest.JOURNAL
+    row = json.loads(journal.read_text())
+    width = journal.read_text().replace('"width": 100', '"width": 180')
+    assert width != journal.read_text()
+    journal.write_text(width)
+    assert crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY) == {Status.GOOD: 1}
+    assert server.hits["/good/1"] == 2
+    del row["crc"]
+    odd = [3, None, ["url"], {}, row | {"file": ["a"]}, row | {"more": 1}, row | {"url": {}}]
+    odd += [row | {"why": None}, row | {"status": []}]
+    journal.write_text("".join(json.dumps(line) + "\n" for line in odd))
+    assert crawler.fetch_urls(listed, tmp_path / "out", request_limits=EASY) == {Status.GOOD: 1}
+
+
 def test_wrong_calls_say_what_is_wrong(tmp_path):
     with pytest.raises(FetchError, match="name a file of addresses"):
         crawler.fetch_urls(tmp_path / "none.txt", tmp_path / "out")

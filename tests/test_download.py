@@ -302,6 +302,14 @@ def test_a_damaged_member_is_found(tmp_path):
         download.unpack(written(tmp_path / "a.zip", bytes(data)), new(tmp_path / "out"))
 
 
+def test_a_member_before_the_beginning_is_damage(tmp_path):
+    data = bytearray(zipped({"a": b"x"}))
+    where = data.rindex(b"PK\5\6") + 16  # the place of the directory, from which others follow
+    data[where] += 30
+    with pytest.raises(FetchError, match=r"a\.zip: is damaged"):
+        download.unpack(written(tmp_path / "a.zip", bytes(data)), new(tmp_path / "out"))
+
+
 def test_a_destination_that_holds_something_else_is_left_alone(tmp_path):
     (tmp_path / "tiny").mkdir()
     written(tmp_path / "tiny" / "thesis.txt", b"three years of work")

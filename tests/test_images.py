@@ -4,6 +4,7 @@ import io
 import os
 import re
 import stat
+import tracemalloc
 from unittest.mock import Mock
 
 import numpy as np
@@ -144,6 +145,39 @@ def test_a_file_that_a_full_disk_cuts_off_is_an_error(tmp_path, rng, small_files
         with small_files(2000), pytest.raises(images.ImageError, match="can't be written"):
             write(path, noise)
         assert not list(tmp_path.iterdir())
+
+
+def test_frames_that_are_only_announced_take_no_memory():
+    with images.opened(io.BytesIO(odd_files.ODD["many_frames.png"])) as image:
+        tracemalloc.start()
+        try:
+            assert len(images.page_numbers(image)) == 2**24
+            assert tracemalloc.get_traced_memory()[1] < 2**20
+        finally:
+            tracemalloc.stop()
+
+
+def test_what_a_killed_process_left_is_written_over(tmp_path):
+    with files.replacing(tmp_path / "a") as temporary:
+        left = temporary
+    left.write_text("half of a longer text")
+    with files.replacing(tmp_path / "a") as temporary:
+        assert temporary.read_text() == ""
+        temporary.write_text("whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+    assert (tmp_path / "a").read_text() == "whole"
+
+
+def test_two_writers_of_one_file_leave_each_other_alone(tmp_path):
+    with files.replacing(tmp_path / "a") as first:
+        first.write_text("first")
+        with files.replacing(tmp_path / "a") as second:
+            second.write_text("second")
+        assert (tmp_path / "a").read_text() == "second"
+        with pytest.raises(ZeroDivisionError), files.replacing(tmp_path / "a"):
+            1 / 0  # noqa: B018
+    assert (tmp_path / "a").read_text() == "first"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_new_files_have_the_usual_rights_and_the_umask_is_left_alone(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import json
 import signal
 import subprocess
 import sys
+import zipfile
 
 import keras
 import numpy as np
@@ -118,6 +119,41 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, patches, settings):
     assert_same_end(tmp_path / "whole", tmp_path / "cut")
 
 
+@pytest.mark.parametrize(
+    "kind", ["fewer", "other shapes", "texts", "no rows", "compressed", "bytes"]
+)
+def test_a_checkpoint_of_another_kind_is_passed_over(tmp_path, patches, settings, kind):
+    network = training.new_network(settings, 1, np.full(quantizer.BINS, 1 / quantizer.BINS))
+    network.optimizer.build(network.trainable_variables)
+    before = callbacks.capture(network)
+    arrays, rows = dict(before), {"rows": [], "plateau": {}}
+    if kind == "fewer":
+        del arrays["v0000"]
+    elif kind == "other shapes":
+        arrays["v0003"] = arrays["v0003"][..., None]
+    elif kind == "texts":
+        arrays["v0003"] = arrays["v0003"].astype(str)
+    elif kind == "no rows":
+        rows = [3]
+    arrays[callbacks.STATE] = np.frombuffer(json.dumps(rows).encode(), np.uint8)
+    folder = tmp_path / runs.CHECKPOINTS
+    folder.mkdir()
+    np.savez_compressed(path := folder / "checkpoint-000001.npz", **arrays)
+    if kind == "bytes":  # a member of the archive that is no array
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.writestr("v9999", b"any")
+    if kind == "compressed":
+        data = bytearray(path.read_bytes())
+        data[60:90] = bytes(30)
+        path.write_bytes(data)
+    log = callbacks.EpochLog(1)
+    checkpoint = callbacks.Checkpoint(tmp_path, log, callbacks.BestWeights(tmp_path / "w", log))
+    with pytest.warns(UserWarning, match=r"000001\.npz is damaged"):
+        assert checkpoint.restore(network) == 0
+    for name, values in callbacks.capture(network).items():
+        np.testing.assert_array_equal(values, before[name])
+
+
 def test_a_full_disk_stops_nothing(tmp_path, patches, settings, monkeypatch):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
@@ -172,6 +208,11 @@ def test_predictions_that_can_not_be_written_are_made_up_for(tmp_path, patches, 
     callback.on_epoch_end(2)
     with np.load(path) as file:
         assert len(file["plain"]) == 3 and (file["plain"][0] == file["plain"][2]).all()
+    with path.open("wb") as file:
+        np.savez(file, plain=np.zeros((2, 3), np.int8), vivid=np.zeros(()))
+    odd = callbacks.Predictions(path, patches[:1], np.ones(quantizer.BINS))
+    odd.set_model(ready.model())
+    odd.on_epoch_end(1)
     path.write_bytes(path.read_bytes()[:100])
     again = callbacks.Predictions(path, patches[:1], np.ones(quantizer.BINS))
     again.set_model(ready.model())

@@ -7,7 +7,7 @@ import processes
 import pytest
 from PIL import Image
 
-from colorlib import config, runs
+from colorlib import config, inference, runs
 from colorlib.experiments import l2_search
 
 
@@ -19,6 +19,17 @@ def test_a_folder_of_the_same_name_here_is_not_the_run(tmp_path, monkeypatch):
     assert l2_search.load_search("l2-search")[0]
     with pytest.raises(runs.RunError, match="not a complete recorded run"):
         runs.load_run(f"./{config.DEFAULT_RUN}")
+
+
+def test_every_error_of_hdf5_names_the_weights(monkeypatch):
+    run = runs.load_run(config.DEFAULT_RUN)
+
+    def fail(*_):
+        raise RuntimeError("Unable to check\nlink existence")
+
+    monkeypatch.setattr(inference.h5py, "File", fail)
+    with pytest.raises(runs.RunError, match=r"weights\.h5: damaged.*\(Unable to check\);"):
+        run.weights()
 
 
 def test_own_runs_come_before_packaged_ones(tmp_path, monkeypatch):

@@ -83,6 +83,32 @@ def test_a_folder_without_a_usable_image_names_the_first(tmp_path, folder):
         store.pack(only, tmp_path / "out.h5", 32)
 
 
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("class_ids", np.full(40, 7, np.int32)),
+        ("class_ids", np.zeros(39, np.int32)),
+        ("class_ids", np.zeros(40)),
+        ("names", np.zeros(40)),
+        ("images", np.zeros((40, 8, 8, 3), np.float32)),
+        ("images", np.zeros((40, 8, 9, 3), np.uint8)),
+        ("images", np.uint8(3)),
+        ("@classes", np.zeros(3)),
+        ("@classes", "[1, 2]"),
+        ("@classes", "{"),
+        ("@dropped", "[1]"),
+        ("@format", np.zeros(0)),
+    ],
+)
+def test_damaged_parts_are_named(packed, name, value):
+    with h5py.File(packed, "r+") as file:
+        place = file.attrs if name.startswith("@") else file
+        del place[name.removeprefix("@")]
+        place[name.removeprefix("@")] = value
+    with pytest.raises(store.StoreError, match=r"a\.h5: .*; (pack it again|make one with)"):
+        store.Store(packed)
+
+
 @pytest.mark.parametrize("index", [-1, 40])
 def test_numbers_out_of_range_are_refused(packed, index):
     with pytest.raises(IndexError, match=r"0\.\.39"):

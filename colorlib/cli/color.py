@@ -80,6 +80,7 @@ Shard = Annotated[
 ]
 
 
+@shared.silent_libraries()
 def colorize(
     paths: Paths,
     output: Output,

@@ -39,6 +39,7 @@ def fetch_tiny_imagenet(
 
 
 @fetch.command("urls")
+@shared.silent_libraries()
 def fetch_urls(
     addresses: Annotated[Path, typer.Argument(help="A text file; each line: URL, or id TAB URL.")],
     destination: Destination,
@@ -63,6 +64,7 @@ def fetch_urls(
 
 
 @fetch.command("folder")
+@shared.silent_libraries()
 def fetch_folder(
     folder: Annotated[Path, typer.Argument(help="Photographs, in subfolders or not.")],
     destination: Destination,
@@ -96,6 +98,7 @@ def fetch_weights(
         typer.echo(f"{released.fetch(name, file)} is complete")
 
 
+@shared.silent_libraries()
 def pack(
     folder: Annotated[Path, typer.Argument(help="Image files, in a subfolder for each class.")],
     output: Annotated[Path, typer.Argument(help="The HDF5 file to create.")],

@@ -4,8 +4,10 @@ Not here: the commands (`colorlib.cli.color`, `data`, `runs`, `train`).
 """
 
 import contextlib
+import functools
 import importlib.util
 import os
+import sys
 from typing import Annotated
 
 import typer
@@ -40,6 +42,31 @@ def explained(*errors):
         stop(error)
 
 
+@contextlib.contextmanager
+def silent_libraries():
+    """Drop what the libraries' C code says on stderr, such as libtiff's; Python's lines remain.
+
+    Also a decorator of a command that decodes images: its own lines name the damaged files.
+    """
+    usual, terminal, nowhere = sys.stderr, os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    if usual is sys.__stderr__:  # else a test has replaced it
+        sys.stderr = _terminal()
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        sys.stderr = usual
+        os.dup2(terminal, 2)
+        os.close(terminal)
+
+
+# It is never closed: what is imported meanwhile may keep it, as a library's log does.
+@functools.cache
+def _terminal():
+    return os.fdopen(os.dup(2), "w", 1, sys.stderr.encoding, sys.stderr.errors)
+
+
 def stop(error):
     """Print one line on stderr and end the command with the exit code `FAILED`."""
     from colorlib import files
@@ -68,20 +95,12 @@ def load_backend(backend=None, devices=True):
             there = ", ".join(installed_backends()) or "none"
             stop(f"the backend {backend!r} is not installed; installed are: {there}")
         os.environ["KERAS_BACKEND"] = backend
-    stderr, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    problem = None
     try:
-        import keras
+        with silent_libraries():
+            import keras
 
-        if devices:
-            keras.ops.zeros(1)
+            if devices:
+                keras.ops.zeros(1)
     except (ImportError, ValueError) as error:
-        problem = error
-    finally:
-        os.dup2(stderr, 2)
-        os.close(stderr)
-        os.close(nowhere)
-    if problem is not None:
         backend = os.environ.get("KERAS_BACKEND", "the backend in ~/.keras/keras.json")
-        stop(f"Keras can't start with {backend} ({problem}); set KERAS_BACKEND=tensorflow")
+        stop(f"Keras can't start with {backend} ({error}); set KERAS_BACKEND=tensorflow")

@@ -188,6 +188,7 @@ def search(
             typer.echo(f"the trials are in {path}")
 
 
+@shared.silent_libraries()
 def evaluate(
     run: Annotated[str, typer.Argument(help=f"A recorded run: {shared.RUN_RULE}")],
     images: Annotated[

@@ -9,9 +9,7 @@ called for each entry.
 """
 
 import errno
-import gzip
 import hashlib
-import lzma
 import os
 import re
 import shutil
@@ -19,7 +17,6 @@ import stat
 import tarfile
 import time
 import zipfile
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path, PurePosixPath
 
@@ -41,9 +38,6 @@ CLUTTER = re.compile(r"(^|/)(__MACOSX(/|$)|\._|\.DS_Store$)")
 
 ENCRYPTED = 1
 """The bit of a zip entry's flags for encryption."""
-
-DAMAGE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError)
-DAMAGE += (NotImplementedError, gzip.BadGzipFile)
 
 
 def unpack(source, folder, max_files=MAX_FILES, max_bytes=MAX_BYTES):
@@ -78,8 +72,13 @@ def unpack(source, folder, max_files=MAX_FILES, max_bytes=MAX_BYTES):
                 _unpack_tar(source, folder, check, bar)
             else:
                 raise FetchError(f"{source}: is neither zip nor tar, or cut off; get it again")
-    except DAMAGE as error:
-        raise FetchError(f"{source}: is damaged or cut off ({error}); get it again") from None
+    except FetchError:
+        raise
+    except Exception as error:  # zipfile and tarfile raise nearly anything on damaged files
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # it comes from writing
+        why = f"is damaged or cut off ({files.reason(error)})"
+        raise FetchError(f"{source}: {why}; get it again") from None
 
 
 def _checker(source, max_files, max_bytes):

@@ -16,6 +16,7 @@ import hashlib
 import json
 import os
 import re
+import zlib
 from pathlib import Path, PurePosixPath
 
 import filelock
@@ -104,7 +105,8 @@ class Manifest:
             If the journal can't be written.
         """
         self.outcomes[url] = outcome
-        line = json.dumps({"url": url, **dataclasses.asdict(outcome)}).encode() + b"\n"
+        row = {"url": url, **dataclasses.asdict(outcome)}
+        line = json.dumps({**row, "crc": _checksum(row)}).encode() + b"\n"
         with _explained(self.folder / JOURNAL):
             if self._journal.write(line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -234,13 +236,10 @@ class Manifest:
         outcomes, end = {}, b"\n"
         for line in self._journal:
             end = line[-1:]
-            try:
-                row = json.loads(line)
-                url, status = row.pop("url"), Status(row.pop("status"))
-            except (ValueError, KeyError):
-                continue  # cut off by a kill, or of an older version: fetched again
-            outcomes.pop(url, None)  # the order is that of the last outcomes
-            outcomes[url] = Outcome(status, **row)
+            if found := _read(line):
+                url, outcome = found
+                outcomes.pop(url, None)  # the order is that of the last outcomes
+                outcomes[url] = outcome
         if end != b"\n":
             self._journal.write(b"\n")
         owner = _owners(outcomes)
@@ -254,6 +253,23 @@ class Manifest:
     def _is_there(self, outcome):
         path = self.folder / outcome.file
         return path.is_file() and path.stat().st_size == outcome.bytes
+
+
+def _checksum(row):
+    return zlib.crc32(json.dumps(row).encode())
+
+
+# The URL and its outcome; None of a line that a kill cut off, or that is damaged or older: the URL
+# is fetched again.
+def _read(line):
+    try:
+        row = json.loads(line)
+        if row.pop("crc", None) not in (None, _checksum(row)):  # older lines have none
+            return None
+        url, outcome = row.pop("url"), Outcome(Status(row.pop("status")), **row)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return (url, outcome) if isinstance(url, str) and files.has_types(outcome) else None
 
 
 def _owners(outcomes):

@@ -323,7 +323,10 @@ def attempt(job, overwrite, color, settings):
         replaced = job.target.exists() and not overwrite
         if replaced and _is_done(job, settings()):
             return Outcome(job, KEPT)
-        lines = color(), _noted(job, settings())
+        with outputs.begun(job.target, job.source, settings(), job.known):
+            lost = color()
+        lines = lost, _noted(job, settings())
+        replaced = replaced and job.known.size != outputs.UNFINISHED
         return Outcome(job, COLORED, "; ".join(filter(None, lines)), replaced)
     except images.ImageError as error:
         return Outcome(job, FAILED, str(error))
@@ -354,6 +357,8 @@ def _is_done(job, settings):
     if job.known is None or not outputs.is_from(job.known, job.source):
         why = f"is there, and not known to be made from {job.source}"
         raise images.ImageError(f"{job.target}: {why}; {remedy}")
+    if job.known.size == outputs.UNFINISHED:
+        return False
     if job.known.settings == settings:
         return True
     if job.target.stat().st_size != job.known.size:

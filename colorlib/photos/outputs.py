@@ -20,10 +20,15 @@ from pathlib import Path
 
 import numpy as np
 
+from colorlib import files
 from colorlib.colorspace import L_MAX
 
 LIST = ".colorlib.jsonl"
 """Name of the list; a line is appended per file, and the last line about a file is valid."""
+
+
+UNFINISHED = -1
+"""The size of a file in a line that is written before the file."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Entry:
     file : str
         Name of the colored file, in the list's folder.
     size : int
-        Its size in bytes when it was written.
+        Its size in bytes when it was written; `UNFINISHED` while it is being colored.
     content : str
         SHA-256 of the source.
     settings : str
@@ -196,6 +201,33 @@ def digest(settings):
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
 
+@contextlib.contextmanager
+def begun(target, source, settings, known=None):
+    """Add a line about a file that is colored in the block; after an error it is taken back.
+
+    So the next call knows a file that was written right before a kill, and colors it again.
+
+    Parameters
+    ----------
+    target, source : pathlib.Path
+    settings : str
+        From `fingerprint`.
+    known : Entry, optional
+        What the list says of the target so far.
+    """
+    entry = None
+    with contextlib.suppress(OSError):  # it is reported when the file is recorded
+        entry = _entry_of(target, source, settings, UNFINISHED)
+        _add(target, entry)
+    try:
+        yield
+    except Exception:
+        with contextlib.suppress(OSError):
+            if entry:
+                _add(target, known or dataclasses.replace(entry, source_size=UNFINISHED))
+        raise
+
+
 def record(target, source, settings):
     """Add a line about a file that has just been colored.
 
@@ -210,16 +242,23 @@ def record(target, source, settings):
     OSError
         If the list can't be written.
     """
+    _add(target, _entry_of(target, source, settings, target.stat().st_size))
+
+
+def _entry_of(target, source, settings, size):
     file = source.stat()
-    entry = Entry(
+    return Entry(
         _portable(target.name),
-        target.stat().st_size,
+        size,
         content(source),
         settings,
         _portable(os.path.realpath(source)),
         file.st_size,
         file.st_mtime_ns,
     )
+
+
+def _add(target, entry):
     # the line break comes first: half a line left by a full disk does not damage the next one
     line = b"\n" + json.dumps(dataclasses.asdict(entry)).encode()
     with target.with_name(LIST).open("ab", buffering=0) as file:
@@ -243,6 +282,8 @@ def _read(folder):
 def _entry(line):
     try:
         entry = Entry(**json.loads(line))
+        if not files.has_types(entry):
+            return None
         names = {name: os.fsdecode(_raw(getattr(entry, name))) for name in ("file", "source")}
         return dataclasses.replace(entry, **names)
     except (ValueError, TypeError, AttributeError):
