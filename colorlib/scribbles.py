@@ -63,7 +63,7 @@ STROKE_PIXELS = 12
 """Smaller connected groups of pixels are noise."""
 
 MOST = 0.75
-"""Share of the pixels that may be strokes; more, and it is another picture."""
+"""Largest share of the pixels that strokes may cover. If more differ, it is another picture."""
 
 
 @dataclasses.dataclass(frozen=True)

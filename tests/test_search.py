@@ -18,7 +18,7 @@ import pytest
 from optuna.trial import TrialState
 
 from colorlib import config, losses, model, training
-from colorlib.experiments import l2_search
+from colorlib.experiments import l2_search, shared_study
 
 TINY = config.TrainConfig(
     image_size=16, crop=16, width=1 / 32, epochs=3, batch_size=8, start_from_prior=True
@@ -46,7 +46,7 @@ def quick(monkeypatch):
 
 
 def study_of(place, stage="coarse"):
-    return optuna.load_study(study_name=stage, storage=l2_search._open(place))
+    return optuna.load_study(study_name=stage, storage=shared_study.open_storage(place))
 
 
 def count(place, *states):
@@ -59,7 +59,7 @@ def count(place, *states):
 
 def fill(place, small, constants, values, epochs=3):
     """Write coarse trials that are done, without training anything."""
-    study = optuna.create_study(storage=l2_search._open(place), study_name="coarse")
+    study = optuna.create_study(storage=shared_study.open_storage(place), study_name="coarse")
     plan = {"settings": TINY.to_dict(), "data": small.described, "range": l2_search.COARSE_RANGE}
     study.set_user_attr(l2_search.PLAN, plan)
     spread = {"l2": optuna.distributions.FloatDistribution(*l2_search.COARSE_RANGE, log=True)}

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import scripts
 
-from colorlib import callbacks, config, metrics, model, quantizer, samples
-from colorlib.experiments import ablation, studies
+from colorlib import callbacks, config, metrics, quantizer, samples
+from colorlib.experiments import studies, tuning
 
 LOGITS = np.random.default_rng(0).normal(0, 2, (3, 4, 4, quantizer.BINS)).astype(np.float32)
 
@@ -134,28 +134,6 @@ def test_inconsistency_counts_neighbors_that_differ_without_a_reason():
     assert studies.inconsistency(spot, spot) == 0, "the truth has it, too"
 
 
-def test_trials_are_drawn_by_their_number():
-    trials = [studies.drawn(0, number) for number in range(200)]
-    assert trials[3] == studies.drawn(0, 3) != studies.drawn(1, 3)
-    for name, (low, high) in studies.SEARCHED.items():
-        values = [one[name] for one in trials]
-        assert low <= min(values) and max(values) <= high
-    assert {one["batch_size"] for one in trials} == set(studies.BATCH_SIZES)
-    middle = np.median([one["learning_rate"] for one in trials])
-    assert 1e-3 < middle < 1e-2, "uniform in the logarithm"
-
-
-def test_what_matters_is_found_to_matter():
-    trials = []
-    for number in range(60):
-        params = studies.drawn(0, number)
-        loss = abs(np.log10(params["learning_rate"]) + 2.5)
-        trials.append({"params": params, "curve": [loss] if number else []})
-    shares = studies.importances(trials, worst=1.0)
-    assert sum(shares.values()) == pytest.approx(1)
-    assert shares["learning_rate"] > 0.8
-
-
 def test_one_photograph_is_learned(squares):
     settings = config.OVERFIT.replace(width=1 / 32, epochs=20, initializer="lsuv", crop=24)
     found = studies.overfit(squares[0], settings, squares[:8], wrapped=True, bilinear=True)
@@ -163,23 +141,35 @@ def test_one_photograph_is_learned(squares):
     assert np.shape(found["ab"]) == (6, 6, 2) and 0 <= found["inconsistency"] <= 1
 
 
-def test_runs_are_made_once_and_joined(tmp_path, monkeypatch, squares):
+def test_the_record_grows_by_the_runs_that_it_lacks(tmp_path, monkeypatch, squares):
     script = scripts.load("studies")
     monkeypatch.setattr(script.scale, "of_classes", lambda path: squares)
     monkeypatch.setattr(script, "TRIALS", 2)
-    monkeypatch.setattr(studies, "TUNED", tiny("plain").settings)
-    monkeypatch.setattr(ablation, "POINT", 8)
     made = []
-    monkeypatch.setattr(script, "curve_of", lambda images, chosen: made.append(chosen) or [1.0])
-    given = argparse.Namespace(
-        train="", val="", parts=tmp_path / "parts", record=tmp_path / "r.json",
-        studies=["trials"], seconds=99,
-    )  # fmt: skip
-    for _ in range(2):
+    monkeypatch.setattr(
+        script, "curve_of", lambda images, settings: made.append(settings) or [float(len(made))]
+    )
+
+    def do(parts, *names):
+        given = argparse.Namespace(
+            train="", val="", parts=tmp_path / parts, record=tmp_path / "r.json", studies=names
+        )
         script.run(given)
-    assert len(made) == 2 and made[0].settings.learning_rate == studies.drawn(0, 0)["learning_rate"]
-    script.join(given)
-    record = json.loads(given.record.read_text())
-    assert [one["trial"] for one in record["trials"]] == [0, 1] and record["variants"] == []
-    assert record["data"]["train_images"] == 24
-    assert model.build_model(width=record["next"]["width"]) is not None
+        script.join(given)
+        return json.loads(given.record.read_text())
+
+    do("one", "trials")
+    record = do("one", "trials")
+    assert len(made) == 2 and [one["trial"] for one in record["trials"]] == [0, 1]
+    assert record["variants"] == [] and record["data"]["train_images"] == len(squares)
+    monkeypatch.setattr(script, "TRIALS", 3)
+    record = do("another machine", "trials", "finalists")
+    assert len(made) == 3 + 9 and [one["trial"] for one in record["trials"]] == [0, 1, 2]
+    first, second, own = made[3:6]
+    assert first.learning_rate == pytest.approx(made[0].learning_rate / 2, rel=1e-4)
+    assert second.l2 == pytest.approx(made[1].l2, rel=1e-4)
+    assert own.replace(learning_rate=tuning.NEXT.learning_rate) == tuning.NEXT
+    assert do("a third", "trials", "finalists") == record and len(made) == 12
+    monkeypatch.setattr(script, "PHOTOGRAPH", "rocket")
+    with pytest.raises(SystemExit, match=r"r\.json: is about other data or settings; delete it"):
+        do("a fourth", "trials")

@@ -3,18 +3,15 @@
 Not here: how a network is trained (`colorlib.training`). Chapter 4 of the report, which searched in
 this way by hand.
 
-A search is up to three Optuna studies, ``coarse``, ``fine`` and ``edge``, in one database. Each
-process takes the next trial from it, trains, and stores the result, until all processes together
-have done as many trials as were asked for. The constant of trial k follows from the seed and k
-alone, so no two processes try the same one, and their number changes nothing about what is tried.
-When a process dies, its heartbeat stops, and another process repeats its trial.
+A search is up to three Optuna studies, ``coarse``, ``fine`` and ``edge``, in one database, which
+processes share as `experiments.shared_study` says. The constant of trial k follows from the seed
+and k alone, so no two processes try the same one, and their number changes nothing about what is
+tried.
 
 What is compared is the validation loss *without* the L2 penalty: with it, the smallest constant
 would win because its penalty is small.
 
-Optuna does the storage, the trials, the heartbeat and the pruning. Its MaxTrialsCallback was
-weighed: several processes together would do more trials than were asked for. Its
-KerasPruningCallback sees the loss with the penalty.
+Optuna does the pruning. Its KerasPruningCallback was weighed: it sees the loss with the penalty.
 """
 
 import csv
@@ -22,10 +19,6 @@ import datetime
 import hashlib
 import json
 import math
-import os
-import platform
-import time
-import warnings
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,17 +26,15 @@ import filelock
 import keras
 import numpy as np
 import optuna
-import sqlalchemy
 from optuna.trial import TrialState
-from tqdm.auto import tqdm
 
 from colorlib import files, generator, images, metrics, quantizer, runs, training
 from colorlib.callbacks import Interrupt, SetEpoch
+from colorlib.experiments import shared_study
+from colorlib.experiments.shared_study import DONE, StudyError
 
 PLAN = "plan"
 """The attribute of a study in which all processes find settings, images and range."""
-
-DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 STAGES = ("coarse", "fine", "edge")
 
@@ -68,10 +59,6 @@ COLUMNS = {
     "curve": lambda text: [float(value) for value in text.split()],
 }
 """The columns of ``trials.csv``, and what turns a cell's text into its value."""
-
-
-class StudyError(ValueError):
-    """A search that can't continue; the message says why and what to do."""
 
 
 class SmallSet(NamedTuple):
@@ -154,9 +141,7 @@ def search(
     small : SmallSet
         The images.
     place : str or path-like
-        The SQLite file, made if missing, or the URL of any database SQLAlchemy knows, which
-        several machines can share: ``postgresql+psycopg://USER@HOST/DATABASE`` needs the extra
-        ``postgresql``. When a machine dies, another repeats its trial after `heartbeat_timeout`.
+        As for `shared_study.open_storage`.
     stage : {"coarse", "fine", "edge"}
         Coarse draws from `COARSE_RANGE`, fine from `fine_range`, edge from `edge_range`.
     trials : int
@@ -180,40 +165,21 @@ def search(
     """
     study = _open_stage(settings, small, place, stage, heartbeat_timeout)
     low, high = study.user_attrs[PLAN]["range"]
-    taken_over = False
 
     def objective(trial):
-        nonlocal taken_over
-        earlier = study.get_trials(deepcopy=False)[: trial.number]
-        if sum(other.state != TrialState.FAIL for other in earlier) >= trials:
-            raise _SurplusError
-        trial.set_user_attr("process", f"{platform.node()}:{os.getpid()}")
-        _record_heartbeat(study, trial)
-        seed = np.random.SeedSequence([settings.seed, STAGES.index(stage), trial.number])
-        study.sampler = optuna.samplers.RandomSampler(int(seed.generate_state(1)[0]))
         l2 = trial.suggest_float("l2", low, high, log=True)
-        try:
-            return _train(settings.replace(l2=l2), small, trial)
-        except KeyboardInterrupt:
-            study.enqueue_trial({"l2": l2})
-            raise
-        finally:
-            taken_over = study.get_trials(deepcopy=False)[trial.number].state.is_finished()
+        return _train(settings.replace(l2=l2), small, trial)
 
-    with tqdm(total=trials, unit=" trials", desc=stage, disable=not progress) as bar:
-        while (done := _count(study, *DONE)) < trials:
-            bar.update(done - bar.n)
-            taken_over = False
-            if done + _count(study, TrialState.RUNNING) >= trials:  # other processes do the rest
-                time.sleep(0.5)
-                _fail_the_dead(study, heartbeat_timeout)
-                continue
-            try:
-                study.optimize(objective, n_trials=1, catch=_SurplusError, callbacks=callbacks)
-            except Exception:
-                if not taken_over:  # if it was, Optuna refuses this process's result
-                    raise
-        bar.update(trials - bar.n)
+    shared_study.optimize(
+        study,
+        objective,
+        trials,
+        optuna.samplers.RandomSampler,
+        (settings.seed, STAGES.index(stage)),
+        progress,
+        callbacks,
+        heartbeat_timeout,
+    )
     return study
 
 
@@ -344,7 +310,7 @@ def resume(folder, place):
     with files.explained_writing(place, StudyError), filelock.FileLock(f"{place}.lock"):
         if not place.exists():
             with files.replacing(place) as temporary:
-                storage = _open(temporary)
+                storage = shared_study.open_storage(temporary)
                 for stage, limits in plan.pop("ranges").items():
                     study = optuna.create_study(storage=storage, study_name=stage)
                     study.set_user_attr(PLAN, {**plan, "range": limits})
@@ -408,40 +374,6 @@ def edge_range(constants, losses):
     return float(constants[step]), float(constants[step + 1])
 
 
-class _SurplusError(Exception):
-    """Raised in a trial after other processes have begun all that were asked for."""
-
-
-def _open(place, heartbeat_timeout=60):
-    """Open the database of a search: a file, or a URL."""
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    # Optuna calls its heartbeat experimental
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
-    url = str(place) if "://" in str(place) else f"sqlite:///{Path(place).resolve()}"
-    if url.startswith("sqlite"):
-        settings = {
-            "connect_args": {"timeout": 60}
-        }  # seconds to wait for another process's writing
-    else:
-        settings = {"poolclass": sqlalchemy.NullPool}  # servers and firewalls end idle connections
-    for attempt in range(5):
-        time.sleep(0.2 * attempt)  # two processes that make the same tables at once
-        try:
-            return optuna.storages.RDBStorage(
-                url,
-                settings,
-                heartbeat_interval=max(1, heartbeat_timeout // 4),
-                grace_period=heartbeat_timeout,
-                heartbeat_stale_trial_callback=lambda study, lost: study.enqueue_trial(lost.params),
-            )
-        except ImportError as error:
-            remedy = 'install the database\'s driver (PostgreSQL: pip install "psycopg[binary]")'
-            raise StudyError(f"{error}; {remedy}, or name a file") from None
-        except Exception as error:  # SQLAlchemy's and each driver's own
-            reason = str(error).splitlines()[0]
-    raise StudyError(f"the study can't be opened ({reason}); is the place right and writable?")
-
-
 def _stages(storage):
     found = set(optuna.get_all_study_names(storage))
     studies = [stage for stage in STAGES if stage in found]
@@ -451,7 +383,7 @@ def _stages(storage):
 def _existing(place):
     if "://" not in str(place) and not Path(place).is_file():
         raise StudyError(f"{place}: no such study; make it with `colorlib search`")
-    if stages := _stages(_open(place)):
+    if stages := _stages(shared_study.open_storage(place)):
         return stages
     raise StudyError("no stage of a search in this database; is it the right one?")
 
@@ -459,7 +391,7 @@ def _existing(place):
 def _open_stage(settings, small, place, stage, heartbeat_timeout):
     if stage not in STAGES:
         raise StudyError(f"no stage {stage!r}; choose from {', '.join(STAGES)}")
-    storage = _open(place, heartbeat_timeout)
+    storage = shared_study.open_storage(place, heartbeat_timeout)
     there = _stages(storage)
     plan = there[stage].user_attrs.get(PLAN) if stage in there else None
     wanted = {"settings": settings.replace(l2=0.0).to_dict(), "data": small.described}
@@ -511,27 +443,6 @@ def _add_recorded(study, limits, rows):
         trial.datetime_start = now - datetime.timedelta(seconds=row["seconds"])
         trial.datetime_complete = now
         study.add_trial(trial)
-
-
-def _count(study, *states):
-    return len(study.get_trials(deepcopy=False, states=states))
-
-
-def _record_heartbeat(study, trial):
-    # Optuna's thread may be late with the first heartbeat, and without one a trial whose process
-    # was killed would count as running for ever
-    storage = trial.storage
-    number = storage.get_study_id_from_name(study.study_name)
-    storage.record_heartbeat(storage.get_trial_id_from_study_id_trial_number(number, trial.number))
-
-
-def _fail_the_dead(study, heartbeat_timeout):
-    optuna.storages.fail_stale_trials(study)
-    # a process that died between taking a trial and its first heartbeat is unknown to Optuna
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        age = (datetime.datetime.now() - trial.datetime_start).total_seconds()
-        if "l2" not in trial.params and age > heartbeat_timeout:
-            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
 
 
 def _train(settings, small, trial):

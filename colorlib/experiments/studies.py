@@ -1,7 +1,8 @@
-"""Three small studies: rebalancing, initialization, regression; and a search over settings.
+"""Three small studies: rebalancing, initialization, regression.
 
-Not here: the experiments that record them (`benchmarks/studies.py`), and their results
-(notebook 13). Sections 2.1 to 2.3 of Zhang et al. 2016; chapter 5 and the conclusion of the report.
+Not here: the experiments that record them (`benchmarks/studies.py`), their results (notebook 13),
+and the search over settings (`experiments.tuning`). Sections 2.1 to 2.3 of Zhang et al. 2016;
+chapter 5 and the conclusion of the report.
 
 All trainings see the same few thousand crops of 32 pixels, so that one takes a minute, and end
 clearly below the colors' frequencies.
@@ -11,9 +12,7 @@ import dataclasses
 
 import keras
 import numpy as np
-import optuna
 from keras import ops
-from optuna.distributions import FloatDistribution, IntDistribution
 from scipy import stats
 
 from colorlib import (
@@ -109,49 +108,7 @@ OVERFIT = {
 """Two ways to overfit one photograph; the decay is the report's."""
 
 RATES = (3e-5, 1e-4)
-"""The paper's and the report's."""
-
-TUNED = SETTINGS.replace(epochs=16)
-"""Settings of a trial of the search, except what is `SEARCHED`: the smallest useful scale."""
-
-NEXT = TUNED.replace(width=1 / 8)
-"""Settings of a finalist: twice a trial's width, and half the rate (`experiments.ablation`)."""
-
-BATCH_SIZES = (1, 2, 4, 8, 16, 32)
-
-SEARCHED = {
-    "learning_rate": (1e-4, 1e-1),
-    "l2": (1e-7, 1e-2),
-    "batch_norm_momentum": (0.5, 0.999),
-}
-"""Ranges of the search: rate and L2 uniform in their logarithm, the momentum in that of 1 - m."""
-
-
-def drawn(seed, number):
-    """Draw the settings of a trial of the random search.
-
-    Parameters
-    ----------
-    seed, number : int
-        The seed of the search, and the number of the trial in it.
-
-    Returns
-    -------
-    dict
-        Fields of `colorlib.config.TrainConfig`.
-    """
-    rng = np.random.default_rng((seed, number))
-
-    def log_uniform(low, high):
-        return float(np.exp(rng.uniform(np.log(low), np.log(high))))
-
-    low, high = SEARCHED["batch_norm_momentum"]
-    return {
-        "learning_rate": log_uniform(*SEARCHED["learning_rate"]),
-        "l2": log_uniform(*SEARCHED["l2"]),
-        "batch_norm_momentum": 1 - log_uniform(1 - high, 1 - low),
-        "batch_size": int(rng.choice(BATCH_SIZES)),
-    }
+"""Learning rates: the paper's and the report's."""
 
 
 class SquaredError(keras.losses.Loss):
@@ -526,39 +483,6 @@ def interval(values):
     values = np.asarray(values, float)
     half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
     return float(values.mean()), float(half)
-
-
-def importances(trials, worst):
-    """Estimate how much of the losses' variance each setting of a search accounts for.
-
-    By fANOVA: Hutter et al. 2014, "An Efficient Approach for Assessing Hyperparameter Importance",
-    in Optuna.
-
-    Parameters
-    ----------
-    trials : list of dict
-        With ``params``, from `drawn`, and ``curve``; the last loss of a curve counts.
-    worst : float
-        Larger losses count as this one, and so do diverged trials, whose curve is empty: how far a
-        loss is above chance says nothing.
-
-    Returns
-    -------
-    dict of str to float
-        They sum to 1; the largest is first.
-    """
-    momentum, (low, high) = "batch_norm_momentum", SEARCHED["batch_norm_momentum"]
-    ranges = {**SEARCHED, momentum: (1 - high, 1 - low)}
-    kinds = {name: FloatDistribution(*ends, log=True) for name, ends in ranges.items()}
-    kinds["batch_size"] = IntDistribution(min(BATCH_SIZES), max(BATCH_SIZES), log=True)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study()
-    for trial in trials:
-        params = {**trial["params"], momentum: 1 - trial["params"][momentum]}
-        value = min([*trial["curve"][-1:], worst])
-        study.add_trial(optuna.trial.create_trial(params=params, distributions=kinds, value=value))
-    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
-    return optuna.importance.get_param_importances(study, evaluator=evaluator)
 
 
 def inconsistency(ab, true_ab, least=10.0):

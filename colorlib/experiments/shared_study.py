@@ -1,0 +1,164 @@
+"""An Optuna study that any number of processes share, and that survives the death of any of them.
+
+Not here: what is searched (`experiments.l2_search`, `experiments.studies`).
+
+Each process takes the next trial from the study's database, does it, and stores the result, until
+all processes together have done as many as were asked for. When a process dies, its heartbeat
+stops, and another process repeats its trial.
+
+Optuna does the storage, the trials, the sampling and the heartbeat. Its MaxTrialsCallback was
+weighed: several processes together would do more trials than were asked for.
+"""
+
+import datetime
+import os
+import platform
+import time
+import warnings
+from pathlib import Path
+
+import numpy as np
+import optuna
+import sqlalchemy
+from optuna.trial import TrialState
+from tqdm.auto import tqdm
+
+DONE = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+class StudyError(ValueError):
+    """A search that can't continue; the message says why and what to do."""
+
+
+class _SurplusError(Exception):
+    """Raised in a trial after other processes have begun all that were asked for."""
+
+
+def open_storage(place, heartbeat_timeout=60):
+    """Open the database of a search.
+
+    Parameters
+    ----------
+    place : str or path-like
+        The SQLite file, made if missing, or the URL of any database SQLAlchemy knows, which
+        several machines can share: ``postgresql+psycopg://USER@HOST/DATABASE`` needs the extra
+        ``postgresql``. When a machine dies, another repeats its trial after `heartbeat_timeout`.
+    heartbeat_timeout : int
+        Seconds without a heartbeat after which a process counts as dead; at least 2.
+
+    Returns
+    -------
+    optuna.storages.RDBStorage
+
+    Raises
+    ------
+    StudyError
+        If it can't be opened.
+    """
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    # Optuna calls its heartbeat experimental
+    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
+    url = str(place) if "://" in str(place) else f"sqlite:///{Path(place).resolve()}"
+    if url.startswith("sqlite"):
+        settings = {"connect_args": {"timeout": 60}}  # seconds to wait for another's writing
+    else:
+        settings = {"poolclass": sqlalchemy.NullPool}  # servers and firewalls end idle connections
+    for attempt in range(5):
+        time.sleep(0.2 * attempt)  # two processes that make the same tables at once
+        try:
+            return optuna.storages.RDBStorage(
+                url,
+                settings,
+                heartbeat_interval=max(1, heartbeat_timeout // 4),
+                grace_period=heartbeat_timeout,
+                heartbeat_stale_trial_callback=lambda study, lost: study.enqueue_trial(lost.params),
+            )
+        except ImportError as error:
+            remedy = 'install the database\'s driver (PostgreSQL: pip install "psycopg[binary]")'
+            raise StudyError(f"{error}; {remedy}, or name a file") from None
+        except Exception as error:  # SQLAlchemy's and each driver's own
+            reason = str(error).splitlines()[0]
+    raise StudyError(f"the study can't be opened ({reason}); is the place right and writable?")
+
+
+def optimize(
+    study, objective, trials, sampler, seed, progress=True, callbacks=(), heartbeat_timeout=60
+):
+    """Do the trials of a study, or those that are left of it, together with other processes.
+
+    It returns when all are done, also those of other processes: if one of them dies meanwhile, its
+    trial is repeated here. After Ctrl-C, the next call repeats the trial that was interrupted.
+
+    Parameters
+    ----------
+    study : optuna.Study
+        In a storage of `open_storage`.
+    objective : callable
+        Gets an `optuna.Trial`, returns its loss; raises `optuna.TrialPruned` to end it early.
+    trials : int
+        Done in all when this returns, pruned ones included, failed ones not.
+    sampler : callable
+        Gets a seed, returns the `optuna.samplers.BaseSampler` of one trial.
+    seed : sequence of int
+        The seed of each trial follows from it and the trial's number.
+    progress : bool
+        Whether to show a progress bar.
+    callbacks : sequence of callable
+        Called with the study and the `optuna.trial.FrozenTrial` after each trial of this process.
+    heartbeat_timeout : int
+        As for `open_storage`.
+    """
+    taken_over = False
+
+    def one(trial):
+        nonlocal taken_over
+        earlier = study.get_trials(deepcopy=False)[: trial.number]
+        if sum(other.state != TrialState.FAIL for other in earlier) >= trials:
+            raise _SurplusError
+        trial.set_user_attr("process", f"{platform.node()}:{os.getpid()}")
+        _record_heartbeat(study, trial)
+        own_seed = np.random.SeedSequence([*seed, trial.number]).generate_state(1)[0]
+        study.sampler = sampler(seed=int(own_seed))  # Optuna asks it at the first suggestion
+        try:
+            return objective(trial)
+        except KeyboardInterrupt:
+            study.enqueue_trial(trial.params)
+            raise
+        finally:
+            taken_over = study.get_trials(deepcopy=False)[trial.number].state.is_finished()
+
+    with tqdm(total=trials, unit=" trials", desc=study.study_name, disable=not progress) as bar:
+        while (done := _count(study, *DONE)) < trials:
+            bar.update(done - bar.n)
+            taken_over = False
+            if done + _count(study, TrialState.RUNNING) >= trials:  # other processes do the rest
+                time.sleep(0.5)
+                _fail_the_dead(study, heartbeat_timeout)
+                continue
+            try:
+                study.optimize(one, n_trials=1, catch=_SurplusError, callbacks=callbacks)
+            except Exception:
+                if not taken_over:  # if it was, Optuna refuses this process's result
+                    raise
+        bar.update(trials - bar.n)
+
+
+def _count(study, *states):
+    return len(study.get_trials(deepcopy=False, states=states))
+
+
+def _record_heartbeat(study, trial):
+    # Optuna's thread may be late with the first heartbeat, and without one a trial whose process
+    # was killed would count as running for ever
+    storage = trial.storage
+    number = storage.get_study_id_from_name(study.study_name)
+    storage.record_heartbeat(storage.get_trial_id_from_study_id_trial_number(number, trial.number))
+
+
+def _fail_the_dead(study, heartbeat_timeout):
+    optuna.storages.fail_stale_trials(study)
+    # a process that died between taking a trial and its first heartbeat is unknown to Optuna
+    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        age = (datetime.datetime.now() - trial.datetime_start).total_seconds()
+        if not trial.params and age > heartbeat_timeout:
+            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
