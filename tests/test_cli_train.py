@@ -65,6 +65,17 @@ def test_a_record_that_can_not_be_written_is_named(tmp_path, data, monkeypatch):
     assert len(l2_search.table(tmp_path / "s")) == 1
 
 
+def test_a_search_goes_on_from_its_record(tmp_path, data, monkeypatch):
+    monkeypatch.setattr(config, "RUNS", tmp_path)
+    call = f"{SEARCH} --width 0.03125 --trials 1 --epochs 1 --record mine"
+    for study in (tmp_path / "one.db", tmp_path / "two.db"):  # for two, nothing is left to do
+        result = CliRunner().invoke(__main__.app, call.format(data=data, study=study).split())
+        assert result.exit_code == 0, result.output
+    (one,), (two,) = (l2_search.table(tmp_path / name) for name in ("one.db", "two.db"))
+    assert two["l2"] == pytest.approx(one["l2"], rel=1e-3)
+    assert two["seconds"] == one["seconds"]
+
+
 @pytest.mark.parametrize("backend", ["torch", "abacus"])
 def test_a_backend_that_is_not_installed_is_named(tmp_path, data, monkeypatch, backend):
     monkeypatch.setattr(shared, "installed_backends", lambda: ["tensorflow", "jax"])
