@@ -18,8 +18,6 @@ import time
 import traceback
 from typing import NamedTuple
 
-import numpy as np
-
 VARIABLES = (
     ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
     ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
@@ -182,7 +180,7 @@ def alone(network):
     try:
         for variable in variables:
             variable._layout = None
-            variable.assign(np.asarray(variable))
+            variable.assign(keras.ops.convert_to_numpy(variable))
         yield
     finally:
         keras.distribution.set_distribution(distribution)

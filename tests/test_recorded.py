@@ -124,7 +124,8 @@ def test_the_recorded_recipes_are_those_of_the_module_and_are_small(ablated):
     assert ablated["recipes"] == json.loads(json.dumps(ablations.described()))
     assert ablated["points"] == ablations.points()
     for run in ablated["runs"]:
-        assert len(run["loss"]) == len(run["validation"]) == ablation.SOUND.settings.epochs
+        points = ablation.RECIPES[run["recipe"]].settings.epochs
+        assert len(run["loss"]) == len(run["validation"]) == points
         assert len(run["still"]) == len(run["still_loss"]) == ablation.STILL_POINTS
     for name in ("sound", "published"):
         assert [run["seed"] for run in of_recipe(ablated, name)] == [0, 1, 2]
