@@ -23,7 +23,7 @@ import keras
 import numpy as np
 from tqdm.auto import tqdm
 
-from colorlib import config, files, runs, store
+from colorlib import config, files, runs, store, training
 from colorlib.experiments import ablation
 
 RECORD = config.RUNS / "ablation" / "ablation.json"
@@ -39,7 +39,7 @@ def main():
     if arguments.join:
         return write(arguments.output, joined(arguments.join))
     train, validation = of_classes(arguments.train), of_classes(arguments.val)
-    data = {"classes": CLASSES, "train_images": len(train), "validation_images": len(validation)}
+    data = {"classes": CLASSES, **training.described(train, validation)}
     record = load(arguments.output, data)
     done = {(run["recipe"], run["seed"]) for run in record["runs"]}
     planned = [(n, s) for s in arguments.seeds for n in arguments.only or ablation.RECIPES]

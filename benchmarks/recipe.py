@@ -82,12 +82,12 @@ def main():
     train = evenly(arguments.train, arguments.images)
     validation = evenly(arguments.val, arguments.validation)
     results = config.RUNS / "recipe" / f"{arguments.recipe}.json"
-    data = {"train_images": len(train), "validation_images": len(validation)}
+    data = training.described(train, validation)
     found = {"environment": runs.environment(), "data": data, "ours": base.to_dict(), "rows": []}
     if results.exists():
         found = json.loads(results.read_text())
         if found["data"] != data:
-            raise SystemExit(f"{results}: was made of {found['data']}; delete it to start again")
+            raise SystemExit(f"{results}: was made of other images; delete it to start again")
     for name in arguments.only or changes:
         if any(row["name"] == name for row in found["rows"]):
             continue

@@ -26,7 +26,7 @@ import keras
 import numpy as np
 from tqdm.auto import tqdm
 
-from colorlib import callbacks, config, generator, initializers, model, runs, samples
+from colorlib import callbacks, config, generator, initializers, model, runs, samples, training
 from colorlib.experiments import studies, tuning
 
 RECORD = config.RUNS / "studies" / "studies.json"
@@ -77,9 +77,7 @@ class Images:
 
     def described(self):
         """Describe them for the record."""
-        counts = len(self.train), len(self.validation)
-        keys = ("classes", "train_images", "validation_images")
-        return dict(zip(keys, (scale.CLASSES, *counts), strict=True))
+        return {"classes": scale.CLASSES, **training.described(self.train, self.validation)}
 
 
 def variant(images, variant, seed):

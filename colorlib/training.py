@@ -105,7 +105,7 @@ def train(
         finish = _finish(settings, network)
         with runs.locked(run_path) if first else contextlib.nullcontext(Path(run_path)) as path:
             if first:
-                runs.begin(path, settings, _described(images_train, images_val), prior)
+                runs.begin(path, settings, described(images_train, images_val), prior)
             distributed.wait("begin")
             log = EpochLog(len(images_train))
             best = BestWeights(path / runs.WEIGHTS, log, finish)
@@ -239,7 +239,18 @@ def compile_model(network, settings, steps_per_epoch, prior=None):
     )
 
 
-def _described(images_train, images_val):
+def described(images_train, images_val):
+    """Describe images so that a continued training can tell whether they are the same.
+
+    Parameters
+    ----------
+    images_train, images_val : Store or ndarray of uint8, shape (n, size, size, 3)
+
+    Returns
+    -------
+    dict
+        The counts, and the checksums (`store.checksum`).
+    """
     return {
         "train_images": len(images_train),
         "train_sha256": store.checksum(images_train),
