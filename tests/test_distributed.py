@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
@@ -102,6 +103,7 @@ def test_another_backend_is_refused_in_a_line(tmp_path, monkeypatch):
         )
         assert done.returncode == 2 and done.stderr.count("\n") == 1
         assert f"needs the backend jax, not {backend}" in done.stderr
+    monkeypatch.setattr(keras.backend, "backend", lambda: "tensorflow")
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(ValueError, match=r"2 processes train .* jax only, not with tensorflow"):
