@@ -15,7 +15,15 @@ from colorlib import colorize, hints, images, quantizer, runs, samples
 from colorlib.app import distribution, preview, widgets
 from colorlib.photos import hint_files
 
-MODELS = ("transfer", "hints", "model-64", "model-256", "zhang-2016", "zhang-2017")
+MODELS = (
+    "transfer",
+    "hints",
+    "model-64",
+    "model-256",
+    "model-256-degraded",
+    "zhang-2016",
+    "zhang-2017",
+)
 """Recorded runs to choose from; those that do not exist are left out."""
 
 FIRST = "coffee"
