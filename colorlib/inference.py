@@ -11,6 +11,7 @@ import collections
 import io
 import math
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
@@ -56,7 +57,10 @@ class Network:
 
         self.input_multiple = input_multiple
         empty = graph.build(rows, weights, embed=False)
-        self._session = _session(empty.SerializeToString(), graph.by_name(weights))
+        # in the background: a caller has to import and decode as long as this takes
+        self._session = ThreadPoolExecutor(1).submit(
+            _session, empty.SerializeToString(), graph.by_name(weights)
+        )
         self.takes_hints = table.HINTS in table.inputs(rows)
 
     def predict_on_batch(self, lightness, hints=None):
@@ -92,7 +96,7 @@ class Network:
             given[table.HINTS] = np.ascontiguousarray(none, np.float32)
         elif hints is not None:
             raise ValueError("this network takes no hints; choose one that does")
-        return self._session.run(None, given)[0]
+        return self._session.result().run(None, given)[0]
 
 
 def read_weights(path, rows):
