@@ -1,20 +1,25 @@
 """How fast networks are trained, by each of Keras' backends, next to what the machine can do.
 
-    python benchmarks/training.py [--seconds 10] [--backends tensorflow jax] [--json RESULTS.json]
+    python benchmarks/training.py [--seconds 5] [--backends tensorflow jax] [--json RESULTS.json]
 
-One table from one run: images per second of a training step of Table 1 at widths 1, 0.5 and 0.25
-(56 pixels) and of the transfer network (128 pixels), in float32, and in bfloat16 where the
-processor has instructions for it. Each backend and precision has a process of its own. Steps take
-turns with the product of two large matrices, whose speed is the peak. The share of the peak is the
-arithmetic of the convolutions, three times that of a forward pass, divided by the time of a step
-and the peak.
+One table: images per second of a training step of Table 1 at widths 1, 0.5 and 0.25 (56 pixels)
+and of the transfer network (128 pixels), in float32, and in bfloat16 where the processor has
+instructions for it. Each backend and precision has a process of its own. Steps take turns with the
+product of two large matrices, whose speed is the peak; both are the fastest of their turns, since
+other work on the machine only makes them slower. The share of the peak is the arithmetic of the
+convolutions, three times that of a forward pass, divided by the time of a step and the peak.
+
+Each row is written into the file when it is there, and a row that the file has is not measured
+again: a stopped benchmark goes on.
 
 The parts are differences of times: of a step with another loss, the mean of the logits; and of
 one with frozen BatchNorm. The forward pass and the making of a batch in one thread are measured
-alone. They are measured for Table 1 at half width, since each needs a compilation of its own.
+alone. They are measured for Table 1 at half width, since each needs a compilation of its own, in
+two rounds; a part whose rounds differ is left out.
 """
 
 import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -43,6 +48,9 @@ IN_PARTS = "Table 1, width 0.5"
 SIDE = 2048
 """Of the matrices whose product is the machine's peak."""
 
+AGREEMENT = 0.03
+"""Shares that differ by more between two rounds are left out."""
+
 ROW = "{backend:10} {precision:14} {network:20} {images_per_second:>8} {share_of_peak:>13}"
 
 
@@ -53,13 +61,13 @@ def has_bfloat16():
 
 
 def in_turns(seconds, *jobs):
-    """Do jobs in turn, so that other work slows all alike; return the median seconds of each."""
+    """Do jobs in turn, so that other work slows all alike; return the fewest seconds of each."""
     for job in jobs:
         job()  # compiles it
     took, begin = [], time.perf_counter()
     while len(took) < 3 or time.perf_counter() - begin < seconds:
         took.append([seconds_of(job) for job in jobs])
-    return [float(x) for x in np.median(took, axis=0)]
+    return np.min(took, axis=0).tolist()
 
 
 def seconds_of(job):
@@ -109,15 +117,15 @@ def network_for(settings, loss=None, frozen=()):
     return network
 
 
-def measure(precision, seconds):
-    """Yield a row for each network, with the backend that is set."""
+def measure(precision, seconds, networks):
+    """Yield a row for each of these networks, with the backend that is set."""
     import keras
 
     from colorlib import generator, samples
 
     product = matrix_product(precision)
-    for name, settings in NETWORKS.items():
-        settings = settings.replace(precision=precision)
+    for name in networks:
+        settings = NETWORKS[name].replace(precision=precision)
         batches = generator.ColorBatches(
             samples.patches(settings.batch_size, settings.image_size),
             settings.batch_size,
@@ -127,7 +135,7 @@ def measure(precision, seconds):
         batch = batches[0]
         network = network_for(settings)
         jobs = (lambda n=network, b=batch: n.train_on_batch(*b)), product
-        step, peak = in_turns(2 * seconds, *jobs)
+        step, peak = in_turns(seconds, *jobs)
         peak = 2 * SIDE**3 / peak
         row = {
             "backend": keras.backend.backend(),
@@ -137,6 +145,7 @@ def measure(precision, seconds):
             "batch": settings.batch_size,
             "peak_gflops": peak / 1e9,
             "images_per_second": settings.batch_size / step,
+            "load": os.getloadavg()[0],
         }
         fixed = keras.models.clone_model(
             network, input_tensors=keras.Input((settings.crop, settings.crop, 1))
@@ -148,7 +157,7 @@ def measure(precision, seconds):
 
 
 def parts(settings, network, batches, seconds):
-    """Return shares of a step's time; feeding is the time of one thread, beside the step."""
+    """Return parts of a step, as shares of its time; feeding is one thread's, beside the step."""
     import keras
 
     lightness, codes = batches[0]
@@ -156,13 +165,13 @@ def parts(settings, network, batches, seconds):
     frozen = network_for(settings, frozen=("BatchNormalization",))
     steps = [lambda n=n: n.train_on_batch(lightness, codes) for n in (network, cheap, frozen)]
     others = (lambda: network.predict_on_batch(lightness)), (lambda: batches[0])
-    step, without_loss, without_norm, forward, feeding = in_turns(4 * seconds, *steps, *others)
-    return {
-        "forward": forward / step,
-        "loss": 1 - without_loss / step,
-        "batch_norm": 1 - without_norm / step,
-        "feeding": feeding / step,
-    }
+    rounds = []
+    for _ in range(2):
+        step, *without, forward, feeding = in_turns(seconds, *steps, *others)
+        shares = [forward / step, *(1 - other / step for other in without), feeding / step]
+        rounds.append(dict(zip(("forward", "loss", "batch_norm", "feeding"), shares, strict=True)))
+    one, other = rounds
+    return {x: (one[x] + other[x]) / 2 for x in one if abs(one[x] - other[x]) <= AGREEMENT}
 
 
 def shown(row):
@@ -176,31 +185,48 @@ def shown(row):
     return line + "".join(f"  {name} {shares[name]:.0%}" for name in shares)
 
 
+def read(path):
+    """Return the rows that the file has, if there is one."""
+    return json.loads(path.read_text())["rows"] if path and path.exists() else []
+
+
+def missing(rows, backend, precision):
+    """List the networks that have no row yet."""
+    measured = {(row["backend"], row["precision"], row["network"]) for row in rows}
+    return [name for name in NETWORKS if (backend, precision, name) not in measured]
+
+
 def main():
     parser = harness.parser(__doc__)
-    parser.add_argument("--seconds", type=float, default=10, help="for each number (default: 10)")
+    parser.add_argument("--seconds", type=float, default=5, help="for each row (default: 5)")
     installed = shared.installed_backends()
     parser.add_argument("--backends", nargs="+", default=installed, choices=installed)
+    parser.add_argument("--networks", nargs="+", default=list(NETWORKS), help=argparse.SUPPRESS)
     parser.add_argument("--measure", help=argparse.SUPPRESS)  # a precision: by the set backend
     given = parser.parse_args()
     if given.measure:
-        for row in measure(given.measure, given.seconds):
+        for row in measure(given.measure, given.seconds, given.networks):
             print(json.dumps(row), flush=True)
         return
     precisions = ["float32", "mixed_bfloat16"] if has_bfloat16() else ["float32"]
     names = ("backend", "precision", "network", "images_per_second", "share_of_peak")
     print(ROW.format(**{**dict(zip(names, names, strict=True)), "images_per_second": "images/s"}))
-    rows = []
-    for backend in given.backends:
-        for precision in precisions:
-            command = [sys.executable, __file__, "--measure", precision]
-            command += ["--seconds", str(given.seconds)]
-            environment = {**os.environ, "KERAS_BACKEND": backend}
-            with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
-                for line in process.stdout:
-                    rows.append(json.loads(line))
-                    print(shown(rows[-1]), flush=True)
-    harness.write(given.json, {**harness.machine(), "rows": harness.rounded(rows)})
+    rows = read(given.json)
+    for row in rows:
+        print(shown(row), flush=True)
+    for backend, precision in itertools.product(given.backends, precisions):
+        if not (networks := missing(rows, backend, precision)):
+            continue
+        command = [sys.executable, __file__, "--measure", precision, "--networks", *networks]
+        command += ["--seconds", str(given.seconds)]
+        environment = {**os.environ, "KERAS_BACKEND": backend}
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+            for line in process.stdout:
+                rows.append(harness.rounded(json.loads(line)))
+                print(shown(rows[-1]), flush=True)
+                harness.write(given.json, {**harness.machine(), "rows": rows})
+        if process.returncode:
+            sys.exit(f"{backend}, {precision}: stopped with an error")
 
 
 if __name__ == "__main__":

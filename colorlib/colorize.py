@@ -402,7 +402,7 @@ def paint(photograph, colors, depth=np.uint8, side_by_side=False):
     return out
 
 
-def colorizer_for(run=config.DEFAULT_RUN, **decoding):
+def colorizer_for(run=config.DEFAULT_RUN, network=None, **decoding):
     """Make a colorizer of a recorded run.
 
     Parameters
@@ -410,6 +410,8 @@ def colorizer_for(run=config.DEFAULT_RUN, **decoding):
     run : str, path-like or colorlib.runs.Run
         The run, its name, or its folder (`runs.find`); by default the one that ships with
         the course.
+    network : colorlib.inference.Network, optional
+        The run's, from `runs.Run.network`, if it is loaded already.
     **decoding
         Changes of the run's `DecodeConfig`: ``working_size``, ``temperature``,
         ``vividness``, ``saturation``. None leaves the run's own value.
@@ -432,7 +434,7 @@ def colorizer_for(run=config.DEFAULT_RUN, **decoding):
                 why = f"it has no {name}; leave that out"
                 raise ValueError(f"{run.path.name} predicts one color for each pixel, so {why}")
     weights = quantizer.rebalancing_weights(run.prior)
-    return Colorizer(run.network(), run.decoding.replace(**decoding), weights)
+    return Colorizer(network or run.network(), run.decoding.replace(**decoding), weights)
 
 
 def _bands(height, width, pixels):

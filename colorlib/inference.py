@@ -9,7 +9,9 @@ goes without them.
 
 import collections
 import io
+import math
 import os
+from concurrent.futures import ThreadPoolExecutor
 
 import h5py
 import numpy as np
@@ -55,7 +57,10 @@ class Network:
 
         self.input_multiple = input_multiple
         empty = graph.build(rows, weights, embed=False)
-        self._session = _session(empty.SerializeToString(), graph.by_name(weights))
+        # in the background: a caller has to import and decode as long as this takes
+        self._session = ThreadPoolExecutor(1).submit(
+            _session, empty.SerializeToString(), graph.by_name(weights)
+        )
         self.takes_hints = table.HINTS in table.inputs(rows)
 
     def predict_on_batch(self, lightness, hints=None):
@@ -91,7 +96,7 @@ class Network:
             given[table.HINTS] = np.ascontiguousarray(none, np.float32)
         elif hints is not None:
             raise ValueError("this network takes no hints; choose one that does")
-        return self._session.run(None, given)[0]
+        return self._session.result().run(None, given)[0]
 
 
 def read_weights(path, rows):
@@ -116,7 +121,7 @@ def read_weights(path, rows):
     """
     with h5py.File(path) as file:
         return {
-            row.name: _parts(_follow(file, place), place, shapes)
+            row.name: _parts(_follow(file.id, place), place, shapes)
             for row, place, shapes in _places(rows)
         }
 
@@ -192,7 +197,7 @@ def _parts(group, place, shapes):
     parts = {}
     for number, (part, shape) in enumerate(shapes.items()):
         path = f"{place}/{number}"
-        array = _dataset(_follow(group, str(number), path), path, shape)[()]
+        array = _array(_follow(group, str(number), path), path, shape)
         if part == "kernel":
             array = array.transpose(_from_keras(shape))
         parts[part] = np.ascontiguousarray(array, np.float32)
@@ -203,28 +208,31 @@ def _parts(group, place, shapes):
     return parts
 
 
-# What lies in the file itself: HDF5 would follow links to other files, too.
+# What lies in the file itself: HDF5 would follow links to other files, too. These functions take
+# HDF5's own objects; h5py's classes around them would make the start of coloring longer.
 def _follow(place, path, shown=None):
-    for part in path.split("/"):
-        links, name = place.id.links, part.encode()  # h5py's own classes are far slower
-        if not links.exists(name):
+    for name in path.encode().split(b"/"):
+        if not place.links.exists(name):
             raise ValueError(f"{shown or path}: missing")
-        if links.get_info(name).type != h5py.h5l.TYPE_HARD:
+        if place.links.get_info(name).type != h5py.h5l.TYPE_HARD:
             raise ValueError(f"{shown or path}: leads elsewhere")
-        place = place[part]
+        place = h5py.h5o.open(place, name)
     return place
 
 
-def _dataset(found, path, shape):
-    if not isinstance(found, h5py.Dataset) or found.dtype.kind != "f":
+def _array(found, path, shape):
+    if not isinstance(found, h5py.h5d.DatasetID) or found.dtype.kind != "f":
         raise ValueError(f"{path}: no array of floating point numbers")
-    if found.is_virtual or found.external:
+    storage = found.get_create_plist()
+    if storage.get_layout() == h5py.h5d.VIRTUAL or storage.get_external_count():
         raise ValueError(f"{path}: its numbers are in another file")
     if found.shape != shape:
         raise ValueError(f"{path}: has the shape {found.shape} instead of {shape}")
-    if found.size > LARGEST:
+    if math.prod(shape) > LARGEST:
         raise ValueError(f"{path}: far too large")
-    return found
+    array = np.empty(shape, found.dtype)
+    found.read(h5py.h5s.ALL, h5py.h5s.ALL, array)
+    return array
 
 
 def _session(graph, arrays):

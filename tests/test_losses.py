@@ -22,7 +22,7 @@ def dense_loss(codes, logits, weights=None):
     target = quantizer.encode_dense(codes)
     loss = ops.categorical_crossentropy(target, logits, from_logits=True)
     if weights is not None:
-        loss = loss * weights[quantizer.nearest_bins(codes)]
+        loss = loss * ops.convert_to_tensor(weights[quantizer.nearest_bins(codes)])
     return ops.mean(loss)
 
 
@@ -31,6 +31,11 @@ def gradient(function, logits):
         import jax
 
         return np.asarray(jax.grad(function)(logits))
+    if keras.backend.backend() == "torch":
+        import torch
+
+        variable = torch.tensor(logits, requires_grad=True)
+        return torch.autograd.grad(function(variable), variable)[0].numpy()
     import tensorflow as tf
 
     variable = tf.Variable(logits)

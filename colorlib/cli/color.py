@@ -138,12 +138,7 @@ def colorize(
     """
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # `batch` has threads of its own
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our messages name damaged files
-    from colorlib import colorize, config, images, runs
-    from colorlib.photos import batch
-
-    warnings.simplefilter("ignore")  # Pillow's, about odd tags
-    network = {
-        "run": run,
+    decoding = {
         "temperature": temperature,
         "vividness": vividness,
         "saturation": saturation,
@@ -151,18 +146,22 @@ def colorize(
         "follow_edges": follow_edges,
     }
     if scribbles:
-        _refuse(**network, smoothing=smoothing, hints=hints)
-    with shared.explained(images.ImageError, runs.RunError, ValueError):
+        _refuse(run=run, **decoding, smoothing=smoothing, hints=hints)
+    else:
+        recorded, network = _loaded(run, hints)
+    # after the network, since ONNX Runtime prepares it while these are imported
+    from colorlib import colorize, images
+    from colorlib.photos import batch
+
+    warnings.simplefilter("ignore")  # Pillow's, about odd tags
+    with shared.explained(images.ImageError, ValueError):
         if given := scribbles or hints:
             _require_one_photograph(paths, "--scribbles" if scribbles else "--hints")
             _require_file(given)  # a missing file is named before anything is made
         jobs = batch.plan(paths, output, recursive, overwrite, _parsed(shard or "1/1"))
         others = batch.skipped_files(paths, output, recursive)
         if not scribbles:
-            network["run"] = run or (config.HINTS_RUN if hints else config.DEFAULT_RUN)
-            colorizer = colorize.colorizer_for(**network)
-            if hints and not colorizer.network.takes_hints:
-                raise ValueError(f"the run {run} takes no hints; leave --run out")
+            colorizer = colorize.colorizer_for(recorded, network, **decoding)
     if scribbles:
         outcomes = (batch.color_scribbled(x, scribbles, overwrite, side_by_side) for x in jobs)
     elif hints:
@@ -173,6 +172,17 @@ def colorize(
             _films(colorizer, jobs, overwrite, side_by_side, smoothing),
         )
     _report(outcomes, others)
+
+
+def _loaded(run, hints):
+    from colorlib import config, runs
+
+    with shared.explained(runs.RunError, ValueError):
+        recorded = runs.load_run(run or (config.HINTS_RUN if hints else config.DEFAULT_RUN))
+        network = recorded.network()
+        if hints and not network.takes_hints:
+            raise ValueError(f"the run {run} takes no hints; leave --run out")
+    return recorded, network
 
 
 def _report(outcomes, others):
