@@ -58,9 +58,9 @@ class Network:
         self.input_multiple = input_multiple
         empty = graph.build(rows, weights, embed=False)
         # in the background: a caller has to import and decode as long as this takes
-        self._session = ThreadPoolExecutor(1).submit(
-            _session, empty.SerializeToString(), graph.by_name(weights)
-        )
+        executor = ThreadPoolExecutor(1)
+        self._session = executor.submit(_session, empty.SerializeToString(), graph.by_name(weights))
+        executor.shutdown(wait=False)
         self.takes_hints = table.HINTS in table.inputs(rows)
 
     def predict_on_batch(self, lightness, hints=None):
