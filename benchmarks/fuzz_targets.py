@@ -302,7 +302,8 @@ def listed():
     with scratch() as folder:
         for name in ("a.jpg", "b.jpg"):
             (folder / name).write_bytes(b"any")
-            outputs.record(folder / name, folder / name, "0" * 16)
+            entry = outputs.entry_of(folder / name, folder / name, "0" * 16)
+            outputs.record(folder / name, entry)
         return (folder / outputs.LIST).read_bytes()
 
 

@@ -225,6 +225,14 @@ def test_a_kill_between_a_file_and_its_record_is_mended(twins, tmp_path, coloriz
     assert color(colorizer, twins[:1], out)[0] == [("kept", "x.png")]
 
 
+def test_a_source_is_hashed_once(twins, tmp_path, colorizer, monkeypatch):
+    hashed = Mock(side_effect=outputs.content)
+    monkeypatch.setattr(outputs, "content", hashed)
+    assert color(colorizer, twins[:1], tmp_path / "out")[0] == [("colored", "x.png")]
+    hashed.assert_called_once_with(twins[0])
+    assert color(colorizer, twins[:1], tmp_path / "out")[0] == [("kept", "x.png")]
+
+
 def test_odd_lines_of_the_list_are_skipped(twins, tmp_path, colorizer):
     color(colorizer, twins[:1], tmp_path)
     path = tmp_path / outputs.LIST

@@ -323,9 +323,9 @@ def attempt(job, overwrite, color, settings):
         replaced = job.target.exists() and not overwrite
         if replaced and _is_done(job, settings()):
             return Outcome(job, KEPT)
-        with outputs.begun(job.target, job.source, settings(), job.known):
+        with outputs.begun(job.target, job.source, settings(), job.known) as entry:
             lost = color()
-        lines = lost, _noted(job, settings())
+        lines = lost, _noted(job, entry, settings())
         replaced = replaced and job.known.size != outputs.UNFINISHED
         return Outcome(job, COLORED, "; ".join(filter(None, lines)), replaced)
     except images.ImageError as error:
@@ -367,9 +367,10 @@ def _is_done(job, settings):
     return False
 
 
-def _noted(job, settings):
+def _noted(job, entry, settings):
     try:
-        outputs.record(job.target, job.source, settings)
+        entry = entry or outputs.entry_of(job.target, job.source, settings)
+        outputs.record(job.target, entry)
     except OSError as error:
         why = f"is colored, but {outputs.LIST} beside it can't be written ({error.strerror})"
         return f"{job.target}: {why}; the next call will not recognize it"

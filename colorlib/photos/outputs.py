@@ -214,13 +214,18 @@ def begun(target, source, settings, known=None):
         From `fingerprint`.
     known : Entry, optional
         What the list says of the target so far.
+
+    Yields
+    ------
+    Entry or None
+        The line, for `record`; None if the source can't be read.
     """
     entry = None
     with contextlib.suppress(OSError):  # it is reported when the file is recorded
-        entry = _entry_of(target, source, settings, UNFINISHED)
+        entry = entry_of(target, source, settings)
         _add(target, entry)
     try:
-        yield
+        yield entry
     except Exception:
         with contextlib.suppress(OSError):
             if entry:
@@ -228,8 +233,25 @@ def begun(target, source, settings, known=None):
         raise
 
 
-def record(target, source, settings):
+def record(target, entry):
     """Add a line about a file that has just been colored.
+
+    Parameters
+    ----------
+    target : pathlib.Path
+    entry : Entry
+        From `begun` or `entry_of`.
+
+    Raises
+    ------
+    OSError
+        If the list can't be written.
+    """
+    _add(target, dataclasses.replace(entry, size=target.stat().st_size))
+
+
+def entry_of(target, source, settings):
+    """Describe a file that is going to be colored.
 
     Parameters
     ----------
@@ -237,19 +259,20 @@ def record(target, source, settings):
     settings : str
         From `fingerprint`.
 
+    Returns
+    -------
+    Entry
+        Its size is `UNFINISHED`.
+
     Raises
     ------
     OSError
-        If the list can't be written.
+        If the source can't be read.
     """
-    _add(target, _entry_of(target, source, settings, target.stat().st_size))
-
-
-def _entry_of(target, source, settings, size):
     file = source.stat()
     return Entry(
         _portable(target.name),
-        size,
+        UNFINISHED,
         content(source),
         settings,
         _portable(os.path.realpath(source)),
