@@ -174,6 +174,15 @@ def test_a_layer_counts_where_it_is_opaque(tmp_path, grey_and_painted):
     np.testing.assert_array_equal(strokes.marked, where)
 
 
+def test_a_stroke_that_looks_like_the_photograph_counts_on_a_layer_alone(tmp_path):
+    original = np.full((64, 64, 3), 120, np.uint8)
+    marked, where = original.copy(), np.zeros((64, 64), np.uint8)
+    marked[20:40, 10:50], where[20:40, 10:50] = (124, 120, 116), 255
+    assert not scribbles.find_strokes(original, marked).any()
+    layer, photograph = written(tmp_path, layer=np.dstack([marked, where]), original=original)
+    np.testing.assert_array_equal(scribbles.read(layer, photograph).marked, where > 0)
+
+
 def test_a_transparent_photograph_can_be_painted_on(tmp_path, grey_and_painted):
     original, marked, where = grey_and_painted
     alpha = np.full((256, 256), 255, np.uint8)

@@ -60,7 +60,8 @@ Scribbles = Annotated[
     typer.Option(
         metavar="MARKED",
         help="Color one photograph by strokes, without a network: a copy of it that you painted "
-        "on, or a transparent PNG of its size with your strokes.",
+        "on, or a transparent PNG of its size with your strokes. Nearly grey strokes on a grey "
+        "photograph need the PNG: on a copy they look like the photograph.",
     ),
 ]
 Hints = Annotated[
