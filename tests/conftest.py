@@ -1,6 +1,7 @@
 """Fixtures for all tests, and what nbval does not compare."""
 
 import contextlib
+import functools
 import os
 import resource
 import signal
@@ -9,8 +10,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import pytest
+import shallow as shallow_network
 
-from colorlib import colorize, config, samples
+from colorlib import colorize, config, samples, table
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a shell starts jobs in the background so; processes that tests interrupt would inherit it
@@ -44,6 +46,14 @@ def tiny():
     return config.TrainConfig(
         image_size=32, crop=16, width=1 / 16, epochs=2, batch_size=8, learning_rate=3e-3
     )
+
+
+@pytest.fixture(scope="module")
+def shallow():
+    """Let Table 1 have few layers in a module's tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        shallow_network.use(functools.partial(patch.setitem, table.FAMILIES))
+        yield
 
 
 @pytest.fixture

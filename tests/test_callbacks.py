@@ -1,8 +1,11 @@
 """The callbacks that show a training's progress."""
 
 import numpy as np
+import pytest
 
 from colorlib import callbacks, quantizer, runs, training
+
+pytestmark = pytest.mark.usefixtures("shallow")
 
 
 def test_predictions_follow_the_network(tmp_path, patches, tiny):

@@ -6,11 +6,12 @@ import sys
 import keras
 import numpy as np
 import pytest
+import shallow
 
 from colorlib import distributed, generator, runs
 
 # The code of a process with little to compile; process 1 of the first call kills itself.
-WORKER = """
+WORKER = f"""{shallow.HERE}
 import os, pathlib, signal, sys
 import numpy as np
 from colorlib import config, distributed, generator, training

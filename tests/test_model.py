@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from colorlib import model, table
+from colorlib import generator, model, quantizer, runs, table
 
 # name, resolution at a 256-pixel input, channels, stride, dilation, BatchNorm after, kernel
 REPORT_TABLE_1 = """
@@ -44,6 +44,15 @@ def test_every_row_of_table_1_is_in_the_built_model():
         assert tuple(layer.values())[:5] == expected
         assert layer["batch_norm"] == (batch_norm == "BN")
         assert layer["kernel"] == int(kernel)
+
+
+def test_the_published_network_has_no_batch_norm_in_block_8():
+    names = {
+        network: [layer.name for layer in model.build_model(1 / 64, network=network).layers]
+        for network in ("table_1", "published")
+    }
+    assert [name for name in names["table_1"] if name != "conv8_3_bn"] == names["published"]
+    assert table.input_multiple("published") == table.input_multiple("table_1")
 
 
 def test_parameters_at_full_width():
@@ -136,3 +145,21 @@ def test_the_copies_of_a_channel_send_on_different_shares():
 def test_a_network_can_not_start_from_a_wider_one():
     with pytest.raises(ValueError, match="narrower"):
         model.start_from(model.build_model(1 / 32), model.build_model(2 / 32))
+
+
+def test_half_precision_weights_color_alike(patches, tmp_path):
+    run = runs.load_run("model-64")
+    network = run.model()
+    halved = tmp_path / "half.weights.h5"
+    for weight in network.weights:
+        noise = np.random.default_rng(0).normal(0, 1e-3, weight.shape)
+        weight.assign(np.asarray(weight) * (1 + noise))
+    runs.save_weights(network, halved)
+    assert halved.stat().st_size < 0.75 * 4 * network.count_params()
+    lightness, _ = generator.encode(patches[:4])
+    before = quantizer.annealed_mean(network.predict_on_batch(lightness), 1)
+    other = run.model()
+    runs.load_weights(other, halved)
+    after = quantizer.annealed_mean(other.predict_on_batch(lightness), 1)
+    assert np.abs(after - before).mean() < 1e-2
+    assert other.weights[0].dtype == "float32"

@@ -10,6 +10,8 @@ from colorlib import callbacks, samples
 
 script = scripts.load("overfit")
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 
 def test_a_run_starts_anew_and_repeats_itself():
     tiny = script.BASE.replace(width=1 / 16, epochs=4)

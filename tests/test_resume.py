@@ -10,8 +10,11 @@ import zipfile
 import keras
 import numpy as np
 import pytest
+import shallow
 
 from colorlib import callbacks, generator, quantizer, runs, training
+
+pytestmark = pytest.mark.usefixtures("shallow")
 
 EPOCHS = 6
 
@@ -262,7 +265,7 @@ def test_one_process_trains_a_run(tmp_path, patches, settings):
     assert not theirs.exists()  # nobody's any more
 
 
-KILLED = """
+KILLED = f"""{shallow.HERE}
 import os, signal, sys
 import keras, numpy
 from colorlib import config, samples, training

@@ -20,6 +20,8 @@ from optuna.trial import TrialState
 from colorlib import config, losses, model, training
 from colorlib.experiments import l2_search, shared_study
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 TINY = config.TrainConfig(
     image_size=16, crop=16, width=1 / 32, epochs=3, batch_size=8, start_from_prior=True
 )

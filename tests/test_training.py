@@ -14,9 +14,11 @@ import scripts
 from colorlib import config, generator, optimizers, quantizer, runs, store, training
 from colorlib.callbacks import DivergedError, Interrupt, SetEpoch
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory, patches, tiny):
+def run(shallow, tmp_path_factory, patches, tiny):
     path = tmp_path_factory.mktemp("runs") / "tiny"
     settings = tiny.replace(epochs=3, batch_norm_momentum=0.8, flip=True)
     return training.train(settings, patches[:32], patches[32:], path, progress=False)
@@ -42,24 +44,6 @@ def test_the_run_is_recorded(run, patches):
     np.testing.assert_allclose(again.prior, expected)
     assert {"epoch", "loss", "val_loss", "accuracy", "learning_rate"} <= run.history.keys()
     assert again.decoding == config.DecodeConfig()
-
-
-def test_half_precision_weights_color_alike(patches, tmp_path):
-    run = runs.load_run("model-64")
-    network = run.model()
-    halved = tmp_path / "half.weights.h5"
-    for weight in network.weights:
-        noise = np.random.default_rng(0).normal(0, 1e-3, weight.shape)
-        weight.assign(np.asarray(weight) * (1 + noise))
-    runs.save_weights(network, halved)
-    assert halved.stat().st_size < 0.75 * 4 * network.count_params()
-    lightness, _ = generator.encode(patches[:4])
-    before = quantizer.annealed_mean(network.predict_on_batch(lightness), 1)
-    other = run.model()
-    runs.load_weights(other, halved)
-    after = quantizer.annealed_mean(other.predict_on_batch(lightness), 1)
-    assert np.abs(after - before).mean() < 1e-2
-    assert other.weights[0].dtype == "float32"
 
 
 def test_a_training_may_start_from_another_run(run, patches, tmp_path):
