@@ -39,12 +39,12 @@ figures: .venv/installed  ## run every notebook, write the report's figures into
 
 test: .venv/installed  ## unit tests; all notebooks, compared with their stored outputs and figures
 	rm -rf build/figures
-	$(BIN)/python -m pytest -n 2 --dist loadscope tests
-	$(ALIKE) $(BIN)/python -m pytest --nbval -n 2 --dist loadscope notebooks
+	$(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder tests
+	$(ALIKE) $(BIN)/python -m pytest --nbval -n 2 --dist loadscope --no-loadscope-reorder notebooks
 	$(BIN)/python tests/check_figures.py
 
 test-jax: .venv/installed  ## the library's unit tests on the JAX backend
-	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 --dist loadscope tests
+	KERAS_BACKEND=jax $(BIN)/python -m pytest -n 2 --dist loadscope --no-loadscope-reorder tests
 
 lab: .venv/installed  ## open JupyterLab on the first notebook
 	$(BIN)/jupyter lab $(firstword $(NOTEBOOKS))

@@ -405,8 +405,9 @@ def test_a_fault_of_our_own_names_the_file(album, colorizer, monkeypatch):
 def test_leaving_in_the_middle_leaves_whole_files(tmp_path, colorizer):
     predict = colorizer.network.predict_on_batch
     colorizer.network.predict_on_batch = lambda x: time.sleep(0.02) or predict(x)
-    for number in range(400):
-        images.write(tmp_path / f"{number}.png", samples.square("coffee", 16))
+    images.write(tmp_path / "0.png", samples.square("coffee", 16))
+    for number in range(1, 400):
+        (tmp_path / f"{number}.png").hardlink_to(tmp_path / "0.png")
     outcomes = batch.color_all(colorizer, batch.plan([tmp_path], tmp_path / "out"), at_once=2)
     next(outcomes)
     outcomes.close()

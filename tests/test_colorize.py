@@ -162,10 +162,11 @@ def test_small_and_narrow_photographs_in_bands(monkeypatch, rng, shape):
     assert whole.shape == colorize.working_shape(*shape, 32)
 
 
-def test_the_page_and_the_command_agree_on_a_photograph_of_several_bands(tmp_path):
-    rgb = cv2.resize(samples.load("rocket"), (3600, 2400), interpolation=cv2.INTER_CUBIC)
+def test_the_page_and_the_command_agree_on_a_photograph_of_several_bands(tmp_path, monkeypatch):
+    monkeypatch.setattr(colorize, "BAND", 2**17)
+    rgb = cv2.resize(samples.load("rocket"), (1800, 1200), interpolation=cv2.INTER_CUBIC)
     images.write(tmp_path / "x.png", rgb)
-    assert rgb.shape[0] * rgb.shape[1] > 8 * colorize.BAND
+    assert rgb.shape[0] * rgb.shape[1] > max(8 * colorize.BAND, preview.SCREEN)
     asked = colorize.colorizer_for(working_size=80, jpeg_quality=0)
     asked.network = watched = Watched(asked.network)
     picture = preview.from_file(tmp_path / "x.png")

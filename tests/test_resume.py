@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,17 +13,41 @@ import numpy as np
 import pytest
 import shallow
 
-from colorlib import callbacks, generator, quantizer, runs, training
+from colorlib import callbacks, generator, model, quantizer, runs, training
 
 pytestmark = pytest.mark.usefixtures("shallow")
 
 EPOCHS = 6
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def settings(tiny):
     changes = dict(decay=0.01, plateau_patience=1, batch_norm_momentum=0.8, flip=True)
     return tiny.replace(epochs=EPOCHS, **changes)
+
+
+@pytest.fixture(scope="module")
+def whole(shallow, settings, patches, tmp_path_factory):
+    """The folder of a training that nothing stopped."""
+    path = tmp_path_factory.mktemp("whole")
+    training.train(settings, patches[:24], patches[24:32], path, progress=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def short(shallow, settings, patches, tmp_path_factory):
+    """The arguments of a training of one epoch that is done."""
+    path = tmp_path_factory.mktemp("short")
+    arguments = settings.replace(epochs=1), patches[:16], patches[16:24], path
+    training.train(*arguments, progress=False)
+    return arguments
+
+
+@pytest.fixture
+def finished(short, tmp_path):
+    """The same, with a copy of its folder."""
+    shutil.copytree(short[-1], tmp_path / "run")
+    return *short[:-1], tmp_path / "run"
 
 
 class StopAt(keras.callbacks.Callback):
@@ -57,9 +82,8 @@ def assert_same_end(first, second):
     assert histories[0] == histories[1]
 
 
-@pytest.mark.parametrize("ema", [0, 0.9])
-def test_ctrl_c_in_mid_epoch_changes_nothing(tmp_path, patches, settings, ema):
-    settings = settings.replace(ema=ema)
+def test_ctrl_c_in_mid_epoch_changes_nothing(tmp_path, patches, settings):
+    settings = settings.replace(ema=0.9)
     data = patches[:24], patches[24:32]
     training.train(settings, *data, tmp_path / "whole", progress=False)
     for epoch in (1, 2, 4):
@@ -93,25 +117,22 @@ def test_the_best_weights_so_far_are_kept(tmp_path, patches, settings):
     np.testing.assert_allclose(loss, whole.history["val_loss"][best], rtol=0.02)
 
 
-def test_a_finished_run_is_not_trained_again(tmp_path, patches, settings):
-    arguments = (settings.replace(epochs=1), patches[:16], patches[16:24], tmp_path)
-    first = training.train(*arguments, progress=False)
-    second = training.train(*arguments, callbacks=[StopAt(0)], progress=False)
+def test_a_finished_run_is_not_trained_again(finished):
+    first = runs.load_run(finished[-1])
+    second = training.train(*finished, callbacks=[StopAt(0)], progress=False)
     assert first.history == second.history
 
 
-def test_another_runs_folder_is_refused_with_the_difference(tmp_path, patches, settings):
-    settings = settings.replace(epochs=1)
-    training.train(settings, patches[:16], patches[16:24], tmp_path, progress=False)
+def test_another_runs_folder_is_refused_with_the_difference(finished, patches):
+    settings, *data, path = finished
     with pytest.raises(runs.RunError, match=r"learning_rate is 0\.003 there and 0\.5 here"):
-        training.train(settings.replace(learning_rate=0.5), patches[:16], patches[16:24], tmp_path)
+        training.train(settings.replace(learning_rate=0.5), *data, path)
     with pytest.raises(runs.RunError, match="train_images is 16 there and 8 here"):
-        training.train(settings, patches[:8], patches[16:24], tmp_path)
+        training.train(settings, patches[:8], data[1], path)
 
 
-def test_a_damaged_checkpoint_is_passed_over(tmp_path, patches, settings):
-    data = patches[:16], patches[16:24]
-    training.train(settings, *data, tmp_path / "whole", progress=False)
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, whole, patches, settings):
+    data = patches[:24], patches[24:32]
     with pytest.raises(KeyboardInterrupt):
         stop = [StopAt(4)]
         training.train(settings, *data, tmp_path / "cut", stop, progress=False, save_every=0)
@@ -119,7 +140,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, patches, settings):
     newest.write_bytes(newest.read_bytes()[: newest.stat().st_size // 2])
     with pytest.warns(UserWarning, match=f"{newest.name} is damaged"):
         training.train(settings, *data, tmp_path / "cut", progress=False)
-    assert_same_end(tmp_path / "whole", tmp_path / "cut")
+    assert_same_end(whole, tmp_path / "cut")
 
 
 @pytest.mark.parametrize(
@@ -198,11 +219,11 @@ def test_hdf5_does_not_crash_where_the_disk_is_full(tmp_path, patches, settings,
 
 
 def test_predictions_that_can_not_be_written_are_made_up_for(tmp_path, patches, settings):
-    ready = training.train(settings.replace(epochs=1), patches[:8], patches[8:16], tmp_path / "run")
+    network = model.model_for(settings)
     path = tmp_path / "file" / "seen.npz"
     (tmp_path / "file").touch()
     callback = callbacks.Predictions(path, patches[:1], np.ones(quantizer.BINS))
-    callback.set_model(ready.model())
+    callback.set_model(network)
     with pytest.warns(UserWarning, match="can't be written") as caught:
         callback.on_epoch_end(0)
         callback.on_epoch_end(1)
@@ -214,54 +235,49 @@ def test_predictions_that_can_not_be_written_are_made_up_for(tmp_path, patches, 
     with path.open("wb") as file:
         np.savez(file, plain=np.zeros((2, 3), np.int8), vivid=np.zeros(()))
     odd = callbacks.Predictions(path, patches[:1], np.ones(quantizer.BINS))
-    odd.set_model(ready.model())
+    odd.set_model(network)
     odd.on_epoch_end(1)
     path.write_bytes(path.read_bytes()[:100])
     again = callbacks.Predictions(path, patches[:1], np.ones(quantizer.BINS))
-    again.set_model(ready.model())
+    again.set_model(network)
     with pytest.warns(UserWarning, match="is damaged"):
         again.on_epoch_end(2)
     with np.load(path) as file:
         assert len(file["plain"]) == 3 and not file["plain"][:2].any() and file["plain"][2].any()
 
 
-def test_other_images_of_the_same_number_are_refused(tmp_path, patches, settings):
-    settings = settings.replace(epochs=1)
-    training.train(settings, patches[:16], patches[16:24], tmp_path, progress=False)
-    prior = (tmp_path / "prior.json").read_bytes()
-    changed = patches[:16].copy()
+def test_other_images_of_the_same_number_are_refused(finished, patches):
+    settings, train, validation, path = finished
+    prior = (path / "prior.json").read_bytes()
+    changed = train.copy()
     changed[7, 3, 3, 0] ^= 1
     with pytest.raises(runs.RunError, match="train_sha256 is"):
-        training.train(settings, changed, patches[16:24], tmp_path, progress=False)
+        training.train(settings, changed, validation, path, progress=False)
     with pytest.raises(runs.RunError, match="validation_sha256 is"):
-        training.train(settings, patches[:16], patches[24:32], tmp_path, progress=False)
-    assert (tmp_path / "prior.json").read_bytes() == prior
+        training.train(settings, train, patches[24:32], path, progress=False)
+    assert (path / "prior.json").read_bytes() == prior
 
 
-def test_a_run_recorded_without_checksums_goes_on_with_images_of_its_colors(
-    tmp_path, patches, settings
-):
-    data = patches[:16], patches[16:24]
-    training.train(settings.replace(epochs=1), *data, tmp_path, progress=False)
-    config_file = tmp_path / "config.json"
+def test_a_run_recorded_without_checksums_goes_on_with_images_of_its_colors(finished, patches):
+    config_file = finished[-1] / "config.json"
     recorded = json.loads(config_file.read_text())
     sums = {name: recorded["data"].pop(name) for name in ("train_sha256", "validation_sha256")}
     config_file.write_text(json.dumps(recorded))
     with pytest.raises(runs.RunError, match="the colors of its training images differ"):
-        training.train(settings.replace(epochs=1), patches[8:24], patches[:8], tmp_path)
-    training.train(settings.replace(epochs=1), *data, tmp_path, progress=False)
+        training.train(finished[0], patches[8:24], patches[:8], finished[-1])
+    training.train(*finished, progress=False)
     assert json.loads(config_file.read_text())["data"].items() >= sums.items()
 
 
-def test_one_process_trains_a_run(tmp_path, patches, settings):
-    arguments = (settings.replace(epochs=1), patches[:16], patches[16:24], tmp_path / "run")
-    with runs.locked(tmp_path / "run"):
-        theirs = tmp_path / "run" / runs.CHECKPOINTS / ".checkpoint-000001.npz.1a2b.partial"
+def test_one_process_trains_a_run(finished):
+    path = finished[-1]
+    with runs.locked(path):
+        theirs = path / runs.CHECKPOINTS / ".checkpoint-000001.npz.1a2b.partial"
         theirs.write_bytes(b"half")
         with pytest.raises(runs.RunError, match=r"run: another process is training this run"):
-            training.train(*arguments, progress=False)
+            training.train(*finished, progress=False)
         assert theirs.exists()
-    training.train(*arguments, progress=False)
+    training.train(*finished, progress=False)
     assert not theirs.exists()  # nobody's any more
 
 
@@ -292,13 +308,12 @@ training.train(
 """
 
 
-def test_a_kill_changes_nothing(tmp_path, patches, settings):
-    whole, killed = tmp_path / "whole", tmp_path / "killed"
+def test_a_kill_changes_nothing(tmp_path, whole, patches, settings):
+    killed = tmp_path / "killed"
     for moment in ("training", "writing"):  # in mid-epoch, then while a checkpoint is written
         call = [sys.executable, "-c", KILLED, killed, repr(settings.to_dict()), moment]
         done = subprocess.run([str(part) for part in call], stderr=subprocess.DEVNULL)
         assert done.returncode == -signal.SIGKILL
     assert len(list((killed / runs.CHECKPOINTS).glob(".*.partial"))) == 1
-    for path in (whole, killed):
-        training.train(settings, patches[:24], patches[24:32], path, progress=False)
+    training.train(settings, patches[:24], patches[24:32], killed, progress=False)
     assert_same_end(whole, killed)

@@ -56,32 +56,35 @@ def test_a_training_may_start_from_another_run(run, patches, tmp_path):
         training.train(nowhere, patches, patches, tmp_path / "none", progress=False)
 
 
-def test_recorded_weights_may_be_mixed_with_those_at_the_start(run, patches, tmp_path):
-    settings = run.settings.replace(epochs=2, start_from=str(run.path))
-    recorded = {}
-    for share in (1.0, 0.25):
-        changed = settings.replace(interpolation=share)
-        path = tmp_path / str(share)
-        trained = training.train(changed, patches[:32], patches[32:], path, progress=False)
-        recorded[share] = trained.model().get_weights(), trained.history["val_loss"]
-    start = run.model().get_weights()
-    assert recorded[1][1] == recorded[0.25][1]  # the training itself is the same
-    for before, after, mixed in zip(start, recorded[1][0], recorded[0.25][0], strict=True):
-        np.testing.assert_allclose(mixed, 0.75 * before + 0.25 * after, atol=2e-3)
-    assert np.abs(recorded[1][0][0] - start[0]).max() > 0.01
-    again = training.train(changed, patches[:32], patches[32:], path, progress=False)
-    for mixed, once_more in zip(recorded[0.25][0], again.model().get_weights(), strict=True):
-        np.testing.assert_array_equal(mixed, once_more)
+@pytest.fixture(scope="module")
+def mixed(run, patches, tmp_path_factory):
+    """Two runs that start from `run`; of one the weights are mixed with those at the start."""
+    settings, found = run.settings.replace(epochs=2, start_from=str(run.path)), {}
+    for share in (1.0, 0.75):
+        changed, path = settings.replace(interpolation=share), tmp_path_factory.mktemp("mixed")
+        data = patches[:32], patches[32:]
+        found[share] = training.train(changed, *data, path, progress=False)
+    return found
 
 
-def test_what_was_mixed_is_taken_apart_again(run, patches, tmp_path):
-    settings = run.settings.replace(epochs=1, start_from=str(run.path), interpolation=0.5)
-    mixed = training.train(settings, patches[:32], patches[32:], tmp_path / "mixed", progress=False)
-    whole = settings.replace(interpolation=1.0)
-    whole = training.train(whole, patches[:32], patches[32:], tmp_path / "whole", progress=False)
-    expected = {0.0: run, 0.5: mixed, 1.0: whole}
+def test_recorded_weights_may_be_mixed_with_those_at_the_start(run, mixed, patches):
+    start, whole, part = (each.model().get_weights() for each in (run, mixed[1], mixed[0.75]))
+    losses = [mixed[share].history["val_loss"] for share in mixed]
+    assert losses[0] == losses[1]  # the training itself is the same
+    for before, after, found in zip(start, whole, part, strict=True):
+        np.testing.assert_allclose(found, 0.25 * before + 0.75 * after, atol=2e-3)
+    assert np.abs(whole[0] - start[0]).max() > 0.01
+    recorded = mixed[0.75]
+    data = patches[:32], patches[32:]
+    again = training.train(recorded.settings, *data, recorded.path, progress=False)
+    for found, once_more in zip(part, again.model().get_weights(), strict=True):
+        np.testing.assert_array_equal(found, once_more)
+
+
+def test_what_was_mixed_is_taken_apart_again(run, mixed):
+    expected = {0.0: run, **mixed}
     # the same object each time: compared before the next is asked for
-    for share, network in scripts.load("interpolation").networks(mixed, run, expected):
+    for share, network in scripts.load("interpolation").networks(mixed[0.75], run, expected):
         pairs = zip(network.get_weights(), expected[share].model().get_weights(), strict=True)
         for found, wanted in pairs:
             np.testing.assert_allclose(found, wanted, atol=4e-3)
@@ -116,14 +119,6 @@ def test_tensorboard_can_show_the_losses(tmp_path, patches, tiny):
     for part in ("train", "validation"):
         events = event_accumulator.EventAccumulator(str(tmp_path / "board" / part)).Reload()
         assert [event.step for event in events.Tensors("epoch_loss")] == [0, 1]
-
-
-def test_training_is_repeatable(tmp_path, patches, tiny):
-    histories = [
-        training.train(tiny, patches[:16], patches[16:20], tmp_path / name, progress=False).history
-        for name in "ab"
-    ]
-    np.testing.assert_allclose(histories[0]["loss"], histories[1]["loss"], rtol=1e-5)
 
 
 def test_the_cosine_schedule_warms_up_and_falls_to_zero(tmp_path, patches, tiny):
@@ -315,18 +310,6 @@ def test_the_plateau_rule_reduces_the_base_rate(tmp_path, patches, tiny):
 def test_unknown_settings_are_refused(tmp_path, patches, tiny, changes):
     with pytest.raises(ValueError, match="unknown"):
         training.train(tiny.replace(**changes), patches[:8], patches[:8], tmp_path)
-
-
-def test_ctrl_c_keeps_the_finished_epochs(tmp_path, patches, tiny):
-    class Interrupt(keras.callbacks.Callback):
-        def on_epoch_begin(self, epoch, logs=None):
-            if epoch == 2:
-                raise KeyboardInterrupt
-
-    arguments = (tiny.replace(epochs=5), patches[:16], patches[16:20], tmp_path)
-    with pytest.raises(KeyboardInterrupt):
-        training.train(*arguments, callbacks=[Interrupt()], progress=False)
-    assert len(runs.load_run(tmp_path).history["loss"]) == 2
 
 
 def test_missing_and_damaged_runs_are_named(tmp_path, run):
