@@ -1,7 +1,6 @@
 """Fixtures for all tests, and what nbval does not compare."""
 
 import contextlib
-import functools
 import os
 import resource
 import signal
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 import shallow as shallow_network
 
-from colorlib import colorize, config, samples, table
+from colorlib import colorize, config, samples
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a shell starts jobs in the background so; processes that tests interrupt would inherit it
@@ -52,7 +51,7 @@ def tiny():
 def shallow():
     """Let Table 1 have few layers in a module's tests."""
     with pytest.MonkeyPatch.context() as patch:
-        shallow_network.use(functools.partial(patch.setitem, table.FAMILIES))
+        shallow_network.patch(patch)
         yield
 
 

@@ -109,7 +109,7 @@ def test_all_faults_at_once_can_be_trained_and_then_only_statistics_move():
 
 def test_losses_are_recorded_without_the_penalty():
     patches = samples.patches(24, 24)
-    recipe = ablation.SOUND.replace(epochs=1, crop=16, learning_rate=0.0)
+    recipe = ablation.SOUND.replace(width=1 / 16, epochs=1, crop=16, learning_rate=0.0)
     without, with_penalty = (
         ablation.train(recipe.replace(l2=l2), patches[:16], patches[16:], point=16)
         for l2 in (0.0, 1e-2)

@@ -6,12 +6,16 @@ import subprocess
 import sys
 import warnings
 
+import processes
 import pytest
+import shallow
 from typer.testing import CliRunner
 
 from colorlib import __main__, config, runs, store
 from colorlib.cli import shared
 from colorlib.experiments import l2_search
+
+pytestmark = pytest.mark.usefixtures("shallow")
 
 TRAIN = "train SEARCH --data {data} --val {data} --run {run} --epochs 1"
 SEARCH = "search --data {data} --study {study} --stage coarse --images 4"
@@ -87,8 +91,8 @@ def test_a_backend_that_is_not_installed_is_named(tmp_path, data, monkeypatch, b
 def test_the_backend_is_chosen(tmp_path, data, backend):
     call = f"{TRAIN} --width 0.03125 --backend {backend}"
     arguments = call.format(data=data, run=tmp_path / "run").split()
-    command = [sys.executable, "-m", "colorlib", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True)
+    code = f"{shallow.HERE}\nfrom colorlib import __main__\n__main__.main()"
+    done = processes.run("-c", code, *arguments)
     assert done.returncode == 0, done.stderr
     assert runs.load_run(tmp_path / "run").environment["backend"] == backend
     line = done.stdout.splitlines()[0]

@@ -5,6 +5,7 @@ import tracemalloc
 import cv2
 import numpy as np
 import pytest
+import shallow
 
 from colorlib import colorspace, config, generator, model, quantizer, samples, store, training
 
@@ -216,7 +217,8 @@ def test_a_broken_record_is_named(patches, workers):
         epoch_of(batches)
 
 
-def test_a_broken_record_ends_the_training_with_its_name(patches, tiny):
+def test_a_broken_record_ends_the_training_with_its_name(patches, tiny, monkeypatch):
+    shallow.patch(monkeypatch)
     batches = generator.ColorBatches(Broken(patches), 8, 16)
     network = model.model_for(tiny)
     training.compile_model(network, tiny, len(batches))

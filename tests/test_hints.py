@@ -1,5 +1,7 @@
 """Hints as they are drawn for a training, and networks that take them."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -126,7 +128,10 @@ def settings(tmp_path_factory, start):
 
 
 # That a training can be resumed follows from batches that depend on the epoch alone.
-def test_a_network_with_hints_is_trained_and_recorded(tmp_path, settings):
+def test_a_network_with_hints_is_trained_and_recorded(tmp_path, settings, monkeypatch):
+    # a few steps take less time than a graph of all its layers
+    eager = functools.partialmethod(keras.Model.compile, run_eagerly=True)
+    monkeypatch.setattr(keras.Model, "compile", eager)
     images = samples.patches(24, 64)
     data = images[:16], images[16:]
     run = training.train(settings, *data, tmp_path / "run", progress=False, watched=images[:2])

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+import shallow
 
 from colorlib import generator, initializers, model, samples
 
@@ -100,7 +101,9 @@ def test_more_kernels_than_patches_are_still_kernels(rng):
     assert (np.linalg.norm(kernels, axis=0) > 0).all()
 
 
-def test_seeds_decide_and_the_same_seed_repeats(lightness):
+def test_seeds_decide_and_the_same_seed_repeats(lightness, monkeypatch):
+    shallow.patch(monkeypatch)
+
     def kernels(seed):
         network = small()
         initializers.data_dependent(network, lightness[0], seed=seed)
