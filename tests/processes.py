@@ -4,6 +4,9 @@ import os
 import subprocess
 import sys
 
+QUICK_XLA = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+"""XLA_FLAGS with which JAX compiles fast; what it compiles is slow."""
+
 FULL_DISK = OSError(28, "No space left on device")
 
 

@@ -92,7 +92,7 @@ def test_the_backend_is_chosen(tmp_path, data, backend):
     call = f"{TRAIN} --width 0.03125 --backend {backend}"
     arguments = call.format(data=data, run=tmp_path / "run").split()
     code = f"{shallow.HERE}\nfrom colorlib import __main__\n__main__.main()"
-    done = processes.run("-c", code, *arguments)
+    done = processes.run("-c", code, *arguments, XLA_FLAGS=processes.QUICK_XLA)
     assert done.returncode == 0, done.stderr
     assert runs.load_run(tmp_path / "run").environment["backend"] == backend
     line = done.stdout.splitlines()[0]

@@ -5,6 +5,7 @@ import sys
 
 import keras
 import numpy as np
+import processes
 import pytest
 import shallow
 
@@ -112,10 +113,9 @@ def test_another_backend_is_refused_in_a_line(tmp_path, monkeypatch):
 
 
 def test_two_processes_survive_a_kill_and_end_like_one(tmp_path, patches, tiny, capfd, monkeypatch):
-    quick = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     cache = {"COMPILATION_CACHE_DIR": str(tmp_path / "cache")}
     cache |= {f"PERSISTENT_CACHE_MIN_{x}": "0" for x in ("COMPILE_TIME_SECS", "ENTRY_SIZE_BYTES")}
-    for name, value in {"KERAS_BACKEND": "jax", "XLA_FLAGS": quick}.items():
+    for name, value in {"KERAS_BACKEND": "jax", "XLA_FLAGS": processes.QUICK_XLA}.items():
         monkeypatch.setenv(name, value)
     for name, value in cache.items():
         monkeypatch.setenv(f"JAX_{name}", value)
