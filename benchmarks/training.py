@@ -15,7 +15,8 @@ again: a stopped benchmark goes on.
 The parts are differences of times: of a step with another loss, the mean of the logits; and of
 one with frozen BatchNorm. The forward pass and the making of a batch in one thread are measured
 alone. They are measured for Table 1 at half width, since each needs a compilation of its own, in
-two rounds; a part whose rounds differ is left out.
+two rounds; a part whose rounds differ is left out. With PyTorch its own profiler tells in which
+operations a step's time goes.
 """
 
 import argparse
@@ -153,6 +154,8 @@ def measure(precision, seconds, networks):
         row["share_of_peak"] = flop(fixed) * settings.batch_size / step / peak
         if name == IN_PARTS:
             row["share_of_step"] = parts(settings, network, batches, seconds)
+        if keras.backend.backend() == "torch":
+            row["share_of_operations"] = operations(jobs[0])
         yield row
 
 
@@ -174,6 +177,20 @@ def parts(settings, network, batches, seconds):
     return {x: (one[x] + other[x]) / 2 for x in one if abs(one[x] - other[x]) <= AGREEMENT}
 
 
+def operations(step):
+    """Return the shares of a step's time in PyTorch's operations, by its own profiler."""
+    from torch import profiler
+
+    with profiler.profile(activities=[profiler.ProfilerActivity.CPU]) as profile:
+        step()
+        step()
+    taken = {event.key: event.self_cpu_time_total for event in profile.key_averages()}
+    total = sum(taken.values())
+    kinds = {"convolutions": "conv", "copies": "copy_"}
+    shares = {x: sum(taken[key] for key in taken if kinds[x] in key) / total for x in kinds}
+    return {**shares, "others": 1 - sum(shares.values())}
+
+
 def shown(row):
     """Write a row as a line of the table."""
     numbers = {
@@ -181,7 +198,7 @@ def shown(row):
         "share_of_peak": f"{row['share_of_peak']:.0%}",
     }
     line = ROW.format(**{**row, **numbers})
-    shares = row.get("share_of_step", {})
+    shares = {**row.get("share_of_step", {}), **row.get("share_of_operations", {})}
     return line + "".join(f"  {name} {shares[name]:.0%}" for name in shares)
 
 
