@@ -1,6 +1,6 @@
 """How fast photographs are colored, and in how much memory: `colorlib colorize` as a user calls it.
 
-    python benchmarks/colorize.py [--run RUN] [--repeats 3] [--against CHECKOUT] [--json FILE.json]
+    python benchmarks/colorize.py [--run RUN] [--repeats 3] [--parts 1 2 3] [--against CHECKOUT]
 
 One table from one run:
 
@@ -12,8 +12,9 @@ One table from one run:
 5. the same photographs in three parts, each alone in one thread: a file to L, L to (a, b), (a, b)
    to a file. Where the parts overlap, a folder takes little longer than the slowest of them.
 
-With ``--against`` another checkout of this repository runs the commands of 1 to 3 in turn with this
-one, and a second line says by how many times its numbers are larger.
+``--parts`` chooses some of them. With ``--against`` another checkout of this repository runs the
+commands of 1 to 3 in turn with this one, and a second line says by how many times its numbers are
+larger.
 
 Seconds are the fastest of the repeats; CPU seconds, over all cores, suffer less from other work on
 the machine (how much there was is in the JSON as ``load``, its load average at the end). The
@@ -41,6 +42,8 @@ SHAPES = {0.3: (480, 640), 1: (1000, 1000), 12: (3000, 4000), 100: (10_000, 10_0
 
 FOLDER = 24
 """Photographs in the folder."""
+
+PARTS = range(1, 6)
 
 ROW = "{what:58} {seconds:>8} {cpu:>8} {rate:>9} {peak:>8}"
 
@@ -115,16 +118,18 @@ def once(command, place):
     return harness.run(command, cwd=place, env={**os.environ, "PYTHONPATH": str(place)})
 
 
-def measure(folder, run, repeats, against=None):
-    """Yield the rows."""
+def measure(folder, run, repeats, against=None, parts=PARTS):
+    """Yield the rows of these parts of the table."""
     # elsewhere, since a process hands its own peak of memory on to those it starts
     with ProcessPoolExecutor(1, get_context("spawn")) as elsewhere:
         list(elsewhere.map(partial(photograph, folder), SHAPES))
     places = [config.ROOT, *([against] if against else [])]
     colorlib = [sys.executable, "-m", "colorlib"]
-    yield from rows("start-up: colorlib --help", timed([*colorlib, "--help"], repeats, places))
+    if 1 in parts:
+        best = timed([*colorlib, "--help"], repeats, places)
+        yield from rows("start-up: colorlib --help", best)
     coloring = [*colorlib, "colorize", "--overwrite", "--run", run, "-o", folder / "out"]
-    for megapixels in SHAPES:
+    for megapixels in SHAPES if 2 in parts else ():
         times = repeats if megapixels < 100 else 1
         best = timed([*coloring, folder / f"{megapixels}.jpg"], times, places)
         yield from rows(f"one photograph of {megapixels} megapixels, start included", best)
@@ -132,13 +137,15 @@ def measure(folder, run, repeats, against=None):
     many.mkdir()
     for number in range(FOLDER):
         (many / f"{number}.jpg").write_bytes((folder / "1.jpg").read_bytes())
-    best = timed([*coloring, many], repeats, places)
-    for measured in best:
-        measured["rate"] = FOLDER / measured["seconds"]
-    yield from rows(f"a folder of {FOLDER} of 1 megapixel, start included", best)
-    for threads, at_once in ((1, 1), (1, 2), (1, 4), (2, 1), (2, 2)):
+    if 3 in parts:
+        best = timed([*coloring, many], repeats, places)
+        for measured in best:
+            measured["rate"] = FOLDER / measured["seconds"]
+        yield from rows(f"a folder of {FOLDER} of 1 megapixel, start included", best)
+    for threads, at_once in ((1, 1), (1, 2), (1, 4), (2, 1), (2, 2)) if 4 in parts else ():
         yield without_start(folder, run, at_once, threads, repeats)
-    yield from in_parts(folder, run, repeats)
+    if 5 in parts:
+        yield from in_parts(folder, run, repeats)
 
 
 def rows(what, best):
@@ -189,11 +196,12 @@ def main():
     parser.add_argument("--run", default=config.DEFAULT_RUN)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--against", type=Path, help="another checkout of this repository")
+    parser.add_argument("--parts", type=int, nargs="+", default=PARTS, choices=PARTS)
     given = parser.parse_args()
     print(ROW.format(**COLUMNS))
     measured = []
     with tempfile.TemporaryDirectory() as folder:
-        for row in measure(Path(folder), given.run, given.repeats, given.against):
+        for row in measure(Path(folder), given.run, given.repeats, given.against, given.parts):
             measured.append(row)
             shown = {"seconds": "{:.2f}", "cpu": "{:.2f}", "rate": "{:.2f}", "peak": "{:.4g}"}
             cells = {name: form.format(row[name]) for name, form in shown.items() if name in row}

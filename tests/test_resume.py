@@ -227,7 +227,7 @@ def test_predictions_that_can_not_be_written_are_made_up_for(tmp_path, patches, 
     with pytest.warns(UserWarning, match="can't be written") as caught:
         callback.on_epoch_end(0)
         callback.on_epoch_end(1)
-    assert len(caught) == 1
+    assert sum("can't be written" in str(one.message) for one in caught) == 1
     (tmp_path / "file").unlink()
     callback.on_epoch_end(2)
     with np.load(path) as file:
