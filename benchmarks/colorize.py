@@ -10,7 +10,8 @@ One table from one run:
 4. the same folder with other numbers of photographs at once and of ONNX Runtime's threads, without
    the start: what the command does was chosen from these rows;
 5. the same photographs in three parts, each alone in one thread: a file to L, L to (a, b), (a, b)
-   to a file. Where the parts overlap, a folder takes little longer than the slowest of them.
+   to a file. Where the parts overlap, a folder takes little longer than the slowest of them, or,
+   on few cores, than the CPU seconds of all parts divided by the cores.
 
 ``--parts`` chooses some of them. With ``--against`` another checkout of this repository runs the
 commands of 1 to 3 in turn with this one, and a second line says by how many times its numbers are
@@ -171,6 +172,9 @@ def in_parts(folder, run, repeats):
     best = fewest([IN_PARTS, run, folder / "many", folder / "out"], repeats)
     for name, row in zip(names, best, strict=True):
         yield {"what": f"{name} alone, in one thread", **row}
+    cpu, cores = sum(row["cpu"] for row in best), os.cpu_count()
+    least = max(cpu / cores, *(row["seconds"] for row in best))
+    yield {"what": f"at least: the slowest part, or all in {cores} threads", "seconds": least}
 
 
 def fewest(command, repeats):
