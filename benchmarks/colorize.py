@@ -1,6 +1,6 @@
 """How fast photographs are colored, and in how much memory: `colorlib colorize` as a user calls it.
 
-    python benchmarks/colorize.py [--run RUN] [--repeats 3] [--parts 1 2 3] [--against CHECKOUT]
+    python benchmarks/colorize.py [--run RUN] [--repeats 3] [--against CHECKOUT] [--json FILE.json]
 
 One table from one run:
 
@@ -13,9 +13,8 @@ One table from one run:
    to a file. Where the parts overlap, a folder takes little longer than the slowest of them, or,
    on few cores, than the CPU seconds of all parts divided by the cores.
 
-``--parts`` chooses some of them. With ``--against`` another checkout of this repository runs the
-commands of 1 to 3 in turn with this one, and a second line says by how many times its numbers are
-larger.
+With ``--against`` another checkout of this repository runs the commands of 1 to 3 in turn with this
+one, and a second line says by how many times its numbers are larger.
 
 Seconds are the fastest of the repeats; CPU seconds, over all cores, suffer less from other work on
 the machine (how much there was is in the JSON as ``load``, its load average at the end). The
@@ -43,8 +42,6 @@ SHAPES = {0.3: (480, 640), 1: (1000, 1000), 12: (3000, 4000), 100: (10_000, 10_0
 
 FOLDER = 24
 """Photographs in the folder."""
-
-PARTS = range(1, 6)
 
 ROW = "{what:58} {seconds:>8} {cpu:>8} {rate:>9} {peak:>8}"
 
@@ -119,18 +116,16 @@ def once(command, place):
     return harness.run(command, cwd=place, env={**os.environ, "PYTHONPATH": str(place)})
 
 
-def measure(folder, run, repeats, against=None, parts=PARTS):
-    """Yield the rows of these parts of the table."""
+def measure(folder, run, repeats, against=None):
+    """Yield the rows."""
     # elsewhere, since a process hands its own peak of memory on to those it starts
     with ProcessPoolExecutor(1, get_context("spawn")) as elsewhere:
         list(elsewhere.map(partial(photograph, folder), SHAPES))
     places = [config.ROOT, *([against] if against else [])]
     colorlib = [sys.executable, "-m", "colorlib"]
-    if 1 in parts:
-        best = timed([*colorlib, "--help"], repeats, places)
-        yield from rows("start-up: colorlib --help", best)
+    yield from rows("start-up: colorlib --help", timed([*colorlib, "--help"], repeats, places))
     coloring = [*colorlib, "colorize", "--overwrite", "--run", run, "-o", folder / "out"]
-    for megapixels in SHAPES if 2 in parts else ():
+    for megapixels in SHAPES:
         times = repeats if megapixels < 100 else 1
         best = timed([*coloring, folder / f"{megapixels}.jpg"], times, places)
         yield from rows(f"one photograph of {megapixels} megapixels, start included", best)
@@ -138,15 +133,13 @@ def measure(folder, run, repeats, against=None, parts=PARTS):
     many.mkdir()
     for number in range(FOLDER):
         (many / f"{number}.jpg").write_bytes((folder / "1.jpg").read_bytes())
-    if 3 in parts:
-        best = timed([*coloring, many], repeats, places)
-        for measured in best:
-            measured["rate"] = FOLDER / measured["seconds"]
-        yield from rows(f"a folder of {FOLDER} of 1 megapixel, start included", best)
-    for threads, at_once in ((1, 1), (1, 2), (1, 4), (2, 1), (2, 2)) if 4 in parts else ():
+    best = timed([*coloring, many], repeats, places)
+    for measured in best:
+        measured["rate"] = FOLDER / measured["seconds"]
+    yield from rows(f"a folder of {FOLDER} of 1 megapixel, start included", best)
+    for threads, at_once in ((1, 1), (1, 2), (1, 4), (2, 1), (2, 2)):
         yield without_start(folder, run, at_once, threads, repeats)
-    if 5 in parts:
-        yield from in_parts(folder, run, repeats)
+    yield from in_parts(folder, run, repeats)
 
 
 def rows(what, best):
@@ -200,12 +193,11 @@ def main():
     parser.add_argument("--run", default=config.DEFAULT_RUN)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--against", type=Path, help="another checkout of this repository")
-    parser.add_argument("--parts", type=int, nargs="+", default=PARTS, choices=PARTS)
     given = parser.parse_args()
     print(ROW.format(**COLUMNS))
     measured = []
     with tempfile.TemporaryDirectory() as folder:
-        for row in measure(Path(folder), given.run, given.repeats, given.against, given.parts):
+        for row in measure(Path(folder), given.run, given.repeats, given.against):
             measured.append(row)
             shown = {"seconds": "{:.2f}", "cpu": "{:.2f}", "rate": "{:.2f}", "peak": "{:.4g}"}
             cells = {name: form.format(row[name]) for name, form in shown.items() if name in row}

@@ -9,8 +9,6 @@ objects. Here a guided filter enlarges them (He, Sun and Tang 2013,
 (a, b) is a linear function of L, fitted on the small copy; where L has an edge, the color gets one.
 """
 
-import functools
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -399,18 +397,9 @@ def paint(photograph, colors, depth=np.uint8, side_by_side=False):
             alpha = images.to_depth(photograph.alpha[rows], depth)
             out[rows, :, 3] = np.tile(alpha, 1 + side_by_side)
 
-    list(_pool().map(fill, _bands(height, width, PIECE)))
+    with ThreadPoolExecutor(PIECES_AT_ONCE) as pool:
+        list(pool.map(fill, _bands(height, width, PIECE)))
     return out
-
-
-# One for all photographs that are colored at once: more threads would only take turns. A process
-# that is forked gets a new one, since it has none of these threads.
-@functools.cache
-def _pool():
-    return ThreadPoolExecutor(PIECES_AT_ONCE)
-
-
-os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
 def colorizer_for(run=config.DEFAULT_RUN, network=None, **decoding):

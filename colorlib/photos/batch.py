@@ -14,8 +14,6 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import cv2
-
 from colorlib import colorize, files, images
 from colorlib.photos import outputs, pages, photo
 
@@ -174,9 +172,6 @@ def color_all(colorizer, jobs, overwrite=False, side_by_side=False, at_once=AT_O
     """
     alone = threading.Lock()
     pool = ThreadPoolExecutor(at_once)
-    usual = cv2.getNumThreads()
-    if len(jobs) > 1:
-        cv2.setNumThreads(1)  # the photographs are the threads
     settings = functools.cache(lambda: outputs.fingerprint(colorizer, side_by_side=side_by_side))
 
     def do(job):
@@ -186,7 +181,6 @@ def color_all(colorizer, jobs, overwrite=False, side_by_side=False, at_once=AT_O
         yield from pool.map(do, jobs)
     finally:
         pool.shutdown(cancel_futures=True)
-        cv2.setNumThreads(usual)
 
 
 def color_file(colorizer, source, target, side_by_side=False):
