@@ -64,6 +64,8 @@ def open_storage(place, heartbeat_timeout=60):
     else:
         settings = {"poolclass": sqlalchemy.NullPool}  # servers and firewalls end idle connections
     for attempt in range(5):
+        if attempt:  # two processes made the same tables at once
+            time.sleep(0.2 * attempt)
         try:
             return optuna.storages.RDBStorage(
                 url,
@@ -77,7 +79,6 @@ def open_storage(place, heartbeat_timeout=60):
             raise StudyError(f"{error}; {remedy}, or name a file") from None
         except Exception as error:  # SQLAlchemy's and each driver's own
             reason = str(error).splitlines()[0]
-            time.sleep(0.2 * (attempt + 1))  # two processes that make the same tables at once
     raise StudyError(f"the study can't be opened ({reason}); is the place right and writable?")
 
 
