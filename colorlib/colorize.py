@@ -333,7 +333,7 @@ def enlarge(lightness, ab, follow_edges=False):
         (a, b), which sRGB may not be able to show.
     """
     colors = _prepared(lightness, ab, follow_edges)
-    return _colors_of_band(lightness, colors, slice(0, len(lightness)), len(lightness))
+    return cv2.merge(_colors_of_band(lightness, colors, slice(0, len(lightness)), len(lightness)))
 
 
 def render(colorizer, photograph, depth=np.uint8, side_by_side=False, points=None):
@@ -491,22 +491,26 @@ def _prepared(lightness, ab, follow_edges):
 
 
 def _color_band(lightness, colors, rows, height, depth):
-    lab = cv2.merge([lightness, _colors_of_band(lightness, colors, rows, height)])
+    lab = cv2.merge([lightness, *_colors_of_band(lightness, colors, rows, height)])
     if depth == np.uint16:
         return colorspace.lab_to_rgb16(colorspace.clip_to_gamut(lab, tolerance=FINE_TOLERANCE))
     return colorspace.lab_to_rgb8(lab)
 
 
-# `colors` are (a, b), or the result of `fit_guided_filter`: a linear function of L at each pixel.
+# a and b, each (rows, width). `colors` are both, or the result of `fit_guided_filter`: a linear
+# function of L at each pixel.
 def _colors_of_band(lightness, colors, rows, height):
-    full = _resized_band(colors, rows, height, lightness.shape[1])
-    if full.shape[2] == 2:
-        return full
-    slope_a, slope_b, a, b = cv2.split(full)  # NumPy is slow along axes as short as this
-    return cv2.merge([slope_a * lightness + a, slope_b * lightness + b])
+    planes = _resized_band(colors, rows, height, lightness.shape[1])
+    if len(planes) == 2:
+        return planes
+    slope_a, slope_b, a, b = planes
+    a += slope_a * lightness
+    b += slope_b * lightness
+    return a, b
 
 
-# These rows of the result of cv2.resize for the whole image; it is linear in each direction.
+# These rows of the result of cv2.resize for the whole image, which is linear in each direction:
+# an array for each channel, which OpenCV resizes faster than channels that alternate.
 def _resized_band(small, rows, height, width):
     y = (np.arange(rows.start, rows.stop) + 0.5) * (len(small) / height) - 0.5
     y = np.clip(y, 0, len(small) - 1)
@@ -514,4 +518,5 @@ def _resized_band(small, rows, height, width):
     below = np.minimum(above + 1, len(small) - 1)
     share = (y - above).astype(np.float32)[:, None, None]
     stretched = small[above] * (1 - share) + small[below] * share
-    return cv2.resize(stretched, (width, len(stretched)), interpolation=cv2.INTER_LINEAR)
+    size = width, len(stretched)
+    return [cv2.resize(x, size, interpolation=cv2.INTER_LINEAR) for x in cv2.split(stretched)]

@@ -134,13 +134,16 @@ def lab_to_rgb8(lab):
         0..255.
     """
     lab = np.asarray(lab, np.float32)
+    if not lab.size:
+        return np.empty(lab.shape, np.uint8)
     linear = _linear_rgb(lab)
     outside = np.flatnonzero(~_fits(linear, TOLERANCE))
     pulled_in = _pulled_in(lab.reshape(-1, 3)[outside], TOLERANCE)
     linear.reshape(-1, 3)[outside] = _linear_rgb(pulled_in)
     linear *= np.float32(CURVE_LEVELS - 1)
     linear += np.float32(0.5)
-    return _curve8().take(np.clip(linear, 0, CURVE_LEVELS - 1, out=linear).astype(np.uint16))
+    levels = np.clip(linear, 0, CURVE_LEVELS - 1, out=linear).astype(np.uint16)
+    return cv2.LUT(levels.reshape(-1, 3), _curve8()).reshape(lab.shape)
 
 
 def rgb_to_lab8(rgb):
@@ -232,13 +235,13 @@ def clip_to_gamut(lab, tolerance=TOLERANCE):
 def _pulled_in(colors, tolerance):
     lightness, a, b = np.ascontiguousarray(colors.T)
     grey = (lightness + 16) / np.float32(116)
-    toward_x, toward_z = a / 500, b / -200
+    toward_x_and_z = np.stack([a / 500, b / -200])
     xyz, matrix = np.empty_like(colors.T), XYZ_TO_LINEAR_RGB * WHITE
     xyz[1] = _from_f(grey)
     share = np.zeros_like(lightness)
     for step in 0.5 ** np.arange(1, STEPS + 1, dtype=np.float32):
         tried = share + step
-        xyz[0], xyz[2] = _from_f(grey + tried * toward_x), _from_f(grey + tried * toward_z)
+        xyz[::2] = _from_f(grey + tried * toward_x_and_z)
         linear = matrix @ xyz
         fits = (linear.min(axis=0) >= -tolerance) & (linear.max(axis=0) <= 1 + tolerance)
         share += step * fits
@@ -263,9 +266,10 @@ def _linear_rgb(lab):
 
 # CIE 15: X, Y and Z, in shares of white's, are the cube of f where they are not dark.
 def _from_f(f):
-    y = f * f * f
-    dark = np.flatnonzero(f <= np.float32(6 / 29))
-    y.ravel()[dark] = (f.ravel()[dark] - np.float32(16 / 116)) * np.float32(3 * (6 / 29) ** 2)
+    y = f * f
+    y *= f
+    slope = np.float32(3 * (6 / 29) ** 2)
+    np.multiply(f - np.float32(16 / 116), slope, out=y, where=f <= np.float32(6 / 29))
     return y
 
 

@@ -16,6 +16,7 @@ import functools
 import io
 import struct
 
+import cv2
 import numpy as np
 from PIL import ImageCms
 
@@ -62,6 +63,9 @@ class LightnessTransform:
         if pixels.ndim == 2:
             return _to_lightness(curves.sum(axis=0)).astype(np.float32)[pixels]
         channels = curves if len(curves) == 3 else np.repeat(curves / 3, 3, axis=0)
+        if pixels.dtype == np.uint8:  # OpenCV's table is several times as fast as NumPy's
+            shares = cv2.LUT(pixels, np.ascontiguousarray(channels.T)[None])
+            return _to_lightness(cv2.transform(shares, np.ones((1, 3), np.float32)))
         channels = np.ascontiguousarray(channels)
         luminance = channels[0].take(pixels[..., 0])
         luminance += channels[1].take(pixels[..., 1])
@@ -158,10 +162,12 @@ def srgb_profile():
 # From the relative luminance Y, in 0..1, to L (CIE 15).
 def _to_lightness(luminance):
     luminance = np.clip(luminance, 0, 1)
-    curved = 116 * np.cbrt(luminance) - 16
-    return np.where(
-        luminance > (6 / 29) ** 3, curved, luminance * luminance.dtype.type((29 / 3) ** 3)
-    )
+    lightness = np.cbrt(luminance)
+    lightness *= 116
+    lightness -= 16
+    dark = luminance <= (6 / 29) ** 3
+    np.multiply(luminance, luminance.dtype.type((29 / 3) ** 3), out=lightness, where=dark)
+    return lightness
 
 
 def _read(data):
