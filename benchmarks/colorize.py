@@ -98,57 +98,34 @@ def photograph(folder, megapixels):
     )
 
 
-def timed(command, repeats, places):
-    """Run a command in each place in turn; return each one's fewest seconds, most memory."""
-    runs = {place: [] for place in places}
-    for _ in range(repeats):
-        for place in places:
-            runs[place].append(once(command, place))
-    best = []
-    for place in places:
-        seconds, cpu, peak = zip(*runs[place], strict=True)
-        best.append({"seconds": min(seconds), "cpu": min(cpu), "peak": max(peak)})
-    return best
-
-
-def once(command, place):
-    """Run a command with the code of a checkout; return seconds, CPU seconds and peak in MB."""
-    return harness.run(command, cwd=place, env={**os.environ, "PYTHONPATH": str(place)})
-
-
 def measure(folder, run, repeats, against=None):
     """Yield the rows."""
     # elsewhere, since a process hands its own peak of memory on to those it starts
     with ProcessPoolExecutor(1, get_context("spawn")) as elsewhere:
         list(elsewhere.map(partial(photograph, folder), SHAPES))
-    places = [config.ROOT, *([against] if against else [])]
+    places = harness.places(against)
     colorlib = [sys.executable, "-m", "colorlib"]
-    yield from rows("start-up: colorlib --help", timed([*colorlib, "--help"], repeats, places))
+    yield from harness.compared(
+        "start-up: colorlib --help", harness.in_turn([*colorlib, "--help"], repeats, places)
+    )
     coloring = [*colorlib, "colorize", "--overwrite", "--run", run, "-o", folder / "out"]
     for megapixels in SHAPES:
         times = repeats if megapixels < 100 else 1
-        best = timed([*coloring, folder / f"{megapixels}.jpg"], times, places)
-        yield from rows(f"one photograph of {megapixels} megapixels, start included", best)
+        best = harness.in_turn([*coloring, folder / f"{megapixels}.jpg"], times, places)
+        yield from harness.compared(
+            f"one photograph of {megapixels} megapixels, start included", best
+        )
     many = folder / "many"
     many.mkdir()
     for number in range(FOLDER):
         (many / f"{number}.jpg").write_bytes((folder / "1.jpg").read_bytes())
-    best = timed([*coloring, many], repeats, places)
+    best = harness.in_turn([*coloring, many], repeats, places)
     for measured in best:
         measured["rate"] = FOLDER / measured["seconds"]
-    yield from rows(f"a folder of {FOLDER} of 1 megapixel, start included", best)
+    yield from harness.compared(f"a folder of {FOLDER} of 1 megapixel, start included", best)
     for threads, at_once in ((1, 1), (1, 2), (1, 4), (2, 1), (2, 2)):
         yield without_start(folder, run, at_once, threads, repeats)
     yield from in_parts(folder, run, repeats)
-
-
-def rows(what, best):
-    """Yield what was measured here, and by how many times the other checkout's is larger."""
-    here, *others = best
-    yield {"what": what, **here}
-    for there in others:
-        ratios = {name: there[name] / here[name] for name in here}
-        yield {"what": "  times as much in the other checkout", **ratios}
 
 
 def without_start(folder, run, at_once, threads, repeats):
@@ -189,10 +166,9 @@ def fewest(command, repeats):
 
 
 def main():
-    parser = harness.parser(__doc__)
+    parser = harness.parser(__doc__, against=True)
     parser.add_argument("--run", default=config.DEFAULT_RUN)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--against", type=Path, help="another checkout of this repository")
     given = parser.parse_args()
     print(ROW.format(**COLUMNS))
     measured = []

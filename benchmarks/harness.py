@@ -11,16 +11,18 @@ import subprocess
 import time
 from pathlib import Path
 
-from colorlib import files
+from colorlib import config, files
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-def parser(doc, to_json=True):
+def parser(doc, to_json=True, against=False):
     """Begin a script's command line, described by the first line of its docstring."""
     begun = argparse.ArgumentParser(description=doc.splitlines()[0])
     if to_json:
         begun.add_argument("--json", type=Path, help="write the numbers into this file as well")
+    if against:
+        begun.add_argument("--against", type=Path, help="another checkout of this repository")
     return begun
 
 
@@ -46,6 +48,37 @@ def run(command, **options):
     assert process.returncode == 0, command
     seconds = time.perf_counter() - begin
     return seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss // 1024
+
+
+def places(against):
+    """Return this checkout's folder, and the other one's if there is one."""
+    return [config.ROOT, *([against] if against else [])]
+
+
+def in_turn(command, repeats, places):
+    """Run a command with the code of each checkout in turn; return the least of each, most memory.
+
+    For each checkout it is a dictionary of seconds, CPU seconds and peak in MB.
+    """
+    runs = {place: [] for place in places}
+    for _ in range(repeats):
+        for place in places:
+            environment = {**os.environ, "PYTHONPATH": str(place)}
+            runs[place].append(run(command, cwd=place, env=environment))
+    best = []
+    for place in places:
+        seconds, cpu, peak = zip(*runs[place], strict=True)
+        best.append({"seconds": min(seconds), "cpu": min(cpu), "peak": max(peak)})
+    return best
+
+
+def compared(what, best):
+    """Yield what was measured here, and by how many times the other checkout's is larger."""
+    here, *others = best
+    yield {"what": what, **here}
+    for there in others:
+        ratios = {name: there[name] / here[name] for name in here}
+        yield {"what": "  times as much in the other checkout", **ratios}
 
 
 def rounded(value, form=".3f"):

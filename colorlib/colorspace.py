@@ -264,13 +264,13 @@ def _linear_rgb(lab):
     return cv2.transform(_from_f(f), XYZ_TO_LINEAR_RGB * WHITE).reshape(lab.shape)
 
 
-# CIE 15: X, Y and Z, in shares of white's, are the cube of f where they are not dark.
+# CIE 15: X, Y and Z, in shares of white's, are the cube of f, and linear where they are dark. A mask
+# would take two to seven times as long, the more the darker the photograph is.
 def _from_f(f):
-    y = f * f
-    y *= f
-    slope = np.float32(3 * (6 / 29) ** 2)
-    np.multiply(f - np.float32(16 / 116), slope, out=y, where=f <= np.float32(6 / 29))
-    return y
+    cubed = np.maximum(f, np.float32(6 / 29))
+    below = f - cubed
+    below *= np.float32(3 * (6 / 29) ** 2)
+    return cubed * cubed * cubed + below
 
 
 # sRGB's curve: IEC 61966-2-1.

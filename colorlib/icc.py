@@ -159,15 +159,17 @@ def srgb_profile():
     return data[:24] + struct.pack(">6H", 1999, 10, 18, 0, 0, 0) + data[36:]
 
 
-# From the relative luminance Y, in 0..1, to L (CIE 15).
+# From the relative luminance Y, in 0..1, to L (CIE 15): linear where it is dark. Without a mask, as
+# in `colorspace`.
 def _to_lightness(luminance):
-    luminance = np.clip(luminance, 0, 1)
-    lightness = np.cbrt(luminance)
+    bright = np.maximum(luminance, luminance.dtype.type((6 / 29) ** 3))
+    below = luminance - bright
+    below *= (29 / 3) ** 3
+    lightness = np.cbrt(bright, out=bright)
     lightness *= 116
     lightness -= 16
-    dark = luminance <= (6 / 29) ** 3
-    np.multiply(luminance, luminance.dtype.type((29 / 3) ** 3), out=lightness, where=dark)
-    return lightness
+    lightness += below
+    return np.clip(lightness, 0, 100, out=lightness)
 
 
 def _read(data):
