@@ -312,11 +312,7 @@ def apply_colors(lightness, ab, follow_edges=False):
     ndarray of uint8, shape (height, width, 3)
         sRGB.
     """
-    colors = _prepared(lightness, ab, follow_edges)
-    out = np.empty((*lightness.shape, 3), np.uint8)
-    for rows in _bands(*lightness.shape, PIECE):
-        out[rows] = _color_band(lightness[rows], colors, rows, len(lightness), np.uint8)
-    return out
+    return paint(Lightness(lightness), fit_to_lightness(lightness, ab, follow_edges))
 
 
 def enlarge(lightness, ab, follow_edges=False):
@@ -332,7 +328,7 @@ def enlarge(lightness, ab, follow_edges=False):
     ndarray of float32, shape (height, width, 2)
         (a, b), which sRGB may not be able to show.
     """
-    colors = _prepared(lightness, ab, follow_edges)
+    colors = fit_to_lightness(lightness, ab, follow_edges)
     return cv2.merge(_colors_of_band(lightness, colors, slice(0, len(lightness)), len(lightness)))
 
 
@@ -362,8 +358,31 @@ def render(colorizer, photograph, depth=np.uint8, side_by_side=False, points=Non
         source = Lightness(photograph.lightness(slice(0, height)), photograph.alpha)
     view = colorizer.view(source)
     ab = colorizer.decode(colorizer.predict(view, points))
-    colors = _prepared(view, ab, colorizer.decoding.follow_edges)
+    colors = fit_to_lightness(view, ab, colorizer.decoding.follow_edges)
     return paint(source, colors, depth, side_by_side)
+
+
+def fit_to_lightness(lightness, ab, follow_edges):
+    """Make what `paint` takes of predicted colors.
+
+    Parameters
+    ----------
+    lightness : ndarray of float32, shape (height, width)
+        L in 0..100, of the photograph or of a small copy of it, such as the network's input.
+    ab : ndarray of float32, shape (h, w, 2)
+        (a, b) at any resolution.
+    follow_edges : bool
+        As for `apply_colors`.
+
+    Returns
+    -------
+    ndarray of float32
+        `ab`, or its fit to L (`fit_guided_filter`) on `FINENESS` times as many pixels a side.
+    """
+    if not follow_edges:
+        return ab
+    height, width = (FINENESS * side for side in ab.shape[:2])
+    return fit_guided_filter(resized_lightness(Lightness(lightness), height, width), ab)
 
 
 def paint(photograph, colors, depth=np.uint8, side_by_side=False):
@@ -374,7 +393,7 @@ def paint(photograph, colors, depth=np.uint8, side_by_side=False):
     photograph : colorlib.photos.photo.Photograph
         Or any object with its ``shape``, ``lightness`` and ``alpha``.
     colors : ndarray of float32, shape (h, w, 2 or 4)
-        (a, b) at any resolution, or their fit to L (`fit_guided_filter`).
+        From `fit_to_lightness`.
     depth, side_by_side
         As for `render`.
 
@@ -480,14 +499,6 @@ def _shares(rows, old_height, height):
     old = np.arange(rows.start, rows.stop)
     overlap = np.minimum(edges[1:], old + 1) - np.maximum(edges[:-1], old)
     return (np.maximum(overlap, 0) * (height / old_height)).astype(np.float32)
-
-
-# The input of `_colors_of_band`: (a, b), or their fit to L at the network's input resolution.
-def _prepared(lightness, ab, follow_edges):
-    if not follow_edges:
-        return ab
-    height, width = (FINENESS * side for side in ab.shape[:2])
-    return fit_guided_filter(resized_lightness(Lightness(lightness), height, width), ab)
 
 
 def _color_band(lightness, colors, rows, height, depth):

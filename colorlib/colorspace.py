@@ -264,8 +264,8 @@ def _linear_rgb(lab):
     return cv2.transform(_from_f(f), XYZ_TO_LINEAR_RGB * WHITE).reshape(lab.shape)
 
 
-# CIE 15: X, Y and Z, in shares of white's, are the cube of f, and linear where they are dark. A mask
-# would take two to seven times as long, the more the darker the photograph is.
+# CIE 15: X, Y and Z, in shares of white's, are the cube of f, and linear where they are dark. A
+# mask would take two to seven times as long, the longer the more pixels are dark.
 def _from_f(f):
     cubed = np.maximum(f, np.float32(6 / 29))
     below = f - cubed

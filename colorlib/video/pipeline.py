@@ -55,6 +55,8 @@ class Picture:
         Identifies the frame when a film is resumed.
     lightness : ndarray of float32, shape (height, width)
         L, 0..100.
+    view : ndarray of float32, shape (h, w)
+        L as the network sees it.
     state : colorlib.video.smoothing.TemporalSmoothing
         The predicted colors, before or after smoothing.
     time : int
@@ -66,6 +68,7 @@ class Picture:
     frame: io.Frame
     frame_checksum: int
     lightness: np.ndarray
+    view: np.ndarray
     state: TemporalSmoothing
     time: int = 0
     rgb: np.ndarray | None = None
@@ -212,18 +215,18 @@ def _frame_checksum(rgb):
 def _colored(frames, colorizer, last, step, smoothing, side_by_side):
     def predict(frame):
         lightness = icc.srgb()(frame.rgb)  # as of a photograph
-        ab = colorizer.predict_ab(lightness)
+        view = colorizer.view(colorize.Lightness(lightness))
+        ab = colorizer.decode(colorizer.predict(view))
         state = TemporalSmoothing(ab, on_grid(lightness, ab))
         checksum = _frame_checksum(frame.rgb)
-        return Picture(dataclasses.replace(frame, rgb=None), checksum, lightness, state)
+        return Picture(dataclasses.replace(frame, rgb=None), checksum, lightness, view, state)
 
     follow = colorizer.decoding.follow_edges
 
     def paint(picture):
-        rgb = colorize.apply_colors(picture.lightness, picture.state.ab, follow_edges=follow)
-        if side_by_side:
-            grey = colorize.apply_colors(picture.lightness, np.zeros((1, 1, 2), np.float32))
-            rgb = np.concatenate([grey, rgb], axis=1)
+        colors = colorize.fit_to_lightness(picture.view, picture.state.ab, follow)
+        source = colorize.Lightness(picture.lightness)
+        rgb = colorize.paint(source, colors, side_by_side=side_by_side)
         return dataclasses.replace(picture, rgb=rgb, lightness=None)
 
     pool = ThreadPoolExecutor(batch.AT_ONCE)
