@@ -148,7 +148,7 @@ class ColorBatches(keras.utils.PyDataset):
         codes : ndarray of int32, shape (batch, crop / 4, crop / 4)
             The ab code of each output pixel: the mean over its 4x4 input pixels.
         """
-        lightness, codes, ab8 = _encode(self._crops(epoch, index))
+        lightness, codes, ab8 = _encode(*self._crops(epoch, index))
         if self.degrade:
             rng = self._own_rng(2, epoch, index)
             augmentation.degrade(lightness, self.degrade, rng)
@@ -170,7 +170,9 @@ class ColorBatches(keras.utils.PyDataset):
         ndarray of uint8, shape (batch, crop, crop, 3)
             sRGB.
         """
-        return self._crops(epoch, index)
+        crops, mirrored = self._crops(epoch, index)
+        crops[mirrored] = crops[mirrored, :, ::-1]
+        return crops
 
     def _chosen(self, epoch, index):
         groups = _share(self._groups, self.batches, index)
@@ -186,13 +188,15 @@ class ColorBatches(keras.utils.PyDataset):
             return np.arange(len(self.indices))
         return _permutation(self.seed, epoch, len(self.indices))
 
-    # This process' crops of a batch. What is random is drawn for the crops of all processes.
+    # This process' crops of a batch, and which of them to mirror. What is random is drawn for the
+    # crops of all processes.
     def _crops(self, epoch, index):
         chosen = self._chosen(epoch, index)
         count, room = len(chosen), self.size - self.crop
         own = _share(count, self.world.processes, self.world.rank)
         if not self.train:
-            return read_images(self.store, chosen[own], room // 2, room // 2, self.crop)
+            crops = read_images(self.store, chosen[own], room // 2, room // 2, self.crop)
+            return crops, np.zeros(len(crops), bool)
         rng = np.random.default_rng((self.seed, 1, epoch, index))
         if self.crop_scale is None:
             tops, lefts = rng.integers(0, room + 1, (2, count))
@@ -201,9 +205,7 @@ class ColorBatches(keras.utils.PyDataset):
             sides, corners = random_squares(count, self.size, self.crop_scale, rng)
             whole = read_images(self.store, chosen[own])
             crops = resized_squares(whole, sides[own], corners[own], self.crop)
-        if self.flip:
-            _mirror(crops, (rng.random(count) < 0.5)[own])
-        return crops
+        return crops, (rng.random(count) < self.flip / 2)[own]
 
 
 class RecordError(RuntimeError):
@@ -317,13 +319,6 @@ def _keep_freed_memory():
         mallopt(mmap_threshold, KEPT // 8)
 
 
-def _mirror(crops, mirrored):
-    if mirrored.any():
-        part = crops[mirrored]
-        # (k, s, s, 3) -> (k * s, s, 3): many times faster than crops[mirrored, :, ::-1]
-        crops[mirrored] = cv2.flip(part.reshape(-1, *part.shape[2:]), 1).reshape(part.shape)
-
-
 def encode(rgb):
     """Split images into the network's input and its target.
 
@@ -339,20 +334,24 @@ def encode(rgb):
     codes : ndarray of int32, shape (n, size / 4, size / 4)
         ab codes of the mean (a, b) over 4x4 pixels.
     """
-    return _encode(rgb)[:2]
+    return _encode(rgb, np.zeros(len(rgb), bool))[:2]
 
 
-# The third result is a + 128 and b + 128 of every pixel, uint8, shape (2, n, size, size).
-def _encode(rgb):
+# Some images are mirrored. The third result is a + 128 and b + 128 of every pixel, uint8, shape
+# (2, n, size, size).
+def _encode(rgb, mirrored):
     count, size = rgb.shape[:2]
     # (n, s, s, 3) -> (1, n * s * s, 3): one row, so that OpenCV starts no threads below ours;
     # and into planes that are there already, several times faster than into new ones
     planes = np.empty((3, 1, count * size * size), np.uint8)
     cv2.split(colorspace.rgb_to_lab8(rgb.reshape(1, -1, 3)), list(planes))
-    lightness = planes[0].reshape(count, size, size, 1) * LIGHTNESS_STEP
+    images = planes.reshape(3, count, size, size)
+    for plane in images if mirrored.any() else ():  # faster than before, in pixels of three bytes
+        plane[mirrored] = cv2.flip(plane[mirrored].reshape(-1, size), 1).reshape(-1, size, size)
+    lightness = images[0, ..., None] * LIGHTNESS_STEP
     small = count, size // STRIDE, size // STRIDE
-    codes = quantizer.ab_codes(*_block_means(planes[1:].reshape(-1, size)).reshape(2, *small))
-    return lightness, codes, planes[1:].reshape(2, count, size, size)
+    codes = quantizer.ab_codes(*_block_means(images[1:].reshape(-1, size)).reshape(2, *small))
+    return lightness, codes, images[1:]
 
 
 def _share(count, parts, k):
