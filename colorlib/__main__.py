@@ -2,8 +2,12 @@
 
 import atexit
 import gc
+import os
 import sys
 import warnings
+
+# two photographs are colored at once; threads of NumPy's library besides would mostly wait actively
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import typer
 
