@@ -12,7 +12,9 @@ and the result is compared with that of the undisturbed run. Before the kills it
   allowed), and then, with room, again;
 - into a folder that is read-only (root gives up its capability to write there), and then where it
   may write;
-- with a clock that jumps by days while it runs (libfaketime, if it is installed).
+- with a clock that jumps by days while it runs and between a kill and the next call (libfaketime,
+  if it is installed). As with a clock that is set, only the time of day jumps: the monotonic clock
+  goes on, and who sleeps wakes up in time (see `SLEEP`).
 
 A fault is another result, a traceback, a wrong exit code, a call that does not end within
 `LONGEST`, a temporary file that stays, or a kill's consequence that a second call does not mend.
@@ -46,18 +48,30 @@ KILLS_A_ROUND = 8
 
 FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 
-AFTER = {signal.SIGKILL: (0, -signal.SIGKILL), signal.SIGINT: (0, 1, 2, 130, -signal.SIGINT)}
-"""Exit codes after the signals: a command has stopped, or was just ready."""
+SLEEP = "import select, time; time.sleep = lambda seconds: select.select([], [], [], seconds); "
+"""libfaketime 0.9.10 (Debian 12) moves the end of Python 3.11's `time.sleep` although it leaves the
+monotonic clock alone (its issue 426): an error or a sleep of days, which no clock that is set
+causes."""
+
+AFTER = {signal.SIGKILL: (-signal.SIGKILL,), signal.SIGINT: (1, 2, 130, -signal.SIGINT)}
+"""Exit codes after the signals; with 0 the command had ended before."""
 
 POWERLESS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
 """Makes root a user who has to heed permissions; util-linux has it."""
 
-JUMPS = ("-2d", "+400d", "-1h")
+JUMPS = ("+400d", "-2d", "-9d")
+"""The last call begins long before the kills, by its clock."""
 
 ENVIRONMENT = dict.fromkeys(
     ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"),
     "1",  # the same number everywhere: else the last digits differ
 )
+
+
+def python(first):
+    """Return the call of colorlib, after some code."""
+    run = "import runpy; runpy.run_module('colorlib', run_name='__main__', alter_sys=True)"
+    return [sys.executable, *(("-c", first + run) if first else ("-m", "colorlib"))]
 
 
 class Command:
@@ -66,7 +80,7 @@ class Command:
     Parameters
     ----------
     kind : object
-        With ``prepare``, ``arguments``, ``result`` and ``damage``.
+        With ``first``, ``arguments``, ``result`` and ``damage``.
     home : pathlib.Path
         For its folders.
     """
@@ -87,12 +101,12 @@ class Command:
         folder.mkdir(parents=True)
         return folder
 
-    def start(self, folder, before=(), **options):
-        """Start the command, perhaps by a program before it; its stderr goes to a file."""
+    def start(self, folder, before=(), first="", **options):
+        """Start the command, perhaps by a program and code before it; its stderr goes to a file."""
         environment = os.environ | ENVIRONMENT | options.pop("env", {})
         with (self.home / "stderr").open("wb") as stderr:
             return subprocess.Popen(
-                [*before, sys.executable, "-m", "colorlib", *map(str, self.kind.arguments(folder))],
+                [*before, *python(first + self.kind.first), *map(str, self.kind.arguments(folder))],
                 cwd=config.ROOT,
                 stdout=subprocess.DEVNULL,
                 stderr=stderr,
@@ -139,13 +153,16 @@ class Command:
         process, begin = self.start(folder), time.perf_counter()
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(self.random.uniform(0, self.seconds))
-        if process.returncode is not None:
-            self.counts["ended before"] += 1
-            self.seconds = (self.seconds + time.perf_counter() - begin) / 2  # less load than before
-            self.check("ended before the kill", *self.finish(process), 0)
-            return False
-        process.send_signal(number)
+        if process.returncode is None:
+            process.send_signal(number)
+        took = time.perf_counter() - begin
+        ended = process.returncode is not None  # `send_signal` looks once more
         code, said = self.finish(process)
+        if ended or code == 0:  # it may have ended between that look and the signal
+            self.counts["ended before"] += 1
+            self.seconds = (self.seconds + took) / 2  # less load than before
+            self.check("ended before the kill", code, said, 0)
+            return False
         self.counts["kills"] += 1
         self.counts[number.name] += 1
         if "Traceback" in said and "in main" not in said:
@@ -214,7 +231,7 @@ class Command:
         fake |= {"FAKETIME_NO_CACHE": "1", "DONT_FAKE_MONOTONIC": "1"}
         clock.write_text("+0")
         for jump in JUMPS:
-            process = self.start(folder, env=fake)
+            process = self.start(folder, first=SLEEP, env=fake)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(self.seconds * self.random.uniform(0.3, 0.9))
             clock.write_text(jump)
@@ -249,6 +266,8 @@ def main():
     parser.add_argument("--commands", nargs="+", default=list(soak_commands.SHARES))
     parser.add_argument("--disturbances", nargs="*", default=DISTURBANCES, choices=DISTURBANCES)
     given = parser.parse_args()
+    # a shell's background job ignores Ctrl-C, and so would all that it starts
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     rows = {}
     if given.json and given.json.exists():
         rows = {row["command"]: row for row in json.loads(given.json.read_text())["commands"]}

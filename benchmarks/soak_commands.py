@@ -18,6 +18,7 @@ from colorlib.photos import outputs
 
 sys.path.append(str(config.ROOT / "tests"))
 import misbehaving_server
+import shallow
 
 SHARES = {
     "fetch urls": 10,
@@ -124,6 +125,9 @@ def damage_one(paths, random):
 
 class Kind:
     """A command that reads what `prepared` wrote."""
+
+    first = ""
+    """Code that runs before it."""
 
     def __init__(self, given):
         self.given = given
@@ -235,9 +239,11 @@ class Train(Kind):
 class Search(Kind):
     """``search``: the constants that were tried and the losses of complete trials, exactly."""
 
+    first = f"{shallow.HERE}; "
+
     def arguments(self, folder):
         study = ["--study", folder / "l2.db", "--stage", "coarse", "--heartbeat-timeout", 2]
-        tiny = ["--trials", 5, "--images", 8, "--epochs", 3, "--width", 0.03125]
+        tiny = ["--trials", 3, "--images", 8, "--epochs", 3, "--width", 0.03125]
         return ["search", "--data", self.given / "train.h5", *study, *tiny]
 
     def result(self, folder):

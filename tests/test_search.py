@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import types
 from pathlib import Path
 
 import numpy as np
@@ -339,3 +340,34 @@ def test_the_trial_of_a_process_that_was_killed_is_taken_over(
     assert len(done) == 4 and {row["process"] for row in done} == {2}
     assert [row["l2"] for row in rows if row["state"] == "fail"] == [lost["l2"]]
     assert lost["l2"] in {row["l2"] for row in done} and len({row["l2"] for row in done}) == 4
+
+
+def test_the_dead_are_noticed_although_the_clock_was_set_back(tmp_path, small, quick, monkeypatch):
+    place, passed = tmp_path / "l2.db", 0.0
+
+    def sleep(seconds):
+        nonlocal passed
+        passed += seconds
+        assert passed < 10, "it waits for the dead"
+
+    monkeypatch.setattr(
+        shared_study, "time", types.SimpleNamespace(sleep=sleep, monotonic=lambda: passed)
+    )
+    l2_search.search(TINY, small, place, "coarse", 1, False)
+    dead = optuna.load_study(study_name="coarse", storage=f"sqlite:///{place}")
+    lost, _ = dead.ask(), dead.ask()  # the other has no constant and no heartbeat yet
+    lost.set_user_attr("process", "there:1")
+    constant = lost.suggest_float("l2", *l2_search.COARSE_RANGE, log=True)
+    storage = shared_study.open_storage(place)
+    storage.record_heartbeat(1 + lost.number)
+    with storage.engine.begin() as connection:
+        for change in (
+            "trial_heartbeats SET heartbeat = '2999-01-01 00:00:00.000000'",
+            "trials SET datetime_start = '2999-01-01 00:00:00.000000' WHERE state = 'RUNNING'",
+        ):
+            connection.exec_driver_sql(f"UPDATE {change}")
+    study = l2_search.search(TINY, small, place, "coarse", 3, False, heartbeat_timeout=4)
+    assert 4 < passed < 6
+    states = [TrialState.COMPLETE, TrialState.FAIL, TrialState.FAIL] + [TrialState.COMPLETE] * 2
+    assert [trial.state for trial in study.trials] == states
+    assert constant in [trial.params["l2"] for trial in study.trials[3:]]

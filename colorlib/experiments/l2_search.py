@@ -178,7 +178,6 @@ def search(
         (settings.seed, STAGES.index(stage)),
         progress,
         callbacks,
-        heartbeat_timeout,
     )
     return study
 

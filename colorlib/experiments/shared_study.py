@@ -6,11 +6,11 @@ Each process takes the next trial from the study's database, does it, and stores
 all processes together have done as many as were asked for. When a process dies, its heartbeat
 stops, and another process repeats its trial.
 
-Optuna does the storage, the trials, the sampling and the heartbeat. Its MaxTrialsCallback was
-weighed: several processes together would do more trials than were asked for.
+Optuna does the storage, the trials, the sampling and the heartbeat; heartbeats that lie in the
+future, since a clock was set back, `_Storage` adds. Optuna's MaxTrialsCallback was weighed: several
+processes together would do more trials than were asked for.
 """
 
-import datetime
 import os
 import platform
 import time
@@ -67,12 +67,12 @@ def open_storage(place, heartbeat_timeout=60):
         if attempt:  # two processes made the same tables at once
             time.sleep(0.2 * attempt)
         try:
-            return optuna.storages.RDBStorage(
+            return _Storage(
                 url,
                 settings,
                 heartbeat_interval=max(1, heartbeat_timeout // 4),
                 grace_period=heartbeat_timeout,
-                heartbeat_stale_trial_callback=lambda study, lost: study.enqueue_trial(lost.params),
+                heartbeat_stale_trial_callback=_repeat,
             )
         except ImportError as error:
             remedy = 'install the database\'s driver (PostgreSQL: pip install "psycopg[binary]")'
@@ -82,9 +82,7 @@ def open_storage(place, heartbeat_timeout=60):
     raise StudyError(f"the study can't be opened ({reason}); is the place right and writable?")
 
 
-def optimize(
-    study, objective, trials, sampler, seed, progress=True, callbacks=(), heartbeat_timeout=60
-):
+def optimize(study, objective, trials, sampler, seed, progress=True, callbacks=()):
     """Do the trials of a study, or those that are left of it, together with other processes.
 
     It returns when all are done, also those of other processes: if one of them dies meanwhile, its
@@ -106,8 +104,6 @@ def optimize(
         Whether to show a progress bar.
     callbacks : sequence of callable
         Called with the study and the `optuna.trial.FrozenTrial` after each trial of this process.
-    heartbeat_timeout : int
-        As for `open_storage`.
     """
     taken_over = False
 
@@ -134,7 +130,7 @@ def optimize(
             taken_over = False
             if done + _count(study, TrialState.RUNNING) >= trials:  # other processes do the rest
                 time.sleep(0.5)
-                _fail_the_dead(study, heartbeat_timeout)
+                optuna.storages.fail_stale_trials(study)
                 continue
             try:
                 study.optimize(one, n_trials=1, catch=_SurplusError, callbacks=callbacks)
@@ -156,10 +152,37 @@ def _record_heartbeat(study, trial):
     storage.record_heartbeat(storage.get_trial_id_from_study_id_trial_number(number, trial.number))
 
 
-def _fail_the_dead(study, heartbeat_timeout):
-    optuna.storages.fail_stale_trials(study)
-    # a process that died between taking a trial and its first heartbeat is unknown to Optuna
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        age = (datetime.datetime.now() - trial.datetime_start).total_seconds()
-        if not trial.params and age > heartbeat_timeout:
-            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+def _repeat(study, lost):
+    if lost.params:  # else it died before it had a constant, and the next trial is as good
+        study.enqueue_trial(lost.params)
+
+
+RUNNING = sqlalchemy.text(
+    "SELECT trials.trial_id, heartbeat FROM trials LEFT JOIN trial_heartbeats "
+    "ON trial_heartbeats.trial_id = trials.trial_id "
+    "WHERE trials.study_id = :study AND trials.state = 'RUNNING'"
+)
+"""Optuna's tables; a process may have died between taking a trial and its first heartbeat."""
+
+
+class _Storage(optuna.storages.RDBStorage):
+    """Optuna's, which also counts a process as dead whose heartbeat stands still.
+
+    Optuna asks if the last heartbeat is old by the database's clock. If that clock was set back,
+    the heartbeat of a dead process lies in the future, and never gets old. So this process also
+    notes by its own monotonic clock how long it has seen the same heartbeat.
+    """
+
+    def __init__(self, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self._seen = {}
+
+    def _get_stale_trial_ids(self, study_id):
+        now, earlier = time.monotonic(), self._seen
+        with self.engine.connect() as connection:
+            running = connection.execute(RUNNING, {"study": study_id}).all()
+        self._seen = {beat: earlier.get(beat, now) for beat in map(tuple, running)}
+        still = {
+            trial for (trial, _), since in self._seen.items() if now - since > self.grace_period
+        }
+        return sorted(still.union(super()._get_stale_trial_ids(study_id)))
