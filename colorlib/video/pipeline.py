@@ -217,7 +217,7 @@ def _colored(frames, colorizer, last, step, smoothing, side_by_side):
         lightness = icc.srgb()(frame.rgb)  # as of a photograph
         view = colorizer.view(colorize.Lightness(lightness))
         ab = colorizer.decode(colorizer.predict(view))
-        state = TemporalSmoothing(ab, on_grid(lightness, ab))
+        state = TemporalSmoothing(ab, on_grid(view, ab))
         checksum = _frame_checksum(frame.rgb)
         return Picture(dataclasses.replace(frame, rgb=None), checksum, lightness, view, state)
 
