@@ -27,6 +27,7 @@ import contextlib
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -55,6 +56,10 @@ causes."""
 
 AFTER = {signal.SIGKILL: (-signal.SIGKILL,), signal.SIGINT: (1, 2, 130, -signal.SIGINT)}
 """Exit codes after the signals; with 0 the command had ended before."""
+
+IN_MAIN = re.compile(r'__main__\.py", line \d+, in main')
+"""In a traceback. Before, Python and its libraries are loaded: Ctrl-C ends that with a traceback of
+Python's own, or in rare cases Python drops it."""
 
 POWERLESS = ("setpriv", "--bounding-set=-all", "--inh-caps=-all")
 """Makes root a user who has to heed permissions; util-linux has it."""
@@ -158,16 +163,16 @@ class Command:
         took = time.perf_counter() - begin
         ended = process.returncode is not None  # `send_signal` looks once more
         code, said = self.finish(process)
+        starts = "KeyboardInterrupt" in said and not IN_MAIN.search(said)
+        self.counts["SIGINT while Python starts"] += starts
         if ended or code == 0:  # it may have ended between that look and the signal
             self.counts["ended before"] += 1
             self.seconds = (self.seconds + took) / 2  # less load than before
-            self.check("ended before the kill", code, said, 0)
+            self.check("ended before the kill", code, "" if starts else said, 0)
             return False
         self.counts["kills"] += 1
         self.counts[number.name] += 1
-        if "Traceback" in said and "in main" not in said:
-            self.counts["SIGINT while Python starts"] += 1
-        elif "Traceback" in said or code not in AFTER[number]:
+        if not starts and ("Traceback" in said or code not in AFTER[number]):
             self.faults.append(f"{number.name}: exit code {code}: {said[-1500:]}")
         return True
 
