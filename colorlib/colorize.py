@@ -61,8 +61,9 @@ MAX_ASPECT = 8
 BAND = 2**20
 """Pixels whose L is shrunk at once."""
 
-PIECE = 2**16
-"""Pixels that are converted to sRGB at once: few enough to stay in a processor's cache."""
+PIECE = 2**17
+"""Pixels that are converted to sRGB at once: with fewer, threads wait for Python's lock more often;
+more do not stay in a processor's cache."""
 
 PIECES_AT_ONCE = 2
 """Pieces that are computed in parallel; more need more memory, and OpenCV uses the other cores."""
