@@ -79,7 +79,7 @@ def test_sides_that_do_not_fit_are_refused(saved):
 
 
 HEAVY = {"keras", "tensorflow", "jax", "torch", "sklearn", "scipy", "matplotlib"}
-HEAVY |= {"onnx", "google", "pillow_heif", "av", "tqdm", "filelock", "rich"}
+HEAVY |= {"pillow_heif", "av", "tqdm", "filelock", "rich"}
 """Packages that take long to start, and that coloring one JPEG needs none of."""
 
 
