@@ -1,14 +1,17 @@
 """How much faster two processes train than one, each on a core of its own.
 
-    python benchmarks/distributed.py [--images 256] [--epochs 3] [--json FILE.json]
+    python benchmarks/distributed.py [--images 1024] [--epochs 3] [--json FILE.json]
 
-`MODEL_64_QUARTER` in float32 on patches of the sample photographs, with the backend JAX, in
-batches of 64: one process on one core, then two processes on two cores, connected as `colorlib
-train --processes 2` does it. Numbers are those of the best epoch; the first one compiles. Images
-per CPU second, of all processes together, suffer less from other work on the machine: two processes
-that lose nothing by working together have as many as one. The losses are to agree.
+`MODEL_64_QUARTER` in float32 on patches of the sample photographs, with the backend JAX: one
+process on one core, then two processes on two cores, connected as `colorlib train --processes 2`
+does it. Numbers are those of the best epoch; the first one compiles. Images per CPU second, of all
+processes together, suffer less from other work on the machine: two processes that lose nothing by
+working together have as many as one. What they lose, they lose in each step, whatever its batch, so
+there are rows for small and for large batches. The losses are to agree.
 """
 
+import argparse
+import itertools
 import json
 import os
 import subprocess
@@ -22,12 +25,14 @@ import numpy as np
 
 from colorlib import distributed
 
-NAMES = "processes", "images_per_second", "images_per_cpu_second", "loss"
+NAMES = "batch", "processes", "images_per_second", "images_per_cpu_second", "loss"
 
-ROW = "{:>9} {:>9} {:>13} {:>9}"
+ROW = "{:>6} {:>9} {:>9} {:>13} {:>9}"
+
+BATCHES = 64, 512
 
 
-def train(folder, images, epochs):
+def train(folder, images, epochs, batch):
     """Train as one of the processes, on the core of its number."""
     import keras
 
@@ -36,7 +41,7 @@ def train(folder, images, epochs):
     rank = (distributed.announced() or (0,))[0]
     os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[rank]})
     distributed.join()
-    settings = config.MODEL_64_QUARTER.replace(epochs=epochs, precision="float32")
+    settings = config.MODEL_64_QUARTER.replace(epochs=epochs, precision="float32", batch_size=batch)
     patches = samples.patches(images + 64, 64)
     times = []
     clock = keras.callbacks.LambdaCallback(
@@ -48,10 +53,10 @@ def train(folder, images, epochs):
         harness.write(Path(folder) / "cpu.json", float(min(np.diff(times))))
 
 
-def measure(folder, processes, given):
+def measure(folder, batch, processes, given):
     """Run so many processes; return the table's row."""
-    run = folder / f"run-{processes}"
-    command = [sys.executable, __file__, "--images", str(given.images)]
+    run = folder / f"run-{batch}-{processes}"
+    command = [sys.executable, __file__, "--images", str(given.images), "--batch", str(batch)]
     command += ["--epochs", str(given.epochs), "--worker", str(run)]
     if processes == 1:
         subprocess.run(command, check=True)
@@ -62,14 +67,15 @@ def measure(folder, processes, given):
     history = runs.load_run(run).history
     cpu = json.loads((run / "cpu.json").read_text())
     best = max(history["images_per_second"])
-    row = processes, best, given.images / cpu / processes, history["loss"][-1]
+    row = batch, processes, best, given.images / cpu / processes, history["loss"][-1]
     return dict(zip(NAMES, row, strict=True))
 
 
 def main():
     parser = harness.parser(__doc__)
-    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--images", type=int, default=1024)
     parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--batch", type=int, default=BATCHES[0], help=argparse.SUPPRESS)
     parser.add_argument("--cache", type=Path, help="folder for JAX's compiled programs")
     parser.add_argument("--worker", help="train into this run, as one of the processes")
     given = parser.parse_args()
@@ -77,15 +83,15 @@ def main():
     if given.cache:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(given.cache)
     if given.worker:
-        train(given.worker, given.images, given.epochs)
+        train(given.worker, given.images, given.epochs, given.batch)
         return
-    print(ROW.format("processes", "images/s", "images/CPU s", "loss"))
+    print(ROW.format("batch", "processes", "images/s", "images/CPU s", "loss"))
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for processes in (1, 2):
-            rows.append(measure(Path(folder), processes, given))
-            count, *numbers = rows[-1].values()
-            print(ROW.format(count, *(f"{number:.4f}" for number in numbers)), flush=True)
+        for batch, processes in itertools.product(BATCHES, (1, 2)):
+            rows.append(measure(Path(folder), batch, processes, given))
+            *counts, speed, efficiency, loss = rows[-1].values()
+            print(ROW.format(*counts, *(f"{x:.4f}" for x in (speed, efficiency, loss))), flush=True)
     about = {"images": given.images, "epochs": given.epochs, **harness.machine()}
     harness.write(given.json, {**about, "rows": harness.rounded(rows, ".5g")})
 

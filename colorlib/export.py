@@ -45,7 +45,7 @@ def export(run, path, size=None):
     if size and any(side <= 0 or side % multiple for side in size):
         raise ValueError(f"the sides have to be multiples of {multiple}: {size[0]}x{size[1]}")
     rows, weights = run.weights()
-    model = graph.build(rows, weights, size)
+    model = onnx.load_from_string(graph.build(rows, weights, size))
     model.producer_name = "colorlib"
     onnx.helper.set_model_props(model, metadata(run))
     onnx.checker.check_model(model, full_check=True)

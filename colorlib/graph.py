@@ -1,13 +1,12 @@
 """Write a network's layers and weights as an ONNX graph.
 
 Not here: what reads the weights and computes the graph (`colorlib.inference`). The format is
-described at https://onnx.ai/onnx/intro/concepts.html.
+described at https://onnx.ai/onnx/intro/concepts.html; `colorlib.protobuf` writes its bytes.
 """
 
 import numpy as np
-from onnx import TensorProto, helper, numpy_helper
 
-from colorlib import table
+from colorlib import protobuf, table
 
 OUTPUTS = {table.BINS: "logits", 2: "ab"}
 """The name of a graph's output, by its number of channels."""
@@ -63,35 +62,36 @@ def build(rows, weights, size=None, embed=True):
 
     Returns
     -------
-    onnx.ModelProto
-        From L in 0..100, float32 (batch, height, width, 1), to ``logits``, float32 (batch,
-        height / 4, width / 4, 313), or to ``ab``, float32 (batch, height, width, 2): what the
-        Keras model takes and gives. A network that takes hints has a second input, ``hints``,
+    bytes
+        An ONNX file: from L in 0..100, float32 (batch, height, width, 1), to ``logits``, float32
+        (batch, height / 4, width / 4, 313), or to ``ab``, float32 (batch, height, width, 2): what
+        the Keras model takes and gives. A network that takes hints has a second input, ``hints``,
         float32 (batch, height, width, 3): a, b, and 1 where they are given, else three zeros.
     """
     taken, channels = table.inputs(rows), table.output_channels(rows)
     given, stride = OUTPUTS[channels], table.strides(rows)[rows[-1].name]
     nodes = [
-        *(helper.make_node("Transpose", [x], [_output(x)], perm=[0, 3, 1, 2]) for x in taken),
+        *(protobuf.node("Transpose", [x], [_output(x)], perm=[0, 3, 1, 2]) for x in taken),
         *(node for row in rows for node in _nodes(row, weights.get(row.name, ()))),
-        helper.make_node("Transpose", [_output(rows[-1].name)], [given], perm=[0, 2, 3, 1]),
+        protobuf.node("Transpose", [_output(rows[-1].name)], [given], perm=[0, 2, 3, 1]),
     ]
-    used = {name for node in nodes for name in node.input}
-    constants = CONSTANTS | {name: x for row in rows for name, x in _constants(row).items()}
-    tensors = [numpy_helper.from_array(constants[x], x) for x in constants if x in used]
-    tensor = numpy_helper.from_array if embed else _placeholder
+    used = {name for row in rows if row.kind in OPERATORS for name in OPERATORS[row.kind][1]}
+    constants = {name: CONSTANTS[name] for name in CONSTANTS if name in used}
+    constants |= {name: x for row in rows for name, x in _constants(row).items()}
+    tensors = [protobuf.tensor(x, name) for name, x in constants.items()]
+    tensor = protobuf.tensor if embed else protobuf.placeholder
     tensors += [tensor(array, name) for name, array in by_name(weights).items()]
     sides, batch = size or ("height", "width"), 1 if size else "batch"
     divided = [side // stride if size else f"{side}/{stride}" for side in sides]
-    graph = helper.make_graph(
-        nodes,
+    return protobuf.model(
         "colorizer",
-        [_value(name, [batch, *sides, table.CHANNELS[name]]) for name in taken],
-        [_value(given, [batch, *(divided if stride > 1 else sides), channels])],
+        nodes,
+        [protobuf.value(name, [batch, *sides, table.CHANNELS[name]]) for name in taken],
+        [protobuf.value(given, [batch, *(divided if stride > 1 else sides), channels])],
         tensors,
+        OPSET,
+        IR_VERSION,
     )
-    opsets = [helper.make_opsetid("", OPSET)]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
 
 
 def by_name(weights):
@@ -116,8 +116,8 @@ def _nodes(row, parts):
         scale, offset = _constants(row)
         product = f"{row.name}/product"
         return [
-            helper.make_node("Mul", [*inputs, scale], [product]),
-            helper.make_node("Add", [product, offset], [_output(row.name)], row.name),
+            protobuf.node("Mul", [*inputs, scale], [product]),
+            protobuf.node("Add", [product, offset], [_output(row.name)], row.name),
         ]
     if row.kind in OPERATORS:
         kind, constants, settings = OPERATORS[row.kind]
@@ -126,9 +126,9 @@ def _nodes(row, parts):
         elif kind == "MaxPool":
             settings = {"kernel_shape": [row.stride] * 2, "strides": [row.stride] * 2}
         inputs += constants
-        return [helper.make_node(kind, inputs, [_output(row.name)], row.name, **settings)]
+        return [protobuf.node(kind, inputs, [_output(row.name)], row.name, **settings)]
     summed = f"{row.name}/sum" if row.relu else _output(row.name)
-    convolution = helper.make_node(
+    convolution = protobuf.node(
         "ConvTranspose" if row.kind == "transposed" else "Conv",
         inputs,
         [summed],
@@ -140,7 +140,7 @@ def _nodes(row, parts):
     )
     if not row.relu:
         return [convolution]
-    return [convolution, helper.make_node("Relu", [summed], [_output(row.name)])]
+    return [convolution, protobuf.node("Relu", [summed], [_output(row.name)])]
 
 
 # What a convolution adds before the first and after the last pixel; a transposed one takes it off.
@@ -156,17 +156,5 @@ def _constants(row):
     return {f"{row.name}/scale": scale, f"{row.name}/offset": np.float32(row.offset)}
 
 
-def _value(name, shape):
-    return helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-
-
 def _output(layer):
     return f"{layer}/output"
-
-
-# What computes the graph gets the numbers themselves, and so needs no copy of them in here.
-def _placeholder(array, name):
-    tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=array.shape)
-    tensor.data_location = TensorProto.EXTERNAL
-    tensor.external_data.add(key="location", value="elsewhere")
-    return tensor

@@ -14,7 +14,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import pillow_heif
 from PIL import ExifTags, Image, TiffImagePlugin, UnidentifiedImageError
 
 from colorlib import files, icc
@@ -187,7 +186,6 @@ def opened(path):
     ImageError
         As `read` does.
     """
-    _register_heif()
     with explained_reading(path):
         is_path = isinstance(path, str | Path)
         if is_path:
@@ -195,7 +193,7 @@ def opened(path):
         # given a path, Pillow maps the file into memory, and garbles TIFF files that it turns
         with (
             Path(path).open("rb") if is_path else contextlib.nullcontext(path) as file,
-            Image.open(file, formats=FORMATS) as image,
+            Image.open(file, formats=_formats(file)) as image,
         ):
             yield image
 
@@ -300,10 +298,11 @@ def format_of(path):
     ImageError
         If the ending names no known format.
     """
-    _register_heif()
     suffix = Path(path).suffix.lower()
     if suffix not in EXTENSIONS:
         raise ImageError(f"{path}: unknown ending; use one of {' '.join(EXTENSIONS)}")
+    if EXTENSIONS[suffix] == "HEIF":
+        _register_heif()
     return EXTENSIONS[suffix]
 
 
@@ -497,8 +496,19 @@ def _refuse_pipe(path):
         raise ImageError(f"{path}: is no file but a pipe or a device; name an image file")
 
 
+# What a file may be, by its first bytes: HEIF, whose library starts slowly, only if they say so.
+def _formats(file):
+    file.seek(0)
+    if file.read(8)[4:] != b"ftyp":
+        return [name for name in FORMATS if name != "HEIF"]
+    _register_heif()
+    return FORMATS
+
+
 @functools.cache
 def _register_heif():
+    import pillow_heif
+
     pillow_heif.register_heif_opener()
 
 

@@ -59,7 +59,7 @@ class Network:
         empty = graph.build(rows, weights, embed=False)
         # in the background: a caller has to import and decode as long as this takes
         executor = ThreadPoolExecutor(1)
-        self._session = executor.submit(_session, empty.SerializeToString(), graph.by_name(weights))
+        self._session = executor.submit(_session, empty, graph.by_name(weights))
         executor.shutdown(wait=False)
         self.takes_hints = table.HINTS in table.inputs(rows)
 

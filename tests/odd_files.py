@@ -7,10 +7,13 @@ import zlib
 
 import cv2
 import numpy as np
+import pillow_heif
 import tifffile
 from PIL import Image, ImageCms, PngImagePlugin
 
 from colorlib import samples
+
+pillow_heif.register_heif_opener()
 
 RGB = samples.square("chelsea", 48)
 RGBA = np.dstack([RGB, RGB[::-1, :, 0]])

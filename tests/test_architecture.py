@@ -12,6 +12,7 @@ import check_notebooks
 import processes
 import pytest
 from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -107,9 +108,10 @@ def test_the_lock_satisfies_pyproject_and_names_no_place():
 
 def test_environment_yml_is_in_step_with_pyproject():
     text = (ROOT / "environment.yml").read_text()
-    conda = dict(re.findall(r"^ +- ([\w.-]+)(>=[\d.]+)$", text, re.M))
-    expected = {CONDA_NAMES.get(name, name): str(spec) for name, spec in declared().items()}
-    assert conda == {**expected, "python": ">=3.11"}
+    lines = re.findall(r"^ +- ([\w.-]+)(>=[\d.,<]+)$", text, re.M)
+    conda = {name: SpecifierSet(spec) for name, spec in lines}
+    expected = {CONDA_NAMES.get(name, name): spec for name, spec in declared().items()}
+    assert conda == {**expected, "python": SpecifierSet(">=3.11")}
 
 
 def test_ci_calls_make_test():

@@ -9,7 +9,7 @@ import onnxruntime
 import pytest
 from processes import colorlib
 
-from colorlib import colorize, config, export, images, runs, samples
+from colorlib import colorize, config, export, graph, images, runs, samples
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +41,13 @@ def test_the_metadata_say_how_answers_become_colors(exported):
     assert json.loads(said["bins"])[:2] == [[-90, 50], [-90, 60]]
     assert len(json.loads(said["weights"])) == len(json.loads(said["bins"])) == 313
     assert model.producer_name == "colorlib"
+
+
+@pytest.mark.parametrize("embed", [True, False])
+def test_the_file_is_as_its_own_library_would_write_it(embed):
+    for run in ("model-64", "hints"):
+        graph_of_run = graph.build(*runs.load_run(run).weights(), embed=embed)
+        assert onnx.load_from_string(graph_of_run).SerializeToString() == graph_of_run
 
 
 def test_a_fixed_size(tmp_path, rng):

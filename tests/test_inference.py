@@ -10,7 +10,7 @@ import numpy as np
 import processes
 import pytest
 
-from colorlib import inference, model, runs, table
+from colorlib import inference, model, runs, samples, table
 
 WIDTH = 1 / 16
 
@@ -78,10 +78,17 @@ def test_sides_that_do_not_fit_are_refused(saved):
         load(saved[1]).predict_on_batch(np.zeros((1, 8, 12, 1), np.float32))
 
 
-def test_coloring_starts_without_keras():
-    code = "import sys; from colorlib import colorize; colorize.colorizer_for(); print("
-    code += "sorted({'keras', 'tensorflow', 'jax', 'sklearn', 'matplotlib'} & set(sys.modules)))"
-    assert processes.python(code) == "[]"
+HEAVY = {"keras", "tensorflow", "jax", "torch", "sklearn", "scipy", "matplotlib"}
+HEAVY |= {"onnx", "google", "pillow_heif", "av", "tqdm", "filelock", "rich"}
+"""Packages that take long to start, and that coloring one JPEG needs none of."""
+
+
+def test_coloring_a_photograph_starts_with_no_more_than_it_needs(tmp_path):
+    code = "import sys; from colorlib.__main__ import main\n"
+    code += f"try: main()\nfinally: print(sorted({HEAVY} & {{*sys.modules}}))"
+    call = "colorize", samples.path("china"), "-o", tmp_path
+    *_, colored, loaded = processes.run("-c", code, *call, check=True).stdout.splitlines()
+    assert colored.startswith("1 colored") and loaded == "[]"
 
 
 def test_it_starts_silently_and_leaves_nothing_behind(tmp_path):

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from colorlib import config, distributed
+from colorlib import config
 from colorlib.cli import shared
 
 
@@ -56,6 +56,8 @@ def train(
     Example: srun --ntasks=8 colorlib train TRANSFER --backend jax --data train.h5 --val val.h5
     --run ./large
     """
+    from colorlib import distributed
+
     if preset not in config.PRESETS:
         shared.stop(f"no preset {preset!r}; choose from {', '.join(config.PRESETS)}")
     several = distributed.announced() is not None
@@ -104,6 +106,8 @@ def train(
 
 
 def _launch(processes, backend):
+    from colorlib import distributed
+
     chosen = backend or os.environ.get("KERAS_BACKEND", "tensorflow")
     if chosen != "jax":
         shared.stop(f"--processes needs the backend jax, not {chosen}; choose --backend jax")
