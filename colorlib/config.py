@@ -374,6 +374,14 @@ TRANSFER = TRANSFER_AVERAGED.replace(
 )
 """`TRANSFER_AVERAGED`, trained further on more photographs; a GPU took four minutes for this."""
 
+TRANSFER_FURTHER = TRANSFER_AVERAGED.replace(
+    epochs=1,
+    learning_rate=2e-4,
+    seed=3,
+    start_from="transfer",
+)
+"""The default network, trained further on other photographs."""
+
 HINTS = TRANSFER.replace(
     network="lite0_hints",
     epochs=8,
