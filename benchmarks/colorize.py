@@ -65,7 +65,7 @@ import pathlib, sys, time
 import cv2
 from colorlib import colorize, inference
 cv2.setNumThreads(1)
-colorize.PIECES_AT_ONCE = inference.AT_ONCE = 1
+inference.AT_ONCE = 1
 from colorlib.photos import photo
 colorizer = colorize.colorizer_for(sys.argv[1])
 sources, out = sorted(pathlib.Path(sys.argv[2]).iterdir()), pathlib.Path(sys.argv[3])
@@ -78,7 +78,7 @@ def predict(item):
     return *item, colorize.fit_guided_filter(view, ab)
 def encode(item):
     photograph, lightness, colors = item
-    photo.write(out / "part.jpg", colorize.paint(lightness, colors), photograph.profile)
+    photo.write(out / "part.jpg", colorize.paint(lightness, colors, threads=1), photograph.profile)
 items = sources
 for part in decode, predict, encode:
     begin, cpu = time.perf_counter(), time.process_time()

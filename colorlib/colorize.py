@@ -61,12 +61,12 @@ MAX_ASPECT = 8
 BAND = 2**20
 """Pixels whose L is shrunk at once."""
 
-PIECE = 2**17
-"""Pixels that are converted to sRGB at once: with fewer, threads wait for Python's lock more often;
-more do not stay in a processor's cache."""
+PIECE = 2**18
+"""Pixels that all threads together convert to sRGB at once: with fewer, they wait for Python's lock
+more often; more do not stay in a processor's cache."""
 
-PIECES_AT_ONCE = 2
-"""Pieces that are computed in parallel; more need more memory, and OpenCV uses the other cores."""
+THREADS = 2
+"""Threads that paint a photograph; OpenCV uses the other cores."""
 
 FINE_TOLERANCE = 2e-6
 """Tolerance of the gamut, in linear RGB, for 16 bits: a rounding error."""
@@ -386,7 +386,7 @@ def fit_to_lightness(lightness, ab, follow_edges):
     return fit_guided_filter(resized_lightness(Lightness(lightness), height, width), ab)
 
 
-def paint(photograph, colors, depth=np.uint8, side_by_side=False):
+def paint(photograph, colors, depth=np.uint8, side_by_side=False, threads=THREADS):
     """Put colors on a photograph of any size, a band of rows at a time.
 
     Parameters
@@ -397,6 +397,8 @@ def paint(photograph, colors, depth=np.uint8, side_by_side=False):
         From `fit_to_lightness`.
     depth, side_by_side
         As for `render`.
+    threads : int
+        1 suits those who paint several photographs at once.
 
     Returns
     -------
@@ -417,8 +419,8 @@ def paint(photograph, colors, depth=np.uint8, side_by_side=False):
             alpha = images.to_depth(photograph.alpha[rows], depth)
             out[rows, :, 3] = np.tile(alpha, 1 + side_by_side)
 
-    with ThreadPoolExecutor(PIECES_AT_ONCE) as pool:
-        list(pool.map(fill, _bands(height, width, PIECE)))
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(fill, _bands(height, width, PIECE // threads)))
     return out
 
 

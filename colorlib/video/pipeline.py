@@ -226,7 +226,7 @@ def _colored(frames, colorizer, last, step, smoothing, side_by_side):
     def paint(picture):
         colors = colorize.fit_to_lightness(picture.view, picture.state.ab, follow)
         source = colorize.Lightness(picture.lightness)
-        rgb = colorize.paint(source, colors, side_by_side=side_by_side)
+        rgb = colorize.paint(source, colors, side_by_side=side_by_side, threads=1)
         return dataclasses.replace(picture, rgb=rgb, lightness=None)
 
     pool = ThreadPoolExecutor(batch.AT_ONCE)
