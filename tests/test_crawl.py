@@ -502,6 +502,12 @@ def test_the_journal_is_lines_of_json(server, tmp_path):
     assert json.loads(line)["status"] == "good"
 
 
+def test_ctrl_c_right_after_the_last_address_is_no_error():
+    crawl = crawler._Crawl([], None, None, None, RequestLimits())
+    asyncio.run(crawl.run())
+    crawl.stop()
+
+
 def test_a_bar_that_was_interrupted_does_not_stop_the_next_crawl(tmp_path, server):
     with tqdm.get_lock():  # as Ctrl-C between two instructions leaves it
         counts = fetch(tmp_path, [server.url("/good/5")])

@@ -387,7 +387,8 @@ class _Crawl:
         """End `run`, called from another thread."""
         self.stopped = True
         if self.loop is not None:
-            self.loop.call_soon_threadsafe(self.task.cancel)
+            with contextlib.suppress(RuntimeError):  # it has just ended, and its loop is closed
+                self.loop.call_soon_threadsafe(self.task.cancel)
 
     def missing(self, entry):
         """Return the outcome of an entry that was not fetched."""
