@@ -346,7 +346,7 @@ def _encode(rgb, mirrored):
     planes = np.empty((3, 1, count * size * size), np.uint8)
     cv2.split(colorspace.rgb_to_lab8(rgb.reshape(1, -1, 3)), list(planes))
     images = planes.reshape(3, count, size, size)
-    for plane in images if mirrored.any() else ():  # faster than before, in pixels of three bytes
+    for plane in images if mirrored.any() else ():  # OpenCV mirrors pixels of three bytes slowly
         plane[mirrored] = cv2.flip(plane[mirrored].reshape(-1, size), 1).reshape(-1, size, size)
     lightness = images[0, ..., None] * LIGHTNESS_STEP
     small = count, size // STRIDE, size // STRIDE
