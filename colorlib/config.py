@@ -380,7 +380,7 @@ TRANSFER_FURTHER = TRANSFER_AVERAGED.replace(
     seed=3,
     start_from="transfer",
 )
-"""The default network, trained further on other photographs."""
+"""The default network, trained further on photographs that are in part new."""
 
 HINTS = TRANSFER.replace(
     network="lite0_hints",
