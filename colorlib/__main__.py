@@ -6,7 +6,7 @@ import os
 import sys
 import warnings
 
-# two photographs are colored at once; threads of NumPy's library besides would mostly wait actively
+# photographs are colored in threads; more of them, for NumPy's matrix products, would mostly spin
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import typer
