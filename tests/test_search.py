@@ -52,6 +52,11 @@ def study_of(place, stage="coarse"):
     return optuna.load_study(study_name=stage, storage=shared_study.open_storage(place))
 
 
+def without_heartbeat(place):
+    """Open a study as Optuna alone does: there `ask` is allowed."""
+    return optuna.load_study(study_name="coarse", storage=f"sqlite:///{place}")
+
+
 def count(place, *states):
     if not place.exists():
         return 0
@@ -150,14 +155,20 @@ def test_a_recorded_search_continues_as_the_live_one(tmp_path, small, quick):
     assert len(l2_search.table(anew)) == 12
 
 
-def test_failed_trials_of_a_record_keep_their_places(tmp_path, small, quick):
+def test_repeated_trials_of_a_record_keep_their_numbers(tmp_path, small, quick):
     live, anew, folder = tmp_path / "live.db", tmp_path / "anew.db", tmp_path / "record"
-    study = l2_search._open_stage(TINY, small, live, "coarse", 60)
-    study.add_trial(optuna.create_trial(state=TrialState.FAIL))
     l2_search.search(TINY, small, live, "coarse", 1, False)
+    other = without_heartbeat(live)
+    failed = other.ask()
+    failed.suggest_float("l2", *l2_search.COARSE_RANGE, log=True)
+    failed.set_user_attr("process", "there:1")
+    other.tell(failed, state=TrialState.FAIL)
+    l2_search.search(TINY, small, live, "coarse", 3, False)
     l2_search.record(live, folder)
     l2_search.resume(folder, anew)
-    assert [t.state for t in study_of(anew).trials] == [TrialState.FAIL, TrialState.COMPLETE]
+    found = [(row["trial"], row["state"]) for row in l2_search.table(anew)]
+    assert found == [(0, "complete"), (1, "fail"), (1, "complete"), (2, "complete")]
+    assert l2_search.table(anew)[2]["l2"] == l2_search.table(anew)[1]["l2"]
 
 
 def test_what_is_tried_follows_from_the_seed(tmp_path, small, quick):
@@ -167,6 +178,47 @@ def test_what_is_tried_follows_from_the_seed(tmp_path, small, quick):
         tried.append([trial.params["l2"] for trial in study.trials])
     assert tried[0] == tried[1] and len(set(tried[0])) == 3
     assert all(l2_search.COARSE_RANGE[0] <= l2 <= l2_search.COARSE_RANGE[1] for l2 in tried[0])
+
+
+def test_a_trial_that_died_before_it_had_a_constant_is_repeated_with_its_own(
+    tmp_path, small, quick, monkeypatch
+):
+    one, two = tmp_path / "one.db", tmp_path / "two.db"
+    l2_search.search(TINY, small, one, "coarse", 3, False)
+    record_heartbeat, beats = shared_study._record_heartbeat, []
+
+    def killed_the_second_time(study, trial):
+        beats.append(trial.number)
+        if len(beats) == 2:
+            raise KeyboardInterrupt
+        record_heartbeat(study, trial)
+
+    monkeypatch.setattr(shared_study, "_record_heartbeat", killed_the_second_time)
+    with pytest.raises(KeyboardInterrupt):
+        l2_search.search(TINY, small, two, "coarse", 3, False)
+    l2_search.search(TINY, small, two, "coarse", 3, False)
+    assert [trial.state for trial in study_of(two).trials] == [
+        TrialState.COMPLETE,
+        TrialState.FAIL,
+        TrialState.COMPLETE,
+        TrialState.COMPLETE,
+    ]
+    tried = [{row["trial"]: row["l2"] for row in l2_search.table(place)} for place in (one, two)]
+    assert tried[0] == tried[1] and len(tried[0]) == 3
+
+
+def test_a_number_that_waits_twice_is_done_once(tmp_path, small, quick):
+    place = tmp_path / "l2.db"
+    study = l2_search._open_stage(TINY, small, place, "coarse", 60)
+    shared_study._enqueue_missing(study, 2)
+    for number in (1, 0):  # another process saw the same numbers missing
+        study.enqueue_trial({}, user_attrs={shared_study.NUMBER: number})
+    without_heartbeat(place).ask()  # and a third, which failed, took the first
+    study.tell(0, state=TrialState.FAIL)
+    l2_search.search(TINY, small, place, "coarse", 2, False)
+    assert sorted(row["trial"] for row in l2_search.table(place)) == [0, 1]
+    l2_search.search(TINY, small, place, "coarse", 3, False)
+    assert sorted(row["trial"] for row in l2_search.table(place)) == [0, 1, 2]
 
 
 def test_a_hopeless_trial_is_ended_early(tmp_path, small):
@@ -354,7 +406,7 @@ def test_the_dead_are_noticed_although_the_clock_was_set_back(tmp_path, small, q
         shared_study, "time", types.SimpleNamespace(sleep=sleep, monotonic=lambda: passed)
     )
     l2_search.search(TINY, small, place, "coarse", 1, False)
-    dead = optuna.load_study(study_name="coarse", storage=f"sqlite:///{place}")
+    dead = without_heartbeat(place)
     lost, _ = dead.ask(), dead.ask()  # the other has no constant and no heartbeat yet
     lost.set_user_attr("process", "there:1")
     constant = lost.suggest_float("l2", *l2_search.COARSE_RANGE, log=True)

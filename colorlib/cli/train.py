@@ -233,8 +233,11 @@ def _show_epoch(epoch, numbers):
 
 
 def _show_trial(study, trial):
+    from colorlib.experiments import shared_study
+
     if trial.state.name == "FAIL":
         return
     end = "complete" if trial.state.name == "COMPLETE" else f"ended early, {trial.last_step} epochs"
     loss = float("nan") if trial.value is None else trial.value
-    typer.echo(f"trial {trial.number:3}  l2 {trial.params['l2']:.1e}  {loss:.3f} nats  {end}")
+    number = shared_study.number_of(trial)
+    typer.echo(f"trial {number:3}  l2 {trial.params['l2']:.1e}  {loss:.3f} nats  {end}")

@@ -5,8 +5,8 @@ this way by hand.
 
 A search is up to three Optuna studies, ``coarse``, ``fine`` and ``edge``, in one database, which
 processes share as `experiments.shared_study` says. The constant of trial k follows from the seed
-and k alone, so no two processes try the same one, and their number changes nothing about what is
-tried.
+and k alone, so no two processes try the same one, and what is tried depends neither on the number
+of processes nor on the death of some.
 
 What is compared is the validation loss *without* the L2 penalty: with it, the smallest constant
 would win because its penalty is small.
@@ -193,7 +193,7 @@ def table(place):
     Returns
     -------
     list of dict
-        For each trial that began: stage; trial, its number; state, ``"complete"``, ``"pruned"``,
+        For each trial that began: stage; trial, its number, which a repeated one keeps; state, ``"complete"``, ``"pruned"``,
         ``"fail"`` or ``"running"``; l2; loss, in nats per pixel without the penalty, the last one
         of a pruned trial and nan where there is none; epochs; seconds; process, numbered from 1;
         curve, the validation loss after each epoch.
@@ -213,7 +213,8 @@ def table(place):
             loss = trial.value if trial.value is not None else float("nan")
             seconds = round(trial.duration.total_seconds(), 1) if trial.duration else 0.0
             process = names.setdefault(trial.user_attrs["process"], len(names) + 1)
-            row = stage, trial.number, state, trial.params["l2"], loss, len(curve), seconds
+            number = shared_study.number_of(trial)
+            row = stage, number, state, trial.params["l2"], loss, len(curve), seconds
             rows.append(dict(zip(COLUMNS, (*row, process, curve), strict=True)))
     return rows
 
@@ -424,19 +425,18 @@ def _range_from_coarse(place, there, stage):
 
 def _add_recorded(study, limits, rows):
     """Add a stage's recorded trials under their numbers; what was running counts as failed."""
-    recorded, now = {row["trial"]: row for row in rows}, datetime.datetime.now()
-    for number in range(max(recorded, default=-1) + 1):
-        if number not in recorded:  # it failed before it had a constant
-            study.add_trial(optuna.create_trial(state=TrialState.FAIL))
-            continue
-        row = recorded[number]
+    now = datetime.datetime.now()
+    for row in rows:
         done = row["state"] in ("complete", "pruned")
         trial = optuna.create_trial(
             state=TrialState[row["state"].upper()] if done else TrialState.FAIL,
             value=row["loss"] if done and math.isfinite(row["loss"]) else None,
             params={"l2": float(np.clip(row["l2"], *limits))},  # rounded, perhaps over an end
             distributions={"l2": optuna.distributions.FloatDistribution(*limits, log=True)},
-            user_attrs={"process": f"recorded:{row['process']}"},
+            user_attrs={
+                "process": f"recorded:{row['process']}",
+                shared_study.NUMBER: row["trial"],
+            },
             intermediate_values=dict(enumerate(row["curve"], 1)),
         )
         trial.datetime_start = now - datetime.timedelta(seconds=row["seconds"])

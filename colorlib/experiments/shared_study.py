@@ -2,9 +2,9 @@
 
 Not here: what is searched (`experiments.l2_search`, `experiments.studies`).
 
-Each process takes the next trial from the study's database, does it, and stores the result, until
-all processes together have done as many as were asked for. When a process dies, its heartbeat
-stops, and another process repeats its trial.
+All trials have a number and wait in the study's database. Each process takes the next one, does
+it, and stores the result, until none is left. When a process dies, its heartbeat stops, and its
+trial waits again, under its number.
 
 Optuna does the storage, the trials, the sampling and the heartbeat; heartbeats that lie in the
 future, since a clock was set back, `_Storage` adds. Optuna's MaxTrialsCallback was weighed: several
@@ -25,13 +25,16 @@ from tqdm.auto import tqdm
 
 DONE = (TrialState.COMPLETE, TrialState.PRUNED)
 
+NUMBER = "number"
+"""The attribute of a trial with its number; Optuna's own is another one when it is repeated."""
+
 
 class StudyError(ValueError):
     """A search that can't continue; the message says why and what to do."""
 
 
 class _SurplusError(Exception):
-    """Raised in a trial after other processes have begun all that were asked for."""
+    """Raised in a trial that nobody asked for: another process has taken its number."""
 
 
 def open_storage(place, heartbeat_timeout=60):
@@ -72,7 +75,6 @@ def open_storage(place, heartbeat_timeout=60):
                 settings,
                 heartbeat_interval=max(1, heartbeat_timeout // 4),
                 grace_period=heartbeat_timeout,
-                heartbeat_stale_trial_callback=_repeat,
             )
         except ImportError as error:
             remedy = 'install the database\'s driver (PostgreSQL: pip install "psycopg[binary]")'
@@ -110,25 +112,25 @@ def optimize(study, objective, trials, sampler, seed, progress=True, callbacks=(
     def one(trial):
         nonlocal taken_over
         earlier = study.get_trials(deepcopy=False)[: trial.number]
-        if sum(other.state != TrialState.FAIL for other in earlier) >= trials:
+        taken = {number_of(other) for other in earlier if other.state != TrialState.FAIL}
+        number = number_of(trial)
+        if number in taken or number >= trials:
             raise _SurplusError
         trial.set_user_attr("process", f"{platform.node()}:{os.getpid()}")
         _record_heartbeat(study, trial)
-        own_seed = np.random.SeedSequence([*seed, trial.number]).generate_state(1)[0]
+        own_seed = np.random.SeedSequence([*seed, number]).generate_state(1)[0]
         study.sampler = sampler(seed=int(own_seed))  # Optuna asks it at the first suggestion
         try:
             return objective(trial)
-        except KeyboardInterrupt:
-            study.enqueue_trial(trial.params)
-            raise
         finally:
             taken_over = study.get_trials(deepcopy=False)[trial.number].state.is_finished()
 
     with tqdm(total=trials, unit=" trials", desc=study.study_name, disable=not progress) as bar:
-        while (done := _count(study, *DONE)) < trials:
+        while (done := len(_numbers(study, *DONE).intersection(range(trials)))) < trials:
             bar.update(done - bar.n)
             taken_over = False
-            if done + _count(study, TrialState.RUNNING) >= trials:  # other processes do the rest
+            _enqueue_missing(study, trials)
+            if not _numbers(study, TrialState.WAITING):  # other processes do the rest
                 time.sleep(0.5)
                 optuna.storages.fail_stale_trials(study)
                 continue
@@ -140,8 +142,32 @@ def optimize(study, objective, trials, sampler, seed, progress=True, callbacks=(
         bar.update(trials - bar.n)
 
 
-def _count(study, *states):
-    return len(study.get_trials(deepcopy=False, states=states))
+def number_of(trial):
+    """Return a trial's number in its study; a repeated trial has that of the first attempt.
+
+    Parameters
+    ----------
+    trial : optuna.Trial or optuna.trial.FrozenTrial
+
+    Returns
+    -------
+    int
+        From 0.
+    """
+    return trial.user_attrs.get(NUMBER, trial.number)
+
+
+def _numbers(study, *states):
+    return {number_of(one) for one in study.get_trials(deepcopy=False, states=states)}
+
+
+def _enqueue_missing(study, trials):
+    """Let each number wait that no trial has but failed ones; it repeats what they tried."""
+    found = study.get_trials(deepcopy=False)
+    tried = {number_of(one): one.params for one in found if one.params}
+    alive = {number_of(one) for one in found if one.state != TrialState.FAIL}
+    for number in sorted(set(range(trials)) - alive):
+        study.enqueue_trial(tried.get(number, {}), user_attrs={NUMBER: number})
 
 
 def _record_heartbeat(study, trial):
@@ -150,11 +176,6 @@ def _record_heartbeat(study, trial):
     storage = trial.storage
     number = storage.get_study_id_from_name(study.study_name)
     storage.record_heartbeat(storage.get_trial_id_from_study_id_trial_number(number, trial.number))
-
-
-def _repeat(study, lost):
-    if lost.params:  # else it died before it had a constant, and the next trial is as good
-        study.enqueue_trial(lost.params)
 
 
 RUNNING = sqlalchemy.text(

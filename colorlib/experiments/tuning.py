@@ -111,7 +111,7 @@ def finished_trials(place):
     study = optuna.load_study(storage=storage, study_name="settings")
     return [
         {
-            "trial": one.number,
+            "trial": shared_study.number_of(one),
             "params": one.params,
             **{name: one.user_attrs[name] for name in ("curve", "seconds")},
         }
@@ -163,5 +163,5 @@ def _finished(trial, worst=np.inf):
         params=fixed.params,
         distributions=fixed.distributions,
         value=_last(trial["curve"], worst),
-        user_attrs=trial,
+        user_attrs={**trial, shared_study.NUMBER: trial["trial"]},
     )
