@@ -193,10 +193,10 @@ def table(place):
     Returns
     -------
     list of dict
-        For each trial that began: stage; trial, its number, which a repeated one keeps; state, ``"complete"``, ``"pruned"``,
-        ``"fail"`` or ``"running"``; l2; loss, in nats per pixel without the penalty, the last one
-        of a pruned trial and nan where there is none; epochs; seconds; process, numbered from 1;
-        curve, the validation loss after each epoch.
+        For each trial that began: stage; trial, its number, which a repeated one keeps; state,
+        ``"complete"``, ``"pruned"``, ``"fail"`` or ``"running"``; l2; loss, in nats per pixel
+        without the penalty, the last one of a pruned trial and nan where there is none; epochs;
+        seconds; process, numbered from 1; curve, the validation loss after each epoch.
 
     Raises
     ------
