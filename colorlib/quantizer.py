@@ -206,9 +206,11 @@ def annealed_mean(logits, temperature=TEMPERATURE):
     logits = np.asarray(logits, np.float32)
     if temperature == 0:
         return bin_centers()[logits.argmax(axis=-1)]
-    # the maximum goes first: dividing by a small temperature then underflows, never overflows
-    shifted = (logits - logits.max(axis=-1, keepdims=True)).astype(np.float64)
-    weights = np.exp(shifted / temperature).astype(np.float32)
+    # the maximum goes first: dividing by a small temperature then gives minus infinity, weight 0
+    shifted = logits - logits.max(axis=-1, keepdims=True)
+    with np.errstate(over="ignore"):
+        shifted /= np.float32(max(temperature, np.finfo(np.float32).tiny))
+    weights = np.exp(shifted, out=shifted)
     return (weights @ bin_centers()) / weights.sum(axis=-1, keepdims=True)
 
 
@@ -311,7 +313,7 @@ def rebalance(logits, weights, strength=1.0):
     ndarray, shape (..., 313)
         Logits.
     """
-    return logits + strength * np.log(weights)
+    return logits + (strength * np.log(weights)).astype(np.asarray(logits).dtype)
 
 
 def _squared_distances(left, right):
