@@ -23,6 +23,9 @@ from PIL import ImageCms
 DEPTH = 2**16
 """Levels at which curves are tabulated."""
 
+PIECE = 2**16
+"""8-bit pixels that are converted at once: what is computed of them stays in a processor's cache."""
+
 SRGB_MATRIX = np.array(
     [[0.4361, 0.3851, 0.1431], [0.2225, 0.7169, 0.0606], [0.0139, 0.0971, 0.7141]]
 )
@@ -64,8 +67,7 @@ class LightnessTransform:
             return _to_lightness(curves.sum(axis=0)).astype(np.float32)[pixels]
         channels = curves if len(curves) == 3 else np.repeat(curves / 3, 3, axis=0)
         if pixels.dtype == np.uint8:  # OpenCV's table is several times as fast as NumPy's
-            shares = cv2.LUT(pixels, np.ascontiguousarray(channels.T)[None])
-            return _to_lightness(cv2.transform(shares, np.ones((1, 3), np.float32)))
+            return _lightness_of_8_bits(pixels, np.ascontiguousarray(channels.T)[None])
         channels = np.ascontiguousarray(channels)
         luminance = channels[0].take(pixels[..., 0])
         luminance += channels[1].take(pixels[..., 1])
@@ -157,6 +159,16 @@ def srgb_profile():
     """
     data = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     return data[:24] + struct.pack(">6H", 1999, 10, 18, 0, 0, 0) + data[36:]
+
+
+def _lightness_of_8_bits(pixels, table):
+    lightness = np.empty(pixels.shape[:2], np.float32)
+    rows = max(1, PIECE // pixels.shape[1])
+    for top in range(0, len(pixels), rows):
+        shares = cv2.LUT(pixels[top : top + rows], table)
+        luminance = cv2.transform(shares, np.ones((1, 3), np.float32))
+        lightness[top : top + rows] = _to_lightness(luminance)
+    return lightness
 
 
 # From the relative luminance Y, in 0..1, to L (CIE 15): linear where it is dark. Without a mask, as
