@@ -172,7 +172,7 @@ def speeds(folder, run, count, against):
             elsewhere.submit(write_scenes, source, count, "grain", shape).result()
         command = [sys.executable, "-m", "colorlib", "colorize", source, "--overwrite"]
         command += ["--run", run, "-o", folder / "out.mp4"]
-        best = harness.in_turn(command, 2, harness.places(against))
+        best = harness.in_turn(command, 4, harness.places(against))
         for measured in best:
             measured |= {"frames": count, "rate": count / measured["seconds"]}
         yield from harness.compared(size, best)

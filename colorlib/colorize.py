@@ -61,9 +61,9 @@ MAX_ASPECT = 8
 BAND = 2**20
 """Pixels whose L is shrunk at once."""
 
-PIECE = 2**18
-"""Pixels that all threads together convert to sRGB at once: with fewer, they wait for Python's lock
-more often; more do not stay in a processor's cache."""
+PIECE = 2**17
+"""Pixels that a thread converts to sRGB at once: with fewer, the threads wait for Python's lock more
+often; more do not stay in a processor's cache, and their memory is given back and taken anew."""
 
 THREADS = 2
 """Threads that paint a photograph; OpenCV uses the other cores."""
@@ -420,7 +420,7 @@ def paint(photograph, colors, depth=np.uint8, side_by_side=False, threads=THREAD
             out[rows, :, 3] = np.tile(alpha, 1 + side_by_side)
 
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(fill, _bands(height, width, PIECE // threads)))
+        list(pool.map(fill, _bands(height, width, PIECE)))
     return out
 
 
