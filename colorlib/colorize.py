@@ -62,7 +62,7 @@ BAND = 2**20
 """Pixels whose L is shrunk at once."""
 
 PIECE = 2**17
-"""Pixels that a thread converts to sRGB at once: with fewer, the threads wait for Python's lock more
+"""Pixels that a thread converts to sRGB at once: with fewer, threads wait for Python's lock more
 often; more do not stay in a processor's cache, and their memory is given back and taken anew."""
 
 THREADS = 2

@@ -24,7 +24,7 @@ DEPTH = 2**16
 """Levels at which curves are tabulated."""
 
 PIECE = 2**16
-"""8-bit pixels that are converted at once: what is computed of them stays in a processor's cache."""
+"""8-bit pixels that are converted at once, so that all of it stays in a processor's cache."""
 
 SRGB_MATRIX = np.array(
     [[0.4361, 0.3851, 0.1431], [0.2225, 0.7169, 0.0606], [0.0139, 0.0971, 0.7141]]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import warnings
 
+import keras
 import processes
 import pytest
 import shallow
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from colorlib import __main__, config, runs, store
 from colorlib.cli import shared
+from colorlib.cli import train as cli_train
 from colorlib.experiments import l2_search
 
 pytestmark = pytest.mark.usefixtures("shallow")
@@ -41,6 +43,23 @@ def test_a_warning_is_a_line(monkeypatch):
     monkeypatch.setattr(__main__, "app", lambda: None)
     __main__.main()
     assert warnings.formatwarning("odd", UserWarning, "x.py", 1, "code") == "colorlib: odd\n"
+
+
+OLD, NEW = "flags : avx avx2 fma", "flags : avx avx2 fma avx512f avx512_bf16"
+
+
+@pytest.mark.parametrize(
+    "flags, precision", [(OLD, "mixed_bfloat16"), (NEW, "mixed_bfloat16"), (OLD, "float32")]
+)
+def test_a_processor_without_bfloat16_is_pointed_out(tmp_path, data, monkeypatch, flags, precision):
+    (tmp_path / "cpuinfo").write_text(flags)
+    monkeypatch.setattr(cli_train, "CPUINFO", tmp_path / "cpuinfo")
+    call = f"{TRAIN} --precision {precision} --width 0.03125".split()
+    call = [part.format(data=data, run=tmp_path / "run") for part in call]
+    result = CliRunner().invoke(__main__.app, call)
+    assert result.exit_code == 0, result.output
+    slow = (flags, precision) == (OLD, "mixed_bfloat16") and keras.backend.backend() != "jax"
+    assert ("--precision float32 trains several times as fast" in result.stderr) == slow
 
 
 @pytest.mark.parametrize("width", ["nan", "1e9", "0", "-1"])

@@ -14,6 +14,9 @@ import typer
 from colorlib import config
 from colorlib.cli import shared
 
+CPUINFO = Path("/proc/cpuinfo")
+"""Linux names a processor's instructions there."""
+
 
 def train(
     preset: Annotated[str, typer.Argument(help=f"One of {', '.join(config.PRESETS)}.")],
@@ -87,6 +90,9 @@ def train(
         if tensorboard:
             callbacks.append(keras.callbacks.TensorBoard(path / "tensorboard"))
         settings = config.PRESETS[preset].replace(**given)
+        if settings.precision == "mixed_bfloat16" and _bfloat16_is_slow():
+            note = "no instructions for bfloat16; --precision float32 trains several times as fast"
+            typer.echo(f"this processor has {note}", err=True)
         try:
             squares = [samples.square(name, settings.image_size) for name in samples.NAMES]
             training.train(
@@ -103,6 +109,16 @@ def train(
             shared.stop(f"stopped; what was done is in {path}, and the same command goes on")
     if distributed.world().rank == 0:
         typer.echo(f"the run is in {path}")
+
+
+# TensorFlow and PyTorch then emulate it on a CPU: a training step took five to seven times as long.
+def _bfloat16_is_slow():
+    import keras
+
+    flags = CPUINFO.read_text() if CPUINFO.exists() else ""
+    old = "avx2" in flags and "avx512" not in flags and "bf16" not in flags
+    on_cpu = "cpu" in str(keras.ops.zeros(1).device).lower()
+    return old and on_cpu and keras.backend.backend() != "jax"
 
 
 def _launch(processes, backend):
