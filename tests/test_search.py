@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import optuna
 import pytest
+import sqlalchemy
 from optuna.trial import TrialState
 
 from colorlib import config, losses, model, training
@@ -54,7 +55,10 @@ def study_of(place, stage="coarse"):
 
 def without_heartbeat(place):
     """Open a study as Optuna alone does: there `ask` is allowed."""
-    return optuna.load_study(study_name="coarse", storage=f"sqlite:///{place}")
+    storage = optuna.storages.RDBStorage(
+        f"sqlite:///{place}", engine_kwargs={"poolclass": sqlalchemy.NullPool}
+    )
+    return optuna.load_study(study_name="coarse", storage=storage)
 
 
 def count(place, *states):

@@ -62,10 +62,10 @@ def open_storage(place, heartbeat_timeout=60):
     # Optuna calls its heartbeat experimental
     warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     url = str(place) if "://" in str(place) else f"sqlite:///{Path(place).resolve()}"
+    # no connection stays open: servers and firewalls end idle ones, and SQLite's are never closed
+    settings = {"poolclass": sqlalchemy.NullPool}
     if url.startswith("sqlite"):
-        settings = {"connect_args": {"timeout": 60}}  # seconds to wait for another's writing
-    else:
-        settings = {"poolclass": sqlalchemy.NullPool}  # servers and firewalls end idle connections
+        settings["connect_args"] = {"timeout": 60}  # seconds to wait for another's writing
     for attempt in range(5):
         if attempt:  # two processes made the same tables at once
             time.sleep(0.2 * attempt)
