@@ -27,7 +27,7 @@ class SoftCrossEntropy(keras.losses.Loss):
         Bins in the soft encoding.
     sigma : float
         Its width in ab units.
-    reduction, name : str
+    reduction, name, dtype : str
         As for every Keras loss.
 
     Notes
@@ -35,7 +35,7 @@ class SoftCrossEntropy(keras.losses.Loss):
     Called with integer codes (batch, h, w) in 0..65535 and logits (batch, h, w, 313). Of the 313
     target weights of a pixel, 308 are zero, so they are never written out: with weights z that
     sum to 1, the cross-entropy is logsumexp(logits) - sum(z * logits). It is computed in
-    float32, whatever the precision of the network.
+    `dtype`, whatever the precision of the network.
     """
 
     def __init__(
@@ -45,30 +45,31 @@ class SoftCrossEntropy(keras.losses.Loss):
         sigma=quantizer.SIGMA,
         reduction="sum_over_batch_size",
         name="soft_cross_entropy",
+        dtype="float32",
     ):
-        super().__init__(name=name, reduction=reduction, dtype="float32")
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
         self.neighbors, self.sigma = neighbors, sigma
         self.class_weights = None if class_weights is None else _per_bin(class_weights)
         self._bins, self._weights = quantizer.soft_encoding(neighbors, sigma)
 
     def call(self, y_true, y_pred):
-        """Return the loss of each pixel: (batch, h, w), float32, in nats."""
+        """Return the loss of each pixel: (batch, h, w), in nats."""
         codes = ops.cast(y_true, "int32")
-        logits = ops.cast(y_pred, "float32")
+        logits = ops.cast(y_pred, self.dtype)
         bins = ops.take(self._bins, codes, axis=0)
-        weights = ops.take(self._weights, codes, axis=0)
+        weights = ops.cast(ops.take(self._weights, codes, axis=0), self.dtype)
         # (batch, h, w, 313) -> (batch, h, w, neighbors): only the target's bins
         chosen = ops.take_along_axis(logits, bins, axis=-1)
         loss = ops.logsumexp(logits, axis=-1) - ops.sum(weights * chosen, axis=-1)
         if self.class_weights is None:
             return loss
-        return loss * ops.take(self.class_weights, bins[..., 0], axis=0)
+        return loss * ops.cast(ops.take(self.class_weights, bins[..., 0], axis=0), self.dtype)
 
     def get_config(self):
         """Return what `from_config` needs."""
         weights = None if self.class_weights is None else self.class_weights.tolist()
         own = dict(class_weights=weights, neighbors=self.neighbors, sigma=self.sigma)
-        return {"reduction": self.reduction, "name": self.name, **own}
+        return {"reduction": self.reduction, "name": self.name, "dtype": self.dtype, **own}
 
 
 @keras.saving.register_keras_serializable(PACKAGE)

@@ -46,14 +46,14 @@ def build_model(
         Seed of the initial weights.
     dtype : str, optional
         A Keras dtype policy such as ``"mixed_bfloat16"``; Keras' global policy by default.
-        The last layer and a classifier's encoder compute in float32 all the same.
+        The last layer and a classifier's encoder compute in the precision of the weights.
     network : str
         As for `table.layers`.
 
     Returns
     -------
     keras.Model
-        From float32 (batch, height, width, 1), L in 0..100, to float32 logits
+        From float32 (batch, height, width, 1), L in 0..100, to logits in the weights' precision,
         (batch, height / 4, width / 4, 313). Its attribute ``input_multiple`` says what the sides
         have to be multiples of. A network that takes hints has a list of two inputs, and that of
         2017 gives (a, b) (`graph.build`).
@@ -304,12 +304,12 @@ def _convolution(row, dtype, settings):
     return kinds[row.kind](row.channels, row.kernel, **common, **settings)
 
 
-# Logits, (a, b) and what the first layer sees need float32. So do depthwise convolutions, for
-# speed: in half precision a CPU takes longer over them than the decoder gains.
+# Logits, (a, b) and what the first layer sees need the weights' precision. So do depthwise
+# convolutions, for speed: in half precision a CPU takes longer over them than the decoder gains.
 def _dtype(row, dtype):
     exact = row.channels in (table.BINS, 2) or row.kind in ("rescale", "tanh")
     exact = exact or row.name == table.SEEN or row.name.startswith(table.ENCODER)
-    return "float32" if exact else dtype
+    return keras.dtype_policies.get(dtype).variable_dtype if exact else dtype
 
 
 def _other(row, batch_norm_momentum, dtype):

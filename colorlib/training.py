@@ -234,7 +234,7 @@ def compile_model(network, settings, steps_per_epoch, prior=None):
         weights = quantizer.rebalancing_weights(prior, settings.rebalance)
     network.compile(
         optimizer=optimizers.build_optimizer(settings, steps_per_epoch * settings.epochs),
-        loss=losses.SoftCrossEntropy(weights),
+        loss=losses.SoftCrossEntropy(weights, dtype=network.outputs[0].dtype),
         metrics=[losses.Accuracy()],
     )
 

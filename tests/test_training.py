@@ -168,6 +168,13 @@ def test_precision_and_initializer_are_those_of_the_settings(tiny):
     assert spread == pytest.approx(np.sqrt(2 / (ways_in + ways_out)), rel=0.02)
 
 
+def test_in_float64_nothing_is_computed_in_less(tiny):
+    # else the last digits of float32, in which processors differ, grow into other colors
+    network = training.new_network(tiny.replace(precision="float64"), 1, np.ones(quantizer.BINS))
+    precisions = {layer.compute_dtype for layer in network.layers[1:]} | {network.loss.dtype}
+    assert precisions == {"float64"}
+
+
 def test_averaged_weights_are_validated_and_recorded(tmp_path, patches, tiny):
     # a rate so high from the third epoch on that nothing gets better any more
     settings = tiny.replace(epochs=4, ema=0.8, batch_norm_momentum=0.8)
