@@ -144,8 +144,8 @@ class TrainConfig:
     encoder_rate : float
         Factor on the learning rate of a classifier's encoder; 0 keeps its weights as they are.
     precision : str
-        A Keras dtype policy: with ``"float64"``, the last digits, in which processors differ, do
-        not grow into colors that differ.
+        A Keras dtype policy: with ``"float64"`` (not on JAX), the last digits, in which
+        processors differ, do not grow into colors that differ.
     seed : int
         Decides initial weights, order, crops and flips.
 
