@@ -23,7 +23,7 @@ from colorlib.store import squares
 from colorlib.table import STRIDE
 
 KEPT = 2**28
-"""Bytes of freed memory that are kept for the next batches."""
+"""Bytes of freed memory that are kept for the next batches, at least."""
 
 LIGHTNESS_STEP = np.float32(colorspace.L_MAX / 255)
 """L of one step of its 8-bit values."""
@@ -114,8 +114,7 @@ class ColorBatches(keras.utils.PyDataset):
         self.batches = -(-self._groups // (batch_size // world.devices))
         self.epoch = 0
         self._threads = workers
-        if workers:
-            _keep_freed_memory()
+        _keep_freed_memory()
         self._pool = ThreadPoolExecutor(workers) if workers else None
         self._pending = {}
 
@@ -308,15 +307,17 @@ def resized_squares(rgb, sides, corners, crop):
     return resized
 
 
-# glibc returns the freed memory of a batch to the system. To allocate it again, page by page and
-# with a lock that the threads share, takes up to a fourth of the time of the next batch.
+# glibc returns large blocks to the system when they are freed. To get one back, page by page and
+# with a lock that the threads share, takes up to a fourth of the time of a batch, and half of a
+# step of TensorFlow, which lowers glibc's limits when it starts to read batches. It leaves alone
+# how many blocks may be mapped on their own: of none, most freed memory is kept.
 @functools.cache
 def _keep_freed_memory():
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt:
-        trim_threshold, mmap_threshold = -1, -3  # numbers from glibc's malloc.h
+        trim_threshold, mmap_max = -1, -4  # numbers from glibc's malloc.h
         mallopt(trim_threshold, KEPT)
-        mallopt(mmap_threshold, KEPT // 8)
+        mallopt(mmap_max, 0)
 
 
 def encode(rgb):

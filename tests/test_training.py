@@ -2,7 +2,9 @@
 
 import json
 import shutil
+import resource
 import signal
+import sys
 import weakref
 
 import h5py
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 import scripts
 
-from colorlib import config, generator, optimizers, quantizer, runs, store, training
+from colorlib import config, generator, optimizers, quantizer, runs, samples, store, training
 from colorlib.callbacks import DivergedError, Interrupt, SetEpoch
 
 pytestmark = pytest.mark.usefixtures("shallow")
@@ -174,6 +176,21 @@ def test_in_float64_nothing_is_computed_in_less(tiny):
     network = training.new_network(tiny.replace(precision="float64"), 1, np.ones(quantizer.BINS))
     precisions = {layer.compute_dtype for layer in network.layers[1:]} | {network.loss.dtype}
     assert precisions == {"float64"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts the page faults of glibc's malloc")
+def test_a_step_reuses_the_memory_of_the_one_before(tiny):
+    settings = tiny.replace(image_size=64, crop=64, width=0.25, epochs=3)
+    network = training.new_network(settings, 5, np.ones(quantizer.BINS))
+    faults = []
+
+    class Count(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
+
+    batches = generator.ColorBatches(samples.patches(40, 64), 8, 64)
+    network.fit(batches, epochs=4, callbacks=[Count()], verbose=0)
+    assert min(np.diff(faults)) < 1000 * len(batches)
 
 
 def test_averaged_weights_are_validated_and_recorded(tmp_path, patches, tiny):
