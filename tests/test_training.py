@@ -1,8 +1,8 @@
 """A tiny network learns, and its run comes back as it was."""
 
 import json
-import shutil
 import resource
+import shutil
 import signal
 import sys
 import weakref
