@@ -370,7 +370,7 @@ class Writer:
         height, width = rgb.shape[:2]
         if height % 2 or width % 2:
             rgb = np.pad(rgb, ((0, height % 2), (0, width % 2), (0, 0)), "edge")
-        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), "rgb24")
+        frame = av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(rgb), "rgb24")
         frame = frame.reformat(
             format="yuv420p", dst_colorspace=self._colors, dst_color_range=ColorRange.MPEG
         )
