@@ -14,6 +14,7 @@ from pathlib import Path
 from colorlib import config, files
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the command does
 
 
 def parser(doc, to_json=True, against=False):
