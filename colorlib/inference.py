@@ -138,7 +138,7 @@ def weights_file(rows, weights):
 
     Returns
     -------
-    memoryview
+    bytes
         The file's bytes. HDF5 itself crashes where a disk is full, so it writes into memory.
 
     Raises
@@ -156,7 +156,7 @@ def weights_file(rows, weights):
                 if array is None or array.shape != shape or not np.isfinite(array).all():
                     raise ValueError(f"{row.name}: its {part} is missing, or no {shape} numbers")
                 file[f"{place}/{number}"] = array
-    return memory.getbuffer()
+    return memory.getvalue()
 
 
 # Each layer that has weights: its row, where its arrays are in the file, and their shapes.

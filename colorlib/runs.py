@@ -265,7 +265,7 @@ def save_weights(network, path):
             for number, values in enumerate(layer.get_weights()):
                 file[f"{name}/vars/{number}"] = _halved(layer.name, values)
     with files.replacing(path) as temporary:
-        temporary.write_bytes(memory.getbuffer())
+        temporary.write_bytes(memory.getvalue())
 
 
 def load_weights(network, path):

@@ -236,7 +236,7 @@ def write(path, pixels, names=None, class_names=None, dropped=()):
         files.replacing(path) as temporary,
         temporary.open("wb") as file,
     ):
-        file.write(head.getbuffer()[:offset])
+        file.write(head.getvalue()[:offset])
         for start in range(0, len(pixels), BLOCK):
             file.write(np.ascontiguousarray(pixels[start : start + BLOCK]))
 

@@ -180,7 +180,7 @@ def test_in_float64_nothing_is_computed_in_less(tiny):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts the page faults of glibc's malloc")
 def test_a_step_reuses_the_memory_of_the_one_before(tiny):
-    settings = tiny.replace(image_size=64, crop=64, width=0.25, epochs=3)
+    settings = tiny.replace(image_size=64, crop=64, width=0.25)
     network = training.new_network(settings, 5, np.ones(quantizer.BINS))
     faults = []
 
@@ -189,7 +189,7 @@ def test_a_step_reuses_the_memory_of_the_one_before(tiny):
             faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt)
 
     batches = generator.ColorBatches(samples.patches(40, 64), 8, 64)
-    network.fit(batches, epochs=4, callbacks=[Count()], verbose=0)
+    network.fit(batches, epochs=3, callbacks=[Count()], verbose=0)
     assert min(np.diff(faults)) < 1000 * len(batches)
 
 
