@@ -9,6 +9,7 @@ objects. Here a guided filter enlarges them (He, Sun and Tang 2013,
 (a, b) is a linear function of L, fitted on the small copy; where L has an edge, the color gets one.
 """
 
+import math
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
@@ -479,29 +480,30 @@ def resized_lightness(photograph, height, width):
     ndarray of float32, shape (height, width)
         L in 0..100: the mean over areas where it shrinks, interpolated where it grows.
     """
-    # a band adds its share to every row that it touches
+    # a band adds its share to every row that it touches; rows first, as one product of matrices
     old_height, old_width = photograph.shape
     shrinks = height <= old_height
     out = np.zeros((height if shrinks else old_height, width), np.float32)
     how = cv2.INTER_AREA if width <= old_width else cv2.INTER_CUBIC
-    for rows in _bands(old_height, old_width, BAND):
-        lightness = photograph.lightness(rows)
-        narrow = cv2.resize(lightness, (width, len(lightness)), interpolation=how)
+    for rows in _bands(old_height, old_width, PIECE):
+        lightness, touched = photograph.lightness(rows), rows
         if shrinks:
-            out += _shares(rows, old_height, height) @ narrow
-        else:
-            out[rows] = narrow
+            touched, shares = _shares(rows, old_height, height)
+            lightness = shares @ lightness
+        out[touched] += cv2.resize(lightness, (width, len(lightness)), interpolation=how)
     if not shrinks:
         out = cv2.resize(out, (width, height), interpolation=cv2.INTER_CUBIC)
     return np.clip(out, 0, colorspace.L_MAX)
 
 
-# The weight of each old row (across) in each new row (down).
+# The new rows that old ones touch, and the weight of each old row (across) in each of them (down).
 def _shares(rows, old_height, height):
-    edges = np.arange(height + 1)[:, None] * (old_height / height)
+    scale = old_height / height
+    touched = slice(int(rows.start / scale), min(math.ceil(rows.stop / scale), height))
+    edges = np.arange(touched.start, touched.stop + 1)[:, None] * scale
     old = np.arange(rows.start, rows.stop)
     overlap = np.minimum(edges[1:], old + 1) - np.maximum(edges[:-1], old)
-    return (np.maximum(overlap, 0) * (height / old_height)).astype(np.float32)
+    return touched, (np.maximum(overlap, 0) / scale).astype(np.float32)
 
 
 def _color_band(lightness, colors, rows, height, depth):

@@ -9,21 +9,16 @@ it, or when. Keras' own workers are not used; a few threads prefetch, and OpenCV
 release the interpreter's lock where the time goes.
 """
 
-import ctypes
 import functools
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import cv2
 import keras
 import numpy as np
 
-from colorlib import augmentation, colorspace, distributed, hints, quantizer
+from colorlib import augmentation, colorspace, distributed, hints, memory, quantizer
 from colorlib.store import squares
 from colorlib.table import STRIDE
-
-KEPT = 2**28
-"""Bytes of freed memory that are kept for the next batches, at least."""
 
 LIGHTNESS_STEP = np.float32(colorspace.L_MAX / 255)
 """L of one step of its 8-bit values."""
@@ -114,7 +109,7 @@ class ColorBatches(keras.utils.PyDataset):
         self.batches = -(-self._groups // (batch_size // world.devices))
         self.epoch = 0
         self._threads = workers
-        _keep_freed_memory()
+        memory.keep_freed()
         self._pool = ThreadPoolExecutor(workers) if workers else None
         self._pending = {}
 
@@ -305,19 +300,6 @@ def resized_squares(rgb, sides, corners, crop):
         square = image[top : top + side, left : left + side]
         cv2.resize(square, (crop, crop), target, interpolation=way)
     return resized
-
-
-# glibc returns large blocks to the system when they are freed. To get one back, page by page and
-# with a lock that the threads share, takes up to a fourth of the time of a batch, and half of a
-# step of TensorFlow, which lowers glibc's limits when it starts to read batches. It leaves alone
-# how many blocks may be mapped on their own: of none, most freed memory is kept.
-@functools.cache
-def _keep_freed_memory():
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt:
-        trim_threshold, mmap_max = -1, -4  # numbers from glibc's malloc.h
-        mallopt(trim_threshold, KEPT)
-        mallopt(mmap_max, 0)
 
 
 def encode(rgb):

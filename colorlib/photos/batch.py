@@ -14,7 +14,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from colorlib import colorize, files, images
+from colorlib import colorize, files, images, memory
 from colorlib.photos import outputs, pages, photo
 
 FILMS = (".mp4", ".m4v", ".mov", ".mkv", ".webm")
@@ -170,6 +170,8 @@ def color_all(colorizer, jobs, overwrite=False, side_by_side=False, at_once=AT_O
         One for each job, in order. If the iteration is stopped, running jobs are finished and the
         others are not started.
     """
+    if len(jobs) > 1:
+        memory.keep_freed()
     alone = threading.Lock()
     pool = ThreadPoolExecutor(at_once)
     settings = functools.cache(lambda: outputs.fingerprint(colorizer, side_by_side=side_by_side))

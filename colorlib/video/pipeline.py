@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from colorlib import colorize, files, icc, images
+from colorlib import colorize, files, icc, images, memory
 from colorlib.photos import batch, outputs
 from colorlib.video import io, segments
 from colorlib.video.smoothing import (
@@ -126,6 +126,7 @@ def color_film(colorizer, source, target, smoothing=SMOOTHING, side_by_side=Fals
     colorlib.images.ImageError
         If the source can't be read, the target can't be written, or another process colors it.
     """
+    memory.keep_freed()
     target = Path(target)
     ending = target.suffix.lower()
     with io.Reader(source) as reader:
