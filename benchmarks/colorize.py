@@ -40,7 +40,7 @@ from colorlib import config, samples
 SHAPES = {0.3: (480, 640), 1: (1000, 1000), 12: (3000, 4000), 100: (10_000, 10_000)}
 """Megapixels -> height and width."""
 
-FOLDER = 24
+FOLDER = 96
 """Photographs in the folder."""
 
 ROW = "{what:58} {seconds:>8} {cpu:>8} {rate:>9} {peak:>8}"

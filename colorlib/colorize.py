@@ -334,7 +334,7 @@ def enlarge(lightness, ab, follow_edges=False):
     return cv2.merge(_colors_of_band(lightness, colors, slice(0, len(lightness)), len(lightness)))
 
 
-def render(colorizer, photograph, depth=np.uint8, side_by_side=False, points=None):
+def render(colorizer, photograph, depth=np.uint8, side_by_side=False, points=None, threads=THREADS):
     """Color a photograph of any size, a band of rows at a time.
 
     Parameters
@@ -348,6 +348,8 @@ def render(colorizer, photograph, depth=np.uint8, side_by_side=False, points=Non
         Put the grey photograph to the left of the colored one.
     points : colorlib.hints.Points, optional
         A user's hints.
+    threads : int
+        As for `paint`.
 
     Returns
     -------
@@ -361,7 +363,7 @@ def render(colorizer, photograph, depth=np.uint8, side_by_side=False, points=Non
     view = colorizer.view(source)
     ab = colorizer.decode(colorizer.predict(view, points))
     colors = fit_to_lightness(view, ab, colorizer.decoding.follow_edges)
-    return paint(source, colors, depth, side_by_side)
+    return paint(source, colors, depth, side_by_side, threads)
 
 
 def fit_to_lightness(lightness, ab, follow_edges):

@@ -268,7 +268,7 @@ def test_a_record_that_can_not_be_written_is_reported(twins, tmp_path, colorizer
 
 
 def test_what_lost_its_metadata_is_kept_as_well(twins, tmp_path, colorizer, monkeypatch):
-    def losing(colorizer, source, target, side_by_side=False):
+    def losing(colorizer, source, target, *_):
         images.write(target, images.read(source))
         return "the metadata are left out"
 
@@ -419,7 +419,7 @@ def test_leaving_in_the_middle_leaves_whole_files(tmp_path, colorizer):
 def test_large_ones_are_alone(tmp_path, colorizer, monkeypatch):
     running, most = set(), []
 
-    def color_file(_, source, target, side_by_side):
+    def color_file(_, source, target, side_by_side, threads):
         running.add(source)
         most.append(len(running))
         threading.Event().wait(0.01)

@@ -170,14 +170,15 @@ def color_all(colorizer, jobs, overwrite=False, side_by_side=False, at_once=AT_O
         One for each job, in order. If the iteration is stopped, running jobs are finished and the
         others are not started.
     """
-    if len(jobs) > 1:
+    several = len(jobs) > 1
+    if several:
         memory.keep_freed()
     alone = threading.Lock()
     pool = ThreadPoolExecutor(at_once)
     settings = functools.cache(lambda: outputs.fingerprint(colorizer, side_by_side=side_by_side))
 
     def do(job):
-        return _do(job, colorizer, overwrite, side_by_side, alone, settings)
+        return _do(job, colorizer, overwrite, side_by_side, alone, settings, several)
 
     try:
         yield from pool.map(do, jobs)
@@ -185,7 +186,7 @@ def color_all(colorizer, jobs, overwrite=False, side_by_side=False, at_once=AT_O
         pool.shutdown(cancel_futures=True)
 
 
-def color_file(colorizer, source, target, side_by_side=False):
+def color_file(colorizer, source, target, side_by_side=False, threads=colorize.THREADS):
     """Color one image file.
 
     Parameters
@@ -195,6 +196,8 @@ def color_file(colorizer, source, target, side_by_side=False):
         The file to read and the file to write, whose ending decides its format.
     side_by_side : bool
         Put the grey photograph to the left of the colored one.
+    threads : int
+        As for `colorize.paint`.
 
     Returns
     -------
@@ -206,7 +209,7 @@ def color_file(colorizer, source, target, side_by_side=False):
     colorlib.images.ImageError
         If the source can't be read or the target can't be written.
     """
-    color = functools.partial(colorize.render, colorizer)
+    color = functools.partial(colorize.render, colorizer, threads=threads)
     return _convert(source, target, color, side_by_side)
 
 
@@ -379,11 +382,12 @@ def _noted(job, entry, settings):
     return ""
 
 
-def _do(job, colorizer, overwrite, side_by_side, alone, settings):
+def _do(job, colorizer, overwrite, side_by_side, alone, settings, several):
     def color():
         large = photo.count_pixels(job.source) >= LARGE
+        threads = 1 if several and not large else colorize.THREADS
         with alone if large else contextlib.nullcontext():
-            return color_file(colorizer, job.source, job.target, side_by_side)
+            return color_file(colorizer, job.source, job.target, side_by_side, threads)
 
     return attempt(job, overwrite, color, settings)
 
