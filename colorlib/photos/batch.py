@@ -4,6 +4,7 @@ Not here: a single photograph (`colorlib.photos.photo`, `colorlib.colorize`), th
 (`colorlib.video.pipeline`) and the messages (`colorlib.cli.color`).
 """
 
+import collections
 import contextlib
 import dataclasses
 import functools
@@ -30,10 +31,13 @@ AT_ONCE = min(4, os.cpu_count() or 1)
 LARGE = 2**24
 """Photographs of so many pixels are colored one at a time, to save memory."""
 
+WAITING = 64
+"""Photographs that wait for a thread or for the ones before them: an archive may have millions."""
+
 COLORED, KEPT, FAILED = "colored", "kept", "failed"
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Job:
     """A photograph or a film to color.
 
@@ -181,9 +185,34 @@ def color_all(colorizer, jobs, overwrite=False, side_by_side=False, at_once=AT_O
         return _do(job, colorizer, overwrite, side_by_side, alone, settings, several)
 
     try:
-        yield from pool.map(do, jobs)
+        yield from ahead(pool, do, jobs, WAITING)
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def ahead(pool, do, items, waiting):
+    """Do something with each item in the threads of a pool, a limited number of items ahead.
+
+    Parameters
+    ----------
+    pool : concurrent.futures.Executor
+    do : callable
+    items : iterable
+    waiting : int
+        Results, at most, that are computed or begun and not yet taken.
+
+    Yields
+    ------
+    object
+        The results, in order.
+    """
+    begun = collections.deque()
+    for item in items:
+        begun.append(pool.submit(do, item))
+        if len(begun) > waiting:
+            yield begun.popleft().result()
+    while begun:
+        yield begun.popleft().result()
 
 
 def color_file(colorizer, source, target, side_by_side=False, threads=colorize.THREADS):

@@ -102,8 +102,10 @@ class Records:
             size = source.stat().st_size
         except OSError:
             return []
+        known = self._by_size[target.parent].get(size)
+        if not known:
+            return []
         name = re.compile(f"{re.escape(target.stem)}(-[0-9]+)?{re.escape(target.suffix)}", re.I)
-        known = self._by_size[target.parent].get(size, [])
         known = [entry for entry in known if name.fullmatch(entry.file) and is_from(entry, source)]
         real = os.path.realpath(source)
         own = [entry for entry in known if entry.source == real]

@@ -8,7 +8,6 @@ when the film is complete. Each segment has a checkpoint with the state that the
 a film that was stopped or killed, and resumed, is identical to one that was not.
 """
 
-import collections
 import contextlib
 import dataclasses
 import functools
@@ -36,8 +35,8 @@ from colorlib.video.smoothing import (
 SEGMENT = 96
 """Frames in a segment: at most so many are colored again after a stop, which takes seconds."""
 
-AHEAD = 2
-"""Frames in memory per thread; each takes some tens of bytes a pixel."""
+AHEAD = 2 * batch.AT_ONCE
+"""Frames that are predicted or painted ahead; each takes some tens of bytes a pixel."""
 
 ENDS_EARLY = 1.0
 """A film that is shorter than announced by more than these seconds plus 2% gets a note."""
@@ -232,8 +231,9 @@ def _colored(frames, colorizer, last, step, smoothing, side_by_side):
 
     pool = ThreadPoolExecutor(batch.AT_ONCE)
     try:
-        predicted = _ahead(pool, predict, frames)
-        yield from _ahead(pool, paint, _smoothed(predicted, last, step, smoothing))
+        predicted = batch.ahead(pool, predict, frames, AHEAD)
+        smoothed = _smoothed(predicted, last, step, smoothing)
+        yield from batch.ahead(pool, paint, smoothed, AHEAD)
     finally:
         pool.shutdown(cancel_futures=True)
 
@@ -247,16 +247,6 @@ def _smoothed(pictures, last, step, smoothing):
             source_time = 0 if time is None else time + step
         time = source_time if time is None else max(source_time, time + 1)
         yield dataclasses.replace(picture, state=state, time=time)
-
-
-def _ahead(pool, do, items):
-    waiting = collections.deque()
-    for item in items:
-        waiting.append(pool.submit(do, item))
-        if len(waiting) > AHEAD * batch.AT_ONCE:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 class _Segments:
