@@ -6,6 +6,8 @@ Every network sees lightness and gives, at a quarter of the resolution, a distri
 colors. That of the report is Table 1: Zhang et al. 2016, version 2 of the paper.
 """
 
+import functools
+
 import keras
 import numpy as np
 
@@ -13,6 +15,52 @@ from colorlib import config, quantizer, table
 
 CONVOLUTIONS = ("convolution", "depthwise", "transposed")
 """The kinds of layers (`table.Layer`) that have kernels."""
+
+
+@keras.saving.register_keras_serializable("colorlib")
+class Conv2D(keras.layers.Conv2D):
+    """Keras' layer, faster where it is dilated and trained by TensorFlow on a CPU.
+
+    There Keras' own divides an image by the dilation into four small ones, which are padded. In
+    Table 1, with images of 56 pixels, that costs a third more arithmetic in six of the layers. The
+    results are the same up to rounding.
+    """
+
+    def convolution_op(self, inputs, kernel):
+        """Compute the convolution; see `keras.layers.Conv2D`."""
+        if self.dilation_rate == (1, 1) or not _takes_dilations(inputs.dtype):
+            return super().convolution_op(inputs, kernel)
+        import tensorflow
+
+        padding = self.padding.upper()
+        return tensorflow.nn.conv2d(inputs, kernel, 1, padding, dilations=self.dilation_rate)
+
+
+# oneDNN and GPUs have a dilated convolution's gradient; TensorFlow's own code for CPUs has not.
+@functools.cache
+def _takes_dilations(dtype):
+    if keras.backend.backend() != "tensorflow":
+        return False
+    import tensorflow
+
+    shape, kernel, ones = (
+        (1, 5, 5, 1),
+        (3, 3, 1, 1),
+        functools.partial(tensorflow.ones, dtype=dtype),
+    )
+    with tensorflow.init_scope():  # now, not in a graph
+        try:
+            tensorflow.raw_ops.Conv2DBackpropInput(
+                input_sizes=shape,
+                filter=tensorflow.ones(kernel, dtype),
+                out_backprop=tensorflow.ones(shape, dtype),
+                strides=[1, 1, 1, 1],
+                padding="SAME",
+                dilations=[1, 2, 2, 1],
+            )
+        except tensorflow.errors.InvalidArgumentError:
+            return False
+    return True
 
 
 def build_model(
@@ -300,7 +348,7 @@ def _convolution(row, dtype, settings):
     if row.kind == "depthwise":
         own = {name.replace("kernel", "depthwise"): value for name, value in settings.items()}
         return keras.layers.DepthwiseConv2D(row.kernel, **common, **own)
-    kinds = {"convolution": keras.layers.Conv2D, "transposed": keras.layers.Conv2DTranspose}
+    kinds = {"convolution": Conv2D, "transposed": keras.layers.Conv2DTranspose}
     return kinds[row.kind](row.channels, row.kernel, **common, **settings)
 
 

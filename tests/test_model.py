@@ -71,6 +71,35 @@ def test_any_multiple_of_8_goes_in_and_a_quarter_comes_out(shape):
     assert logits.shape == (2, shape[0] // 4, shape[1] // 4, 313)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_dilated_convolution_is_keras_own(rng, dtype):
+    images = rng.normal(size=(2, 9, 14, 3)).astype(dtype)
+    found = []
+    for kind in (model.Conv2D, keras.layers.Conv2D):
+        settings = dict(padding="same", dilation_rate=2, kernel_initializer="ones", dtype=dtype)
+        network = keras.Sequential([kind(4, 3, **settings), kind(2, 3, **settings)])
+        network.compile(keras.optimizers.SGD(1e-3), "mse")
+        loss = network.train_on_batch(images, np.ones((2, 9, 14, 2), dtype))
+        found.append([loss, *network.get_weights()])
+    for own, expected in zip(*found, strict=True):
+        np.testing.assert_allclose(own, expected, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="TensorFlow's"
+)
+def test_no_image_is_divided_where_dilations_can_be_trained(monkeypatch):
+    import tensorflow
+
+    divided = []
+    for takes in (True, False):
+        monkeypatch.setattr(model, "_takes_dilations", lambda dtype, takes=takes: takes)
+        network = model.build_model(1 / 16)
+        graph = tensorflow.function(network).get_concrete_function(np.ones((1, 56, 56, 1), "f4"))
+        divided.append("SpaceToBatchND" in {x.type for x in graph.graph.get_operations()})
+    assert divided == [False, True]
+
+
 def test_width_scales_every_channel_count_but_the_last():
     for row, layer in zip(table.TABLE_1, model.describe(model.build_model(0.25, 32)), strict=True):
         expected = row.channels if row.name == "conv_1x1" else row.channels // 4
