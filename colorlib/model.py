@@ -43,11 +43,7 @@ def _takes_dilations(dtype):
         return False
     import tensorflow
 
-    shape, kernel, ones = (
-        (1, 5, 5, 1),
-        (3, 3, 1, 1),
-        functools.partial(tensorflow.ones, dtype=dtype),
-    )
+    shape, kernel = (1, 5, 5, 1), (3, 3, 1, 1)
     with tensorflow.init_scope():  # now, not in a graph
         try:
             tensorflow.raw_ops.Conv2DBackpropInput(

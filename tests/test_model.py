@@ -85,9 +85,7 @@ def test_a_dilated_convolution_is_keras_own(rng, dtype):
         np.testing.assert_allclose(own, expected, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.skipif(
-    keras.backend.backend() != "tensorflow", reason="TensorFlow's"
-)
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's")
 def test_no_image_is_divided_where_dilations_can_be_trained(monkeypatch):
     import tensorflow
 
