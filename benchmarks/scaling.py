@@ -3,18 +3,17 @@
     python benchmarks/scaling.py [--json FILE.json]
 
 Nothing of this was run on more than one GPU. Images per second and GPU are those of the recorded
-trainings on an NVIDIA H200 (JAX, bfloat16), scaled to 176 pixels by the area. Table 1 at full width
-was never trained on a GPU: its rows assume a share of the peak, the lower one that of Model-64 at
-half width. What a process can feed is measured here, in CPU seconds, so that other work on the
-machine counts little.
+trainings on an NVIDIA H200 (JAX, bfloat16), scaled to 176 pixels by the area. What a process can
+feed is measured here, in CPU seconds, so that other work on the machine counts little.
 """
 
+import json
 import time
 
 import harness
 import numpy as np
 
-from colorlib import config, generator, runs, samples
+from colorlib import config, generator, samples
 
 IMAGES = 1_281_167
 """Training images of ImageNet (ILSVRC 2012)."""
@@ -22,24 +21,21 @@ IMAGES = 1_281_167
 SIDE, CROP = 256, 176
 """Sides in pixels of the stored images and of the crops, as of Model-256."""
 
-GIGAFLOP = {"model-64-degraded": 3 * 3.08 / 4, "table 1": 3 * 30.5}
-"""Of a training step, for an image: three times the forward pass; half the width is a fourth."""
+RUNS = {"transfer": "transfer", "Table 1, full width": "model-64-full-width"}
+"""Of each network: the recorded training."""
 
-PEAK = 989e12
-"""FLOP/s of an H200 in dense bfloat16, by its data sheet."""
-
-HIGH = 0.4
-"""Share of the peak that large convolutions may reach: an assumption."""
-
-PARAMETERS = {"transfer": 4.3e6, "table 1": 24.8e6}
+PARAMETERS = {"transfer": 4.3e6, "Table 1, full width": 24.8e6}
 """Of which each step exchanges the gradients, in float32."""
 
 ROW = "{network:32} {gpus:>5} {images_per_second:>10} {hours:>9} {gigabytes:>9} {cores:>6}"
 
 
-def median_rate(run):
-    """Return a recorded training's images per second, the median over epochs."""
-    return float(np.median(runs.load_run(run).history["images_per_second"]))
+def rate(run):
+    """Return a recorded training's images per second, the median over epochs, for `CROP`."""
+    folder = config.RUNS / run
+    rows = np.genfromtxt(folder / "history.csv", delimiter=",", names=True)
+    crop = json.loads((folder / "config.json").read_text())["settings"]["crop"]
+    return float(np.median(rows["images_per_second"])) * (crop / CROP) ** 2
 
 
 def feeding_cost():
@@ -62,24 +58,12 @@ def feeding_cost():
     return min(costs)
 
 
-def rates():
-    """Return images per second and GPU of each network."""
-    half = median_rate("model-64-degraded")
-    share = half * GIGAFLOP["model-64-degraded"] * 1e9 / PEAK
-    full = PEAK / (GIGAFLOP["table 1"] * 1e9)
-    return {
-        "transfer": median_rate("transfer") * (config.TRANSFER.crop / CROP) ** 2,
-        f"table 1 at {share:.1%} of the peak": share * full,
-        f"table 1 at {HIGH:.0%} of the peak": HIGH * full,
-    }
-
-
 def main():
     given = harness.parser(__doc__).parse_args()
     cost, rows = feeding_cost(), []
-    for network, rate in rates().items():
+    for network, run in RUNS.items():
         for gpus in (1, 8, 64):
-            total = rate * gpus
+            total = rate(run) * gpus
             rows.append(
                 {
                     "network": network,
