@@ -7,7 +7,8 @@ and of the transfer network (128 pixels), in float32, and in bfloat16 where the 
 instructions for it. Each backend and precision has a process of its own. Steps take turns with the
 product of two large matrices, whose speed is the peak; both are the fastest of their turns, since
 other work on the machine only makes them slower. The share of the peak is the arithmetic of the
-convolutions, three times that of a forward pass, divided by the time of a step and the peak.
+convolutions, three times that of a forward pass, divided by the time of a step and the peak. The
+product is the backend's own: PyTorch's is slow in float32 on AMD processors, so its share is high.
 
 Each row is written into the file when it is there, and a row that the file has is not measured
 again: a stopped benchmark goes on. With ``--again`` it is, and the faster one is kept, since other
