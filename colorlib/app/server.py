@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from jupyter_server.services.kernels.kernelmanager import AsyncMappingKernelManager
+from nbformat.sign import MemorySignatureStore
 from tornado import web
 from traitlets import Integer
 from traitlets.config import Config
@@ -104,6 +105,7 @@ def settings():
     page.VoilaConfiguration.file_allowlist = []
     page.VoilaConfiguration.multi_kernel_manager_class = Kernels
     page.VoilaConfiguration.prelaunch_hook = prepare
+    page.NotebookNotary.store_factory = MemorySignatureStore  # no database of trusted notebooks
     page.TagRemovePreprocessor.enabled = True
     page.TagRemovePreprocessor.remove_cell_tags = ["notebook-only"]
     page.Kernels.cull_idle_timeout = 30 * 60
