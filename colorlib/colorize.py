@@ -59,12 +59,12 @@ LARGEST_WORKING_SIZE = 1024
 MAX_ASPECT = 8
 """Largest ratio of the longer to the shorter side of the network's input."""
 
-BAND = 2**20
-"""Pixels whose L is shrunk at once."""
+KEPT = 2**20
+"""Pixels of a photograph, at most, of which L is kept instead of computed twice."""
 
 PIECE = 2**17
-"""Pixels that a thread converts to sRGB at once: with fewer, threads wait for Python's lock more
-often; more do not stay in a processor's cache, and their memory is given back and taken anew."""
+"""Pixels that are shrunk, or that a thread converts to sRGB, at once: with fewer, threads wait for
+Python's lock more often; more do not stay in a processor's cache."""
 
 THREADS = 2
 """Threads that paint a photograph; OpenCV uses the other cores."""
@@ -203,7 +203,7 @@ class Colorizer:
         Returns
         -------
         ndarray of float32, shape `working_shape`
-            L in 0..100. It does not depend on `BAND`, up to rounding.
+            L in 0..100. It does not depend on `PIECE`, up to rounding.
         """
         return resized_lightness(
             photograph, *working_shape(*photograph.shape, self.decoding.working_size)
@@ -358,7 +358,7 @@ def render(colorizer, photograph, depth=np.uint8, side_by_side=False, points=Non
     """
     height, width = photograph.shape
     source = photograph
-    if height * width <= BAND:  # then L is kept, and not computed twice
+    if height * width <= KEPT:
         source = Lightness(photograph.lightness(slice(0, height)), photograph.alpha)
     view = colorizer.view(source)
     ab = colorizer.decode(colorizer.predict(view, points))

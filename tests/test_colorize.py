@@ -144,7 +144,8 @@ def test_a_photograph_in_bands_is_the_photograph_at_once(colorizer, monkeypatch,
     asked = colorize.Colorizer(watched, decoding)
     results = [asked(rgb), colorize.render(asked, photograph)]
     for rows in (1, 7, 37, 399):
-        monkeypatch.setattr(colorize, "BAND", 271 * rows)
+        monkeypatch.setattr(colorize, "KEPT", 0)
+        monkeypatch.setattr(colorize, "PIECE", 271 * rows)
         results.append(colorize.render(asked, photograph))
     for view, result in zip(watched.seen, results, strict=True):
         np.testing.assert_allclose(view, watched.seen[1], atol=2e-3)
@@ -157,16 +158,15 @@ def test_a_photograph_in_bands_is_the_photograph_at_once(colorizer, monkeypatch,
 def test_small_and_narrow_photographs_in_bands(monkeypatch, rng, shape):
     photograph = photo.Photograph(rng.integers(0, 256, shape).astype(np.uint8))
     whole = seen_of(photograph, 32)
-    monkeypatch.setattr(colorize, "BAND", 2 * shape[1])
+    monkeypatch.setattr(colorize, "PIECE", 2 * shape[1])
     np.testing.assert_allclose(seen_of(photograph, 32), whole, atol=1e-3)
     assert whole.shape == colorize.working_shape(*shape, 32)
 
 
-def test_the_page_and_the_command_agree_on_a_photograph_of_several_bands(tmp_path, monkeypatch):
-    monkeypatch.setattr(colorize, "BAND", 2**17)
+def test_the_page_and_the_command_agree_on_a_photograph_of_several_bands(tmp_path):
     rgb = cv2.resize(samples.load("rocket"), (1800, 1200), interpolation=cv2.INTER_CUBIC)
     images.write(tmp_path / "x.png", rgb)
-    assert rgb.shape[0] * rgb.shape[1] > max(8 * colorize.BAND, preview.SCREEN)
+    assert rgb.shape[0] * rgb.shape[1] > max(8 * colorize.PIECE, colorize.KEPT, preview.SCREEN)
     asked = colorize.colorizer_for(working_size=80, jpeg_quality=0)
     asked.network = watched = Watched(asked.network)
     picture = preview.from_file(tmp_path / "x.png")
