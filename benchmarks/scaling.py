@@ -62,8 +62,9 @@ def main():
     given = harness.parser(__doc__).parse_args()
     cost, rows = feeding_cost(), []
     for network, run in RUNS.items():
+        alone = rate(run)
         for gpus in (1, 8, 64):
-            total = rate(run) * gpus
+            total = alone * gpus
             rows.append(
                 {
                     "network": network,
