@@ -6,6 +6,10 @@ import pytest
 
 from colorlib import generator, model, quantizer, runs, table
 
+of_tensorflow = pytest.mark.skipif(
+    keras.backend.backend() != "tensorflow", reason="other backends compute Keras' convolution"
+)
+
 # name, resolution at a 256-pixel input, channels, stride, dilation, BatchNorm after, kernel
 REPORT_TABLE_1 = """
 conv1_1 256 64 1 1 - 3
@@ -71,6 +75,7 @@ def test_any_multiple_of_8_goes_in_and_a_quarter_comes_out(shape):
     assert logits.shape == (2, shape[0] // 4, shape[1] // 4, 313)
 
 
+@of_tensorflow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_dilated_convolution_is_keras_own(rng, dtype):
     images = rng.normal(size=(2, 9, 14, 3)).astype(dtype)
@@ -85,7 +90,7 @@ def test_a_dilated_convolution_is_keras_own(rng, dtype):
         np.testing.assert_allclose(own, expected, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's")
+@of_tensorflow
 def test_no_image_is_divided_where_dilations_can_be_trained(monkeypatch):
     import tensorflow
 
