@@ -401,7 +401,7 @@ def paint(photograph, colors, depth=np.uint8, side_by_side=False, threads=THREAD
     depth, side_by_side
         As for `render`.
     threads : int
-        1 suits those who paint several photographs at once.
+        1 suits those who paint several photographs at once: it starts none.
 
     Returns
     -------
@@ -422,8 +422,13 @@ def paint(photograph, colors, depth=np.uint8, side_by_side=False, threads=THREAD
             alpha = images.to_depth(photograph.alpha[rows], depth)
             out[rows, :, 3] = np.tile(alpha, 1 + side_by_side)
 
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(fill, _bands(height, width, PIECE)))
+    bands = _bands(height, width, PIECE)
+    if threads == 1:
+        for rows in bands:
+            fill(rows)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(fill, bands))
     return out
 
 

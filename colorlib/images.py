@@ -6,8 +6,10 @@ reads the files; OpenCV reads color with 16 bits per channel.
 """
 
 import contextlib
+import errno
 import functools
 import io
+import os
 import stat
 import struct
 from pathlib import Path
@@ -42,6 +44,12 @@ LONGEST_SIDE = 2**19
 
 BAND = 2**20
 """Pixels processed at once in floating point or as copies."""
+
+IN_MEMORY = 2**24
+"""Pixels, at most, of a JPEG that is encoded in memory before it is written."""
+
+END_OF_JPEG = b"\xff\xd9"
+"""The marker with which each JPEG file ends."""
 
 GREY_TOLERANCE = 3
 """Largest difference between channels, in 8-bit levels, that still counts as grey."""
@@ -269,11 +277,22 @@ def save(image, path, image_format, **options):
 
     Notes
     -----
-    Pillow writes a JPEG to a file's descriptor in one piece, and does not see that a full disk took
-    a part of it only. So it gets a file without a descriptor.
+    Where Pillow writes to a file's descriptor, it does not see that a full disk took only a part.
+    So it gets a file without a descriptor. While it encodes a JPEG for such a file it holds
+    Python's lock, and other photographs wait: a small one is written to memory instead.
     """
-    with _NoDescriptor(io.FileIO(path, "w+")) as file:
-        image.save(file, image_format, **options)
+    is_small = image.width * image.height <= IN_MEMORY
+    if is_small and image_format == "JPEG" and hasattr(os, "memfd_create"):
+        with os.fdopen(os.memfd_create("jpeg"), "w+b") as memory:
+            image.save(memory, image_format, **options)
+            memory.seek(0)
+            data = memory.read()
+        if not data.endswith(END_OF_JPEG):  # there is a limit on the size of all files
+            raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+        Path(path).write_bytes(data)
+    else:
+        with _NoDescriptor(io.FileIO(path, "w+")) as file:
+            image.save(file, image_format, **options)
 
 
 class _NoDescriptor(io.BufferedRandom):

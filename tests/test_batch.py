@@ -14,6 +14,7 @@ import odd_files
 import pytest
 from PIL import Image
 from processes import FULL_DISK
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from colorlib import colorize, images, samples
 from colorlib.photos import batch, outputs, photo
@@ -44,6 +45,25 @@ def color(colorizer, *call, **how):
 
 def places(jobs, output):
     return [str(job.target.relative_to(output)) for job in jobs if not job.problem]
+
+
+def test_products_have_one_thread_each_while_photographs_are_colored(colorizer, album, tmp_path):
+    def threads():
+        return {x["num_threads"] for x in threadpool_info() if x["user_api"] == "blas"}
+
+    found = []
+
+    class Watched:
+        def __getattr__(self, name):
+            found.append(threads())
+            return getattr(colorizer, name)
+
+    jobs = batch.plan([album], tmp_path / "out", recursive=True)
+    with threadpool_limits(2, user_api="blas"):
+        outcomes = list(batch.color_all(Watched(), jobs, at_once=2))
+        assert threads() == {2}
+    assert [x.status for x in outcomes] == [batch.COLORED] * 2
+    assert all(x == {1} for x in found)
 
 
 def test_outputs_never_collide(tmp_path):

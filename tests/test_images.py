@@ -137,14 +137,27 @@ def test_square_takes_the_middle(size):
     assert (middle == 255).all()
 
 
+@pytest.mark.parametrize("is_small", [True, False])
 @pytest.mark.parametrize("ending", images.EXTENSIONS)
-def test_a_file_that_a_full_disk_cuts_off_is_an_error(tmp_path, rng, small_files, ending):
+def test_a_file_that_a_full_disk_cuts_off_is_an_error(
+    tmp_path, rng, small_files, monkeypatch, ending, is_small
+):
+    if not is_small:
+        monkeypatch.setattr(images, "IN_MEMORY", 0)
     noise = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
     path = tmp_path / f"x{ending}"
     for write in (images.write, photo.write):
         with small_files(2000), pytest.raises(images.ImageError, match="can't be written"):
             write(path, noise)
         assert not list(tmp_path.iterdir())
+
+
+def test_large_and_small_photographs_become_the_same_jpeg(tmp_path, rng, monkeypatch):
+    noise = rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    images.write(tmp_path / "small.jpg", noise)
+    monkeypatch.setattr(images, "IN_MEMORY", 64 * 64 - 1)
+    images.write(tmp_path / "large.jpg", noise)
+    assert (tmp_path / "small.jpg").read_bytes() == (tmp_path / "large.jpg").read_bytes()
 
 
 def test_frames_that_are_only_announced_take_no_memory():

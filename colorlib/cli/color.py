@@ -137,7 +137,6 @@ def colorize(
 
     Example: colorlib colorize archive/ -r -o colored/ --shard 3/16
     """
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # `batch` has threads of its own
     os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")  # our messages name damaged files
     decoding = {
         "temperature": temperature,

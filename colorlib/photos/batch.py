@@ -178,16 +178,38 @@ def color_all(colorizer, jobs, overwrite=False, side_by_side=False, at_once=AT_O
     if several:
         memory.keep_freed()
     alone = threading.Lock()
-    pool = ThreadPoolExecutor(at_once)
     settings = functools.cache(lambda: outputs.fingerprint(colorizer, side_by_side=side_by_side))
 
     def do(job):
         return _do(job, colorizer, overwrite, side_by_side, alone, settings, several)
 
-    try:
+    with workers(min(at_once, len(jobs)) or 1) as pool:
         yield from ahead(pool, do, jobs, WAITING)
-    finally:
-        pool.shutdown(cancel_futures=True)
+
+
+@contextlib.contextmanager
+def workers(count):
+    """Start threads for photographs or frames.
+
+    Parameters
+    ----------
+    count : int
+        With several threads, NumPy computes each product of matrices in one: its own threads would
+        wait for each other, and photographs took half as long again.
+
+    Yields
+    ------
+    concurrent.futures.ThreadPoolExecutor
+        At the end, running jobs are finished and the others are not started.
+    """
+    with contextlib.ExitStack() as stack:
+        if count > 1:
+            from threadpoolctl import threadpool_limits  # takes time that one photograph needs not
+
+            stack.enter_context(threadpool_limits(1, user_api="blas"))
+        pool = ThreadPoolExecutor(count)
+        stack.callback(pool.shutdown, cancel_futures=True)
+        yield pool
 
 
 def ahead(pool, do, items, waiting):

@@ -14,7 +14,6 @@ import functools
 import itertools
 import shutil
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -229,13 +228,10 @@ def _colored(frames, colorizer, last, step, smoothing, side_by_side):
         rgb = colorize.paint(source, colors, side_by_side=side_by_side, threads=1)
         return dataclasses.replace(picture, rgb=rgb, lightness=None)
 
-    pool = ThreadPoolExecutor(batch.AT_ONCE)
-    try:
+    with batch.workers(batch.AT_ONCE) as pool:
         predicted = batch.ahead(pool, predict, frames, AHEAD)
         smoothed = _smoothed(predicted, last, step, smoothing)
         yield from batch.ahead(pool, paint, smoothed, AHEAD)
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _smoothed(pictures, last, step, smoothing):
