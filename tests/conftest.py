@@ -6,6 +6,7 @@ import resource
 import signal
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.pop("TQDM_DISABLE", None)  # some tests look for a progress bar
 
 import numpy as np
 import pytest
