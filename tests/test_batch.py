@@ -63,7 +63,7 @@ def test_products_have_one_thread_each_while_photographs_are_colored(colorizer, 
         outcomes = list(batch.color_all(Watched(), jobs, at_once=2))
         assert threads() == {2}
     assert [x.status for x in outcomes] == [batch.COLORED] * 2
-    assert all(x == {1} for x in found)
+    assert found and all(x == {1} for x in found)
 
 
 def test_outputs_never_collide(tmp_path):
